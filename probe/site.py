@@ -1,0 +1,60 @@
+"""A site: a named place in the denoiser where attention can be read or changed."""
+
+import fnmatch
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from probe.axes import Kind
+from probe.errors import NoMatch
+
+
+class Site(BaseModel):
+    """A place in the denoiser. `path` is the module's name, `order` its rank in the forward pass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    kind: Kind
+    grid: tuple[int, int]  # height, width in cells
+    heads: int
+    order: int = 0
+    frames: int = 1
+
+    @property
+    def group(self) -> str:
+        """The part of the network it belongs to: "down", "mid", "up", or the name of the block list."""
+        head = self.path.split(".")[0].removesuffix("_blocks").removesuffix("_block")
+        return head
+
+    def __lt__(self, other: "Site") -> bool:
+        return (self.order, self.path) < (other.order, other.path)
+
+
+def select(
+    sites: Sequence[Site],
+    pattern: str | Sequence[str] | None = None,
+    *,
+    kind: Kind | None = None,
+    grid: tuple[int, int] | None = None,
+) -> tuple[Site, ...]:
+    """The sites whose path matches a pattern (`*` wildcards, or a part of the path), a kind and a grid.
+
+    Raises NoMatch, listing what there is, when nothing matches.
+    """
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    chosen = tuple(
+        site
+        for site in sorted(sites)
+        if (patterns is None or any(_matches(site.path, p) for p in patterns))
+        and (kind is None or site.kind == kind)
+        and (grid is None or site.grid == tuple(grid))
+    )
+    if not chosen:
+        listed = "\n".join(f"  {s.path} ({s.kind}, {s.grid[0]} x {s.grid[1]})" for s in sorted(sites))
+        raise NoMatch(f"no site matches pattern={pattern!r}, kind={kind!r}, grid={grid!r}; there are:\n{listed or '  none'}")
+    return chosen
+
+
+def _matches(path: str, pattern: str) -> bool:
+    return pattern in path or fnmatch.fnmatch(path, pattern)
