@@ -1,0 +1,52 @@
+"""Tiny random pipelines of every family, of the real diffusers classes: built, saved, loaded, run in about a second."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+
+from tests.pipelines import joint, unet
+from tests.pipelines.parts import HEIGHT, PROMPT, STEPS, WIDTH, Maker
+
+__all__ = ["CORE", "FAMILIES", "HEIGHT", "PROMPT", "STEPS", "WIDTH", "Maker", "folder", "load", "pipeline", "run"]
+
+FAMILIES: dict[str, Maker] = {**unet.FAMILIES, **joint.FAMILIES}
+CORE = tuple(name for name, maker in FAMILIES.items() if maker.core)
+
+_rooms = tempfile.TemporaryDirectory(prefix="families-")
+
+
+@cache
+def folder(family: str) -> Path:
+    """Where the family's pipeline was saved, as safetensors; built on the first call."""
+    target = Path(_rooms.name) / family
+    FAMILIES[family].make().save_pretrained(target, safe_serialization=True)
+    return target
+
+
+def load(family: str, **options: Any) -> DiffusionPipeline:
+    """A fresh pipeline, from the folder, with its adapters on."""
+    pipe = DiffusionPipeline.from_pretrained(folder(family), local_files_only=True, **options)
+    pipe.set_progress_bar_config(disable=True)
+    after = FAMILIES[family].after
+    if after is not None:
+        after(pipe)
+    return pipe
+
+
+@cache
+def pipeline(family: str) -> DiffusionPipeline:
+    """The pipeline that the tests share: leave it as you found it."""
+    return load(family)
+
+
+def run(pipe: DiffusionPipeline, family: str, *, seed: int = 0, **overrides: Any) -> np.ndarray:
+    """Two steps of the prompt. Returns pictures (image, y, x, rgb) or films (image, frame, y, x, rgb), in 0 .. 1."""
+    maker = FAMILIES[family]
+    generator = torch.Generator("cpu").manual_seed(seed)
+    output = pipe(**maker.call | maker.inputs() | overrides, generator=generator)
+    return np.asarray(output[0])

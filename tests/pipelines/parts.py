@@ -1,0 +1,112 @@
+"""What the tiny pipelines are made of: encoders, autoencoders and schedulers of the real classes, random and small."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    PreTrainedTokenizerBase,
+    T5Config,
+    T5EncoderModel,
+)
+
+PROMPT = "a cat and a red balloon"
+HEIGHT, WIDTH = 64, 96  # pixels; never square, so that swapped axes show
+STEPS = 2
+M = TypeVar("M", bound=torch.nn.Module)
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A family: how its pipeline is built, how it is called, and what is done to it after it was loaded."""
+
+    make: Callable[[], DiffusionPipeline]
+    call: dict[str, Any] = field(default_factory=dict)
+    inputs: Callable[[], dict[str, Any]] = dict  # further call arguments that cost something: pictures
+    after: Callable[[DiffusionPipeline], None] | None = None  # adapters: what `from_pretrained` does not bring back
+    core: bool = False  # in the default test run
+
+
+def options(guidance: float = 4.0, **more: Any) -> dict[str, Any]:
+    """The call arguments that nearly all pipelines share."""
+    shared = {"height": HEIGHT, "width": WIDTH, "num_inference_steps": STEPS, "guidance_scale": guidance}
+    return {"prompt": PROMPT, "output_type": "np"} | shared | more
+
+
+def seeded(make: Callable[[], M], seed: int = 0) -> M:
+    """A module drawn from `seed`, in evaluation mode; weights that start at zero are drawn too: nothing is idle."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = make().eval()
+        for weight in module.parameters():
+            if weight.ndim > 1 and not weight.any():
+                torch.nn.init.normal_(weight.data, std=0.2)
+    return module
+
+
+def vae(latents: int = 4, **config: Any) -> AutoencoderKL:
+    """An image autoencoder of three levels: a latent cell is 4 x 4 pixels."""
+    levels = 3
+    shape: dict[str, Any] = {
+        "block_out_channels": (4, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * levels,
+        "up_block_types": ("UpDecoderBlock2D",) * levels,
+        "layers_per_block": 1,
+        "norm_num_groups": 2,
+        "latent_channels": latents,
+        "sample_size": 64,
+    }
+    return seeded(lambda: AutoencoderKL(**shape | config), 1)
+
+
+def flow_vae(latents: int = 4) -> AutoencoderKL:
+    """The autoencoder of the flow models: shifted latents, no 1 x 1 convolutions around the code."""
+    return vae(latents, shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False)
+
+
+def clip_config(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextConfig:
+    """A CLIP text encoder of two layers that knows the tokenizer's words."""
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        projection_dim=width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def clip(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextModel:
+    """A CLIP text encoder without projection."""
+    return seeded(lambda: CLIPTextModel(clip_config(tokenizer, width)), 2)
+
+
+def clip_projected(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextModelWithProjection:
+    """A CLIP text encoder with projection."""
+    return seeded(lambda: CLIPTextModelWithProjection(clip_config(tokenizer, width)), 3)
+
+
+def t5(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> T5EncoderModel:
+    """A T5 encoder of two layers."""
+    sizes = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
+    config = T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, **sizes)
+    return seeded(lambda: T5EncoderModel(config), 4)
+
+
+def ddim(**config: Any) -> DDIMScheduler:
+    """The scheduler of Stable Diffusion's time, without the clipping of its tests."""
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    return DDIMScheduler(clip_sample=False, set_alpha_to_one=False, steps_offset=1, **betas, **config)
+
+
+def flow(**config: Any) -> FlowMatchEulerDiscreteScheduler:
+    """The scheduler of the flow models."""
+    return FlowMatchEulerDiscreteScheduler(shift=3.0, **config)

@@ -1,0 +1,79 @@
+"""Tiny pipelines whose denoiser is a UNet: Stable Diffusion 1, 2 and XL."""
+
+from typing import Any
+
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+
+from tests.pipelines import parts
+from tests.pipelines.parts import Maker, options
+from tests.tokenizers import clip_tokenizer
+
+SD = {
+    "sample_size": 16,
+    "block_out_channels": (16, 32, 32),
+    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 4,  # in diffusers this is the number of heads, for Stable Diffusion 1
+    "cross_attention_dim": 32,
+}
+XL = SD | {
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "attention_head_dim": (2, 4, 4),
+    "transformer_layers_per_block": (1, 1, 2),
+    "use_linear_projection": True,
+    "cross_attention_dim": 64,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 8,
+    "projection_class_embeddings_input_dim": 6 * 8 + 32,
+}
+
+
+def unet(**config: Any) -> UNet2DConditionModel:
+    """Stable Diffusion's denoiser with two levels of attention."""
+    return parts.seeded(lambda: UNet2DConditionModel(**SD | config))
+
+
+def sd_parts(**config: Any) -> dict[str, Any]:
+    """The components of Stable Diffusion 1 and 2."""
+    tokenizer = clip_tokenizer()
+    shared = {"tokenizer": tokenizer, "text_encoder": parts.clip(tokenizer), "vae": parts.vae()}
+    rest = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return {"unet": unet(**config), "scheduler": parts.ddim()} | shared | rest
+
+
+def sd1() -> StableDiffusionPipeline:
+    """Stable Diffusion 1: epsilon, convolutional projections."""
+    return StableDiffusionPipeline(**sd_parts())
+
+
+def sd2() -> StableDiffusionPipeline:
+    """Stable Diffusion 2: predicts v, linear projections, heads by level; its timesteps begin where no signal is left."""
+    made = sd_parts(use_linear_projection=True, attention_head_dim=(2, 4, 4), upcast_attention=True)
+    made["scheduler"] = parts.ddim(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    return StableDiffusionPipeline(**made)
+
+
+def sdxl_parts() -> dict[str, Any]:
+    """The components of Stable Diffusion XL."""
+    tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer()
+    tokenizer_2.pad_token = "!"  # as in the released weights: the second encoder does not pad with the end
+    encoders = {"text_encoder": parts.clip(tokenizer), "text_encoder_2": parts.clip_projected(tokenizer_2)}
+    tokenizers = {"tokenizer": tokenizer, "tokenizer_2": tokenizer_2}
+    return {"unet": unet(**XL), "scheduler": parts.ddim(), "vae": parts.vae()} | encoders | tokenizers
+
+
+def sdxl() -> StableDiffusionXLPipeline:
+    """Stable Diffusion XL: two encoders side by side in the channels, blocks of two transformer layers."""
+    return StableDiffusionXLPipeline(**sdxl_parts(), add_watermarker=False)
+
+
+FAMILIES = {
+    "sd1": Maker(sd1, options(), core=True),
+    "sd2": Maker(sd2, options()),
+    "sdxl": Maker(sdxl, options(), core=True),
+}
