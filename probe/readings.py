@@ -1,0 +1,136 @@
+"""Readings of a trace as maps of words: what explainers and figures both start from. Needs no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from PIL import Image
+
+from probe.axes import SPECIAL, Branch
+from probe.errors import NoMatch, NoSuchWord, NotRecorded
+from probe.site import Site, select
+from probe.trace import Trace
+
+UNITS = "share of a cell's attention"
+Sites = str | Sequence[str] | Sequence[Site] | None
+Steps = int | slice | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which readings: sites (a pattern, patterns or Sites), steps (as Python indices), picture of the batch, branch."""
+
+    sites: Sites = None
+    steps: Steps = None
+    image: int = 0
+    branch: Branch = "cond"
+
+
+ALL = Choice()
+
+
+def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.DataArray:
+    """(step, word, y, x) float32: the mean over the chosen sites of the probability that a cell gives to each word.
+
+    Sites of different grids are brought to the finest chosen grid, bilinear, and every site counts alike.
+    Raises NoSuchWord, NoMatch (sites, steps) or NotRecorded (nothing there for the steps, picture or branch).
+    """
+    nodes = _nodes(trace)
+    labels = [trace.word(word) for word in words]
+    parts = [_read(node, labels, choice, trace) for node in _with_sites(nodes, chosen_sites(trace, choice.sites))]
+    weights = np.array([part.attrs["sites"] for part in parts], dtype=np.float64)
+    planes = [_resize(part.values, parts[-1].shape[-2:]) for part in parts]
+    mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
+    found = {f"{part.sizes['y']}x{part.sizes['x']}": int(part.attrs["sites"]) for part in parts}
+    return parts[-1].copy(data=mean.astype(np.float32)).assign_attrs(units=UNITS, sites=found)
+
+
+def chosen_sites(trace: Trace, sites: Sites = None) -> tuple[Site, ...]:
+    """The sites of a trace that hold attention readings and match. Raises NoMatch, NotRecorded."""
+    held = {str(path) for node in _nodes(trace) for path in node["site"].values}
+    if sites is None or isinstance(sites, str):
+        wanted = select([site for site in trace.sites if site.path in held], sites)
+    else:
+        chosen = {site.path: site for site in sites if isinstance(site, Site)}
+        patterns = [site for site in sites if isinstance(site, str)]
+        if patterns or not chosen:
+            chosen |= {site.path: site for site in select(trace.sites, patterns)}
+        wanted = tuple(sorted(chosen.values()))
+    absent = [site.path for site in wanted if site.path not in held]
+    if absent:
+        raise NotRecorded(f"no readings of {', '.join(absent)} in this trace; recorded are: {', '.join(sorted(held))}")
+    return wanted
+
+
+def content_words(trace: Trace) -> tuple[str, ...]:
+    """Labels of the recorded content words in the order of the prompt; all recorded words if none is one."""
+    recorded = [word for word in sorted(trace.words, key=lambda word: word.start) if word.label in trace.labels]
+    chosen = [word for word in recorded if word.content] or recorded
+    if not chosen:
+        raise NoSuchWord(f"no word of {trace.prompt!r} was recorded; record again with words=[...]")
+    return tuple(word.label for word in chosen)
+
+
+def special_words(trace: Trace) -> tuple[str, ...]:
+    """Labels of the recorded special tokens (start, end, padding)."""
+    return tuple(label for label in trace.labels if label in SPECIAL)
+
+
+def _nodes(trace: Trace) -> Sequence[xr.Dataset]:
+    nodes = trace.attention_nodes()
+    if not nodes:
+        raise NotRecorded("this trace holds no attention; record it with probe.record(pipe, words=[...])")
+    return nodes
+
+
+def _with_sites(nodes: Sequence[xr.Dataset], sites: Sequence[Site]) -> list[xr.Dataset]:
+    paths = {site.path for site in sites}
+    kept = [node.sel(site=[str(path) for path in node["site"].values if str(path) in paths]) for node in nodes]
+    return [node for node in kept if node.sizes["site"]]
+
+
+def _read(node: xr.Dataset, labels: list[str], choice: Choice, trace: Trace) -> xr.DataArray:
+    """(step, word, y, x) of one grid: the mean over its chosen sites; attrs["sites"] is their number."""
+    array = node["attention"]
+    for axis, wanted in (("branch", choice.branch), ("image", choice.image)):
+        there = array[axis].values.tolist()
+        if wanted not in there:
+            raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there)}")
+    steps = _steps(choice.steps, array["step"].values.tolist(), trace.run.steps)
+    part = array.sel(branch=choice.branch, image=choice.image, word=labels, step=steps)
+    mean = part.mean("site", dtype=np.float64).transpose("step", "word", "y", "x")
+    return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=array.sizes["site"])
+
+
+def _steps(wanted: Steps, there: list[int], total: int) -> list[int]:
+    """Step numbers to read. A slice takes what was recorded of it; a number that was not recorded is an error."""
+    if wanted is None:
+        return there
+    if isinstance(wanted, slice):
+        inside = range(*wanted.indices(total))
+        chosen = [step for step in there if step in inside]
+    else:
+        numbers = [wanted] if isinstance(wanted, int) else list(wanted)
+        chosen = [step + total if step < 0 else step for step in numbers]
+    if not chosen:
+        raise NoMatch(f"steps={wanted!r} selects none of the recorded steps {_listed(there)}")
+    absent = [step for step in chosen if step not in there]
+    if absent:
+        raise NotRecorded(f"step {_listed(absent)} was not recorded; this trace holds step {_listed(there)}")
+    return chosen
+
+
+def _listed(values: Sequence[object]) -> str:
+    shown = [repr(value) if isinstance(value, str) else str(value) for value in values]
+    return ", ".join(shown if len(shown) <= 12 else [*shown[:6], "...", *shown[-3:]])
+
+
+def _resize(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """[..., y, x] on another grid, bilinear."""
+    if planes.shape[-2:] == shape:
+        return planes
+    height, width = shape
+    flat = planes.reshape(-1, *planes.shape[-2:]).astype(np.float32)
+    resized = [Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR) for p in flat]
+    return np.stack([np.asarray(plane) for plane in resized]).reshape(*planes.shape[:-2], height, width)
