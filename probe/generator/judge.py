@@ -40,7 +40,8 @@ class Network(nn.Module):
         self.down = nn.ModuleList([_Block(32, 64, 2), _Block(64, 128, 2), _Block(128, 128, 2)])
         self.deep = nn.ModuleList([_Block(64, 64), _Block(128, 128), _Block(128, 128)])
         self.up = nn.ModuleList([_Up(128, 128), _Up(128, 64), _Up(64, 32)])
-        self.last = _Block(32, 64)
+        self.last = nn.Sequential(_Block(32, 64), nn.GroupNorm(8, 64), nn.SiLU())
+        self.pool = nn.Sequential(nn.GroupNorm(8, 128), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.conv_out_kind = nn.Conv2d(64, 4 * (1 + len(v.KINDS)), 1)
         self.conv_out_traits = nn.Conv2d(64, len(COLOURS) + len(v.GENDERS) + len(v.TONES), 1)
         self.logit_place = nn.Linear(128, len(v.PLACES))
@@ -51,7 +52,7 @@ class Network(nn.Module):
         for down, deep in zip(self.down, self.deep, strict=True):
             levels.append(deep(down(levels[-1])))
         y = levels.pop()
-        place = self.logit_place(y.mean((2, 3)))
+        place = self.logit_place(self.pool(y))
         for up in self.up:
             y = up(y, levels.pop())
         y = self.last(y)

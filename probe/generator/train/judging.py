@@ -1,4 +1,4 @@
-"""Stage 4: the judge, on rendered scenes and on what the autoencoder makes of them, so that it can read generated pictures."""
+"""Stage 4: the judge, on rendered scenes and on what the autoencoder makes of them, so that it reads generated ones."""
 
 import random
 from dataclasses import dataclass
@@ -7,15 +7,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from PIL import Image
 from torch import Tensor, nn
 
-from probe.generator.judge import COLOURS, Network
+from probe.generator.judge import COLOURS, Instance, Judge, Network, Verdict
 from probe.generator.train.autoencoder import to_signed
 from probe.generator.train.loop import Losses, Recipe
-from probe.generator.world import Dials, Scene, World
+from probe.generator.world import Dials, Scene, Thing, World
 from probe.generator.world import vocabulary as v
 
-RECIPE = Recipe(samples=160_000, batch=32, lr=2e-3, ema=0.998)
+RECIPE = Recipe(samples=160_000, batch=32, lr=2e-3, warmup=50, ema=0.998)
 # Every pair, every gender and many small things: the judge must not share the generator's habits.
 DIALS = Dials(
     rare=1.0,
@@ -29,6 +30,8 @@ DIALS = Dials(
 RECONSTRUCTED = 0.25  # share of a batch that goes through the autoencoder
 ROUGH = 0.15  # standard deviation of the noise on its latents, in units of theirs: generated latents are not exact
 NONE = -100  # a label that the losses skip
+MATCH = 0.5  # overlap (intersection over union) from which a seen thing is the true one of its kind
+SCORE_BATCH = 16
 EVEN = 500  # pixels of a thing of weight one; smaller things weigh more
 
 
@@ -53,7 +56,7 @@ def losses(module: nn.Module, start: int, count: int, world: World, vae: Autoenc
 
 
 def read_losses(module: nn.Module, batch: Batch, vae: AutoencoderKL | None = None, device: str = "cpu") -> Losses:
-    """Each step judges one pixel in four (one corner of every 2 x 2), which costs a quarter and leaves out nothing for long."""
+    """Each step judges one pixel in four (one corner of every 2 x 2), at a quarter of the price."""
     x = augment(batch.x.to(device), vae)
     logits = module(x)
     row, column = random.randrange(2), random.randrange(2)
@@ -133,3 +136,73 @@ def _disturbed(x: Tensor) -> Tensor:
     contrast = 1 + 0.1 * torch.randn(len(x), 1, 1, 1, device=x.device)
     shift = 0.04 * torch.randn(len(x), 3, 1, 1, device=x.device)
     return x * contrast + shift + noise * torch.randn_like(x)
+
+
+def score(judge: Judge, world: World, start: int, count: int, vae: AutoencoderKL | None = None) -> dict[str, float]:
+    """How right the judge is on scenes `start` to `start + count`; with `vae`, on its reconstructions of them.
+
+    Every thing counts: the smallest in the world shows 100 pixels, and none hides more than a quarter of itself.
+    A true thing is found when something of its kind overlaps it by MATCH; a seen thing is right when it is so found.
+    `recall`, `precision`, `overlap` (a thing that was not found counts 0), and the shares of right colours, genders,
+    tones (of the things found) and places; NaN where nothing was there to be right about.
+    """
+    tally = Tally()
+    for first in range(start, start + count, SCORE_BATCH):
+        scenes = list(world.scenes(min(SCORE_BATCH, start + count - first), first))
+        pictures = [scene.picture for scene in scenes]
+        for scene, verdict in zip(
+            scenes, judge.read_all(pictures if vae is None else through(pictures, vae)), strict=True
+        ):
+            tally.add(scene, verdict)
+    return tally.shares()
+
+
+@torch.no_grad()
+def through(pictures: list[Image.Image], vae: AutoencoderKL) -> list[Image.Image]:
+    """The autoencoder's reconstructions."""
+    x = to_signed(np.stack([np.asarray(picture) for picture in pictures])).to(vae.device, vae.dtype)
+    y = reconstructed(x, vae).clamp(-1, 1).add(1).mul(127.5).round().byte()
+    return [Image.fromarray(row) for row in y.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+class Tally:
+    """Counts of right answers."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[float]] = {}
+
+    def add(self, scene: Scene, verdict: Verdict) -> None:
+        """Count one picture."""
+        free = list(verdict.instances)
+        for i, thing in enumerate(scene.things):
+            overlap, best = _closest(scene.mask(i), [seen for seen in free if seen.kind == thing.kind])
+            self._note("overlap", overlap)
+            self._note("recall", best is not None)
+            if best is not None:
+                free.remove(best)
+                self._traits(thing, best)
+        for seen in verdict.instances:
+            self._note("precision", seen not in free)
+        self._note("place", verdict.place == scene.place)
+
+    def _traits(self, thing: Thing, seen: Instance) -> None:
+        if thing.gender:
+            self._note("gender", seen.gender == thing.gender)
+            self._note("tone", seen.tone == thing.tone)
+        else:
+            self._note("colour", seen.colour == thing.colour)
+
+    def _note(self, name: str, value: float) -> None:
+        self.rows.setdefault(name, []).append(float(value))
+
+    def shares(self) -> dict[str, float]:
+        """The mean of every row."""
+        names = ("recall", "precision", "overlap", "colour", "gender", "tone", "place")
+        return {name: float(np.mean(self.rows[name])) if name in self.rows else float("nan") for name in names}
+
+
+def _closest(mask: np.ndarray, seen: list[Instance]) -> tuple[float, Instance | None]:
+    """The largest overlap and whose it is; (0, None) when it is below MATCH."""
+    pairs = [((mask & one.mask).sum() / (mask | one.mask).sum(), one) for one in seen]
+    overlap, best = max(pairs, key=lambda pair: pair[0], default=(0.0, None))
+    return (float(overlap), best) if overlap >= MATCH else (0.0, None)
