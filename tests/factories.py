@@ -70,7 +70,7 @@ def _attention(
     sites: Sequence[Site],
     grid: tuple[int, int],
     words: Sequence[str],
-    axes: dict[str, object],
+    axes: dict[str, Any],
     rng: np.random.Generator,
 ) -> xr.Dataset:
     paths = [site.path for site in sites if site.grid == grid]
