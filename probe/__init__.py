@@ -1,0 +1,78 @@
+"""probe: see inside diffusion models.
+
+Attach to a live diffusers pipeline, record what it did with every word, explain it, and keep the record:
+
+    pipe = probe.load()
+    with probe.record(pipe) as recording:
+        picture = pipe("a cat and a red balloon").images[0]
+    heatmap = probe.attention(recording.trace, "balloon")
+
+Importing this package loads nothing else: each public name is fetched when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from probe import errors as errors
+from probe.errors import ProbeError as ProbeError
+
+if TYPE_CHECKING:
+    from probe import show as show
+    from probe.attach.record import record as record
+    from probe.checkup import doctor as doctor
+    from probe.explain.attention import attention as attention
+    from probe.generator.weights import load as load
+    from probe.heatmap import Heatmap as Heatmap
+    from probe.site import Site as Site
+    from probe.site import select as select
+    from probe.store import open as open
+    from probe.store import verify as verify
+    from probe.trace import Trace as Trace
+    from probe.words import Word as Word
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Heatmap",
+    "ProbeError",
+    "Site",
+    "Trace",
+    "Word",
+    "__version__",
+    "attention",
+    "doctor",
+    "errors",
+    "load",
+    "open",
+    "record",
+    "select",
+    "show",
+    "verify",
+]
+
+_HOMES = {
+    "Heatmap": "probe.heatmap",
+    "Site": "probe.site",
+    "Trace": "probe.trace",
+    "Word": "probe.words",
+    "attention": "probe.explain.attention",
+    "doctor": "probe.checkup",
+    "load": "probe.generator.weights",
+    "open": "probe.store",
+    "record": "probe.attach.record",
+    "select": "probe.site",
+    "verify": "probe.store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "show":
+        return import_module("probe.show")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'probe' has no attribute {name!r}; its public names are {', '.join(__all__)}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

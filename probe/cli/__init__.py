@@ -1,0 +1,31 @@
+"""The `probe` command: a thin skin over the public verbs.
+
+Exit codes: 0 done, 1 failed, 2 something given cannot be used, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from probe.cli import say
+from probe.cli.parser import build
+from probe.errors import BadInput, BadModel, ProbeError
+
+DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `--help` and wrong usage raise SystemExit, as is usual."""
+    parser = build()
+    options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    try:
+        return import_module(f"probe.cli.{options.command}").run(options[options.command])
+    except KeyboardInterrupt:
+        say.aside("interrupted; nothing was left behind")
+        return INTERRUPTED
+    except (BadInput, BadModel) as problem:
+        say.error(problem)
+        return UNUSABLE
+    except (ProbeError, OSError) as problem:
+        say.error(problem)
+        return FAILED

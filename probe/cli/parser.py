@@ -1,0 +1,75 @@
+"""What can be typed after `probe`. Nothing heavy is imported here: `probe --help` answers at once."""
+
+from collections.abc import Callable
+
+from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from probe import __version__
+
+
+def build() -> ArgumentParser:
+    """The whole parser."""
+    parser = ArgumentParser(prog="probe", description="See inside diffusion models.", version=__version__)
+    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND", title="commands")
+    for name, (summary, describe) in COMMANDS.items():
+        command = ArgumentParser(description=summary)
+        describe(command)
+        commands.add_subcommand(name, command, help=summary)
+    return parser
+
+
+def trace_options(parser: ArgumentParser) -> None:
+    """`probe trace PROMPT`, which can also be read from a settings file."""
+    add = parser.add_argument
+    add("prompt", type=str, metavar="PROMPT", help="what to draw")
+    add("--model", type=str, metavar="SOURCE", help="a folder or a hub id; left out: Menagerie, which comes with probe")
+    add("--seed", type=NonNegativeInt, default=0, metavar="N", help="where the noise starts")
+    add("--steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")
+    add("--guidance", type=NonNegativeFloat, metavar="G", help="guidance scale; left out: the pipeline's own")
+    add("--words", type=str, metavar="A,B", help="words to watch, with commas; left out: the content words")
+    add("--negative", type=str, metavar="TEXT", help="what not to draw")
+    add("--width", type=PositiveInt, metavar="PIXELS", help="left out: the model's own width")
+    add("--height", type=PositiveInt, metavar="PIXELS", help="left out: the model's own height")
+    add("--out", type=str, metavar="FOLDER", help="a new folder; left out: one in out/, named after the prompt")
+    add("--overwrite", action="store_true", help="replace an earlier result in that folder")
+    add("--config", action="config", metavar="FILE", help="read options from a file, such as an earlier settings.yaml")
+
+
+def open_options(parser: ArgumentParser) -> None:
+    """`probe open TRACE`."""
+    parser.add_argument("trace", type=str, metavar="TRACE", help="a trace, or the folder that `probe trace` made")
+    parser.add_argument("--browser", action="store_true", help="open the report in the browser")
+
+
+def verify_options(parser: ArgumentParser) -> None:
+    """`probe verify PATH`."""
+    parser.add_argument("path", type=str, metavar="PATH", help="a trace, or the folder that `probe trace` made")
+
+
+def doctor_options(parser: ArgumentParser) -> None:
+    """`probe doctor [MODEL]`."""
+    parser.add_argument("model", type=str, nargs="?", metavar="MODEL", help="a folder or a hub id to try for two steps")
+
+
+def dashboard_options(parser: ArgumentParser) -> None:
+    """`probe dashboard`."""
+    parser.add_argument("--port", type=PositiveInt, default=8501, metavar="N", help="port on this machine")
+    parser.add_argument("--browser", action="store_true", help="open it in the browser")
+
+
+def world_options(parser: ArgumentParser) -> None:
+    """`probe world`."""
+    parser.add_argument("--sheet", type=str, required=True, metavar="FILE", help="the picture to write (.png)")
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, metavar="N", help="which world")
+    parser.add_argument("--count", type=PositiveInt, default=24, metavar="N", help="how many scenes")
+
+
+COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "trace": ("draw a prompt and record which word made what: picture, trace, figures, report", trace_options),
+    "open": ("say what a trace holds and where its report is", open_options),
+    "verify": ("check every file of a trace against its manifest", verify_options),
+    "doctor": ("say what this installation can do; with a model, try it for two steps", doctor_options),
+    "dashboard": ("start the dashboard on this machine", dashboard_options),
+    "world": ("draw a sheet of scenes from Menagerie's world", world_options),
+}
