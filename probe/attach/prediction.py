@@ -1,0 +1,73 @@
+"""What a denoiser's output says about the clean picture: the same formulas for every scheduler.
+
+x_t = alpha * x_0 + sigma * eps. A denoiser predicts eps, x_0, v = alpha * eps - sigma * x_0 (Salimans & Ho 2022)
+or a flow's velocity eps - x_0 (with alpha = 1 - sigma).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The noise level of one step. `scale` divides what the scheduler keeps, to give x_t as above."""
+
+    kind: str  # "epsilon", "sample", "v_prediction" or "flow"
+    alpha: float
+    sigma: float
+    scale: float = 1.0
+
+    def x0(self, output: Tensor, sample: Tensor) -> Tensor:
+        """The predicted clean latents; `sample` as the scheduler keeps it."""
+        x, y = sample.float() / self.scale, output.float()
+        if self.kind == "sample":
+            return y
+        if self.kind == "v_prediction":
+            return self.alpha * x - self.sigma * y
+        if self.kind == "flow":
+            return x - self.sigma * y
+        return (x - self.sigma * y) / max(self.alpha, 1e-8)
+
+    def epsilon(self, output: Tensor, sample: Tensor) -> Tensor:
+        """The predicted noise."""
+        x, y = sample.float() / self.scale, output.float()
+        if self.kind == "sample":
+            return (x - self.alpha * y) / max(self.sigma, 1e-8)
+        if self.kind == "v_prediction":
+            return self.alpha * y + self.sigma * x
+        if self.kind == "flow":
+            return x + self.alpha * y
+        return y
+
+
+def level(scheduler: Any, timestep: Any) -> Level:
+    """The noise level that a diffusers scheduler means by `timestep`."""
+    config = scheduler.config
+    kind = config.get("prediction_type", "epsilon")
+    if "FlowMatch" in type(scheduler).__name__ or kind == "flow_prediction" or config.get("use_flow_sigmas"):
+        sigma = _sigma(scheduler, timestep)
+        return Level("flow", 1 - sigma, sigma)
+    if hasattr(scheduler, "sigmas") and not _variance_preserving(scheduler):
+        sigma = _sigma(scheduler, timestep)
+        root = (sigma**2 + 1) ** 0.5
+        return Level(kind, 1 / root, sigma / root, root)
+    t = min(max(round(float(timestep)), 0), len(scheduler.alphas_cumprod) - 1)
+    abar = float(scheduler.alphas_cumprod[t])
+    return Level(kind, abar**0.5, (1 - abar) ** 0.5)
+
+
+def _variance_preserving(scheduler: Any) -> bool:
+    """Whether the scheduler keeps x_t itself (DDIM, DPM-Solver, UniPC) and not x_t / alpha (Euler, Heun, LMS)."""
+    kept = ("DDIM", "DDPM", "PNDM", "DPMSolverMultistep", "DPMSolverSinglestep", "UniPC", "DEIS", "SASolver", "LCM", "TCD")
+    return type(scheduler).__name__.startswith(kept)
+
+
+def _sigma(scheduler: Any, timestep: Any) -> float:
+    t = torch.as_tensor(timestep, dtype=torch.float64).flatten()[0].cpu()
+    index = scheduler.step_index
+    if index is None:
+        index = int((scheduler.timesteps.double().cpu() - t).abs().argmin())
+    return float(scheduler.sigmas[index])

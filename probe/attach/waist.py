@@ -1,0 +1,195 @@
+"""The waist: the one place where attention is seen or changed.
+
+Every attention layer of every current diffusers denoiser ends in one torch call. A `TorchFunctionMode` around that
+call, switched on only while an attention module of the denoiser runs, sees all of it; no processor is replaced, so
+LoRA, IP-Adapter, PAG and models not yet released keep their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+FLASH = 1  # torch's number for its fused kernel, as `_fused_sdp_choice` returns it
+CHUNK = 1 << 24  # scores at a time where no fused kernel gives its log-sum-exp
+
+
+@dataclass(slots=True)
+class Call:
+    """One attention call: q [b, h, n, d], k and v [b, g, m, d], where g divides h."""
+
+    path: str
+    rank: int  # 0 for the first call of its module in this forward pass, 1 for the second, ...
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Tensor | None
+    scale: float
+    causal: bool
+    dropout: float
+
+    @property
+    def rows(self) -> int:
+        """Number of queries."""
+        return self.q.shape[-2]
+
+    @property
+    def columns(self) -> int:
+        """Number of keys."""
+        return self.k.shape[-2]
+
+    @property
+    def heads(self) -> int:
+        return self.q.shape[-3]
+
+    def keys(self, columns: Tensor) -> Tensor:
+        """[b, h, t, d]: the keys of chosen columns, repeated over grouped heads."""
+        chosen = self.k.index_select(-2, columns)
+        groups = self.heads // self.k.shape[-3]
+        return chosen.repeat_interleave(groups, dim=-3) if groups > 1 else chosen
+
+    def bias(self, rows: slice, columns: Tensor) -> Tensor | None:
+        """The additive mask at chosen rows and columns, or None."""
+        if self.mask is None:
+            return None
+        chosen = self.mask.index_select(-1, columns) if self.mask.shape[-1] > 1 else self.mask
+        chosen = chosen[..., rows, :] if chosen.shape[-2] > 1 else chosen
+        if chosen.dtype == torch.bool:
+            return torch.zeros_like(chosen, dtype=torch.float32).masked_fill(~chosen, -torch.inf)
+        return chosen.float()
+
+
+Reader = Callable[[Call, Tensor | None], None]
+Changer = Callable[[Call], Tensor | None]
+
+
+def scores(call: Call, rows: slice, columns: Tensor) -> Tensor:
+    """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] float32."""
+    s = (call.q[..., rows, :].float() * call.scale) @ call.keys(columns).float().transpose(-1, -2)
+    bias = call.bias(rows, columns)
+    s = s if bias is None else s + bias
+    if call.causal:
+        below = torch.arange(call.rows, device=s.device)[rows, None] >= columns
+        s = s.masked_fill(~below, -torch.inf)
+    return s
+
+
+def probabilities(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None) -> Tensor:
+    """P[:, columns] = exp(S[:, columns] - lse): [b, h, n, t] float32, exact without the full matrix.
+
+    `lse` [b, h, n] is the log-sum-exp of each row over all columns, as the fused kernel returns it.
+    """
+    lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
+    return torch.exp(scores(call, rows, columns) - lse[..., None].float())
+
+
+def log_sum_exp(call: Call, rows: slice) -> Tensor:
+    """[b, h, n] float32: log of the sum over all columns, in chunks of rows."""
+    start, stop, _ = rows.indices(call.rows)
+    everything = torch.arange(call.columns, device=call.q.device)
+    size = max(1, CHUNK // (call.q.shape[0] * call.heads * call.columns))
+    parts = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+    return torch.cat([torch.logsumexp(scores(call, part, everything), dim=-1) for part in parts], dim=-1)
+
+
+def fused(call: Call) -> tuple[Tensor, Tensor] | None:
+    """(output, lse) of the CPU's fused kernel when the plain call would use it: the same output to the bit."""
+    plain = call.q.device.type == "cpu" and call.q.ndim == 4 and call.k.shape[-3] == call.heads
+    if not plain or torch._fused_sdp_choice(*_choice(call), scale=call.scale) != FLASH:
+        return None
+    mask = call.mask
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=call.q.dtype).masked_fill(~mask, -torch.inf)
+    return torch._scaled_dot_product_flash_attention_for_cpu(
+        call.q, call.k, call.v, call.dropout, call.causal, attn_mask=mask, scale=call.scale
+    )
+
+
+def _choice(call: Call) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float, bool]:
+    return call.q, call.k, call.v, call.mask, call.dropout, call.causal
+
+
+class Waist(TorchFunctionMode):
+    """Shows each attention call of the running module to a reader, and lets a changer give another output.
+
+    `reader(call, lse)` is called for every call whose path `wants` accepts; `changer(call)` may return an output.
+    """
+
+    def __init__(self, reader: Reader, wants: Callable[[str], bool], changer: Changer | None = None):
+        super().__init__()
+        self.reader, self.wants, self.changer = reader, wants, changer
+        self.running: list[str] = []
+        self.ranks: dict[str, int] = {}
+        self.ran: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not F.scaled_dot_product_attention or not self.running or not self.wants(self.running[-1]):
+            return func(*args, **(kwargs or {}))
+        return self._attend(func, *args, **(kwargs or {}))
+
+    def _attend(
+        self,
+        func: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        path = self.running[-1]
+        rank = self.ranks.get(path, 0)
+        self.ranks[path] = rank + 1
+        used = query.shape[-1] ** -0.5 if scale is None else scale
+        call = Call(path, rank, query, key, value, attn_mask, used, is_causal, dropout_p)
+        changed = self.changer(call) if self.changer is not None else None
+        both = None if changed is not None else fused(call)
+        if both is not None:
+            out, lse = both
+        elif changed is not None:
+            out, lse = changed, None
+        else:
+            out, lse = func(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa), None
+        self.reader(call, lse)
+        return out
+
+    def enter(self, path: str) -> None:
+        """An attention module starts."""
+        self.running.append(path)
+        self.ran.add(path)
+        self.__enter__()
+
+    def leave(self) -> None:
+        """It ends, well or not."""
+        if self.running:
+            self.running.pop()
+            self.__exit__(None, None, None)
+
+    def begin_pass(self) -> None:
+        """A forward pass of the denoiser starts: what an interrupted one left is taken off."""
+        while self.running:
+            self.leave()
+        self.ranks.clear()
+        self.ran.clear()
+
+    def hooks(self, module: nn.Module, path: str) -> list[torch.utils.hooks.RemovableHandle]:
+        """The two hooks that say when an attention module runs."""
+        return [
+            module.register_forward_pre_hook(lambda *_: self.enter(path)),
+            module.register_forward_hook(lambda *_: self.leave(), always_call=True),
+        ]
+
+
+def attention_modules(denoiser: nn.Module) -> dict[str, nn.Module]:
+    """Path -> module of every attention layer: those that own a processor and project queries."""
+    return {
+        path: module
+        for path, module in denoiser.named_modules()
+        if hasattr(module, "processor") and any(hasattr(module, name) for name in ("to_q", "to_qkv", "to_qkv_mlp_proj"))
+    }

@@ -1,0 +1,1 @@
+"""Training of Menagerie: `python -m probe.generator.train FOLDER` trains every part."""

@@ -1,0 +1,147 @@
+"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser, judge (and the control denoiser)."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from transformers import CLIPModel
+
+from probe.generator import parts
+from probe.generator.tokenizer import build
+from probe.generator.train import autoencoder, contrast, diffusion, judging
+from probe.generator.train.loop import Recipe, Trainer, finished
+from probe.generator.world import CONTROL, Dials, World
+
+SEED = 0
+LATENTS = 20_000  # scenes whose latents the denoiser is trained on
+
+RECIPES = {
+    "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
+    "clip": Recipe(samples=40_000, batch=128, lr=1.5e-3, warmup=30, decay=0.5, ema=0.98),
+    "denoiser": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
+    "control": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
+    "judge": judging.RECIPE,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where and on what to train, and how much."""
+
+    folder: Path
+    device: str = "cpu"
+    resume: bool = False
+    smoke: bool = False  # a minute in all: it proves that every stage runs, saves and resumes
+    samples: int | None = None
+    batch: int | None = None
+
+    def recipe(self, stage: str) -> Recipe:
+        """The stage's recipe, shortened or scaled as asked; the rate grows with the root of the batch."""
+        recipe = RECIPES[stage]
+        if self.smoke:
+            return dataclasses.replace(recipe, samples=8, batch=4, warmup=1)
+        if self.batch is not None:
+            recipe = dataclasses.replace(recipe, batch=self.batch, lr=recipe.lr * (self.batch / recipe.batch) ** 0.5)
+        return recipe if self.samples is None else dataclasses.replace(recipe, samples=self.samples)
+
+    def trainer(self, stage: str, module: torch.nn.Module) -> Trainer:
+        """A trainer for the stage, continued from its checkpoint when `resume` is set."""
+        torch.manual_seed(SEED)
+        trainer = Trainer(module, self.recipe(stage), self.folder / stage, self.device)
+        if self.resume:
+            trainer.resume()
+        return trainer
+
+
+def train_autoencoder(plan: Plan) -> None:
+    """Stage 1."""
+    world, trainer = World(SEED), plan.trainer("autoencoder", parts.autoencoder())
+    trainer.fit(
+        lambda m, i: autoencoder.losses(m, autoencoder.crops(world, i, trainer.recipe.batch).to(plan.device))
+    )
+
+
+def train_clip(plan: Plan) -> None:
+    """Stage 2."""
+    world, tokenizer = World(SEED), build()
+    trainer = plan.trainer("clip", parts.clip(tokenizer))
+    count = trainer.recipe.batch
+    trainer.fit(
+        lambda m, i: contrast.losses(
+            m,
+            contrast.pictures(world, i, count).to(plan.device),
+            contrast.tokens(tokenizer, contrast.captions(world, i, count)).to(plan.device),
+        )
+    )
+
+
+def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
+    """Stage 3; the control weights see the same scenes under other dials."""
+    world, tokenizer = World(SEED, dials), build()
+    encoder = parts.text_encoder(trained_clip(plan)).to(plan.device)
+    batches = diffusion.Batches(world, _latents(plan, stage, world), tokenizer, encoder, plan.device)
+    trainer = plan.trainer(stage, parts.denoiser())
+    schedule = parts.scheduler()
+    trainer.fit(lambda m, i: diffusion.losses(m, *batches.draw(i, trainer.recipe.batch), schedule))
+
+
+def train_judge(plan: Plan) -> None:
+    """Stage 4."""
+    world, vae = World(SEED + 1, judging.DIALS), trained_autoencoder(plan).to(plan.device)
+    trainer = plan.trainer("judge", judging.network())
+    trainer.fit(lambda m, i: judging.losses(m, i, trainer.recipe.batch, world, vae))
+
+
+STAGES: dict[str, Callable[[Plan], None]] = {
+    "autoencoder": train_autoencoder,
+    "clip": train_clip,
+    "denoiser": train_denoiser,
+    "control": partial(train_denoiser, stage="control", dials=CONTROL),
+    "judge": train_judge,
+}
+
+
+def trained_autoencoder(plan: Plan) -> AutoencoderKL:
+    """The finished autoencoder, its latents brought to mean 0 and deviation 1 per channel."""
+    vae = finished(parts.autoencoder(), plan.folder / "autoencoder")
+    x = contrast.pictures(World(SEED), 0, 8 if plan.smoke else 128)
+    return standardised(vae, x)
+
+
+def trained_clip(plan: Plan) -> CLIPModel:
+    """The finished encoders."""
+    return finished(parts.clip(build()), plan.folder / "clip")
+
+
+@torch.no_grad()
+def standardised(vae: AutoencoderKL, x: torch.Tensor) -> AutoencoderKL:
+    """Fold (z - mean) / deviation per channel into the 1 x 1 convolutions around the latents: nothing else changes.
+
+    A pipeline knows one scaling factor only; this way it is 1 and every channel has the noise's own scale.
+    """
+    z = torch.cat([vae.encode(part).latent_dist.mean for part in x.split(16)])
+    mean, deviation = z.mean((0, 2, 3)), z.std((0, 2, 3))
+    c = len(mean)
+    into, out = vae.quant_conv, vae.post_quant_conv
+    into.weight[:c] /= deviation[:, None, None, None]
+    into.bias[:c] = (into.bias[:c] - mean) / deviation
+    into.bias[c:] -= 2 * deviation.log()
+    out.bias += out.weight[:, :, 0, 0] @ mean
+    out.weight *= deviation[None, :, None, None]
+    return vae
+
+
+def _latents(plan: Plan, stage: str, world: World) -> torch.Tensor:
+    """Latents of the training scenes, made once and kept beside the checkpoints."""
+    path = plan.folder / f"latents-{stage}.safetensors"
+    if path.exists():
+        return load_file(path)["latents"]
+    vae = trained_autoencoder(plan).to(plan.device)
+    latents = diffusion.latents(vae, world, 8 if plan.smoke else LATENTS, plan.device)
+    save_file({"latents": latents.contiguous()}, path)
+    return latents
