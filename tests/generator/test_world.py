@@ -1,4 +1,4 @@
-"""The world: the same scene for ever, masks right to the pixel, captions that know their things, dials that do what they say."""
+"""The world: the same scene for ever, masks to the pixel, captions that know their things, dials that do as they say."""
 
 import itertools
 import math
