@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedTokenizerBase,
     T5Config,
     T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 PROMPT = "a cat and a red balloon"
@@ -32,10 +34,11 @@ class Maker:
     core: bool = False  # in the default test run
 
 
-def options(guidance: float = 4.0, **more: Any) -> dict[str, Any]:
+def options(guidance: float | None = 4.0, **more: Any) -> dict[str, Any]:
     """The call arguments that nearly all pipelines share."""
-    shared = {"height": HEIGHT, "width": WIDTH, "num_inference_steps": STEPS, "guidance_scale": guidance}
-    return {"prompt": PROMPT, "output_type": "np"} | shared | more
+    shared: dict[str, Any] = {"prompt": PROMPT, "output_type": "np", "num_inference_steps": STEPS}
+    scale = {} if guidance is None else {"guidance_scale": guidance}
+    return shared | {"height": HEIGHT, "width": WIDTH} | scale | more
 
 
 def seeded(make: Callable[[], M], seed: int = 0) -> M:
@@ -49,11 +52,10 @@ def seeded(make: Callable[[], M], seed: int = 0) -> M:
     return module
 
 
-def vae(latents: int = 4, **config: Any) -> AutoencoderKL:
-    """An image autoencoder of three levels: a latent cell is 4 x 4 pixels."""
-    levels = 3
+def vae(latents: int = 4, *, levels: int = 3, **config: Any) -> AutoencoderKL:
+    """An image autoencoder: with three levels a latent cell is 4 x 4 pixels, with four it is 8 x 8."""
     shape: dict[str, Any] = {
-        "block_out_channels": (4, 8, 8),
+        "block_out_channels": (4, *(8,) * (levels - 1)),
         "down_block_types": ("DownEncoderBlock2D",) * levels,
         "up_block_types": ("UpDecoderBlock2D",) * levels,
         "layers_per_block": 1,
@@ -64,9 +66,10 @@ def vae(latents: int = 4, **config: Any) -> AutoencoderKL:
     return seeded(lambda: AutoencoderKL(**shape | config), 1)
 
 
-def flow_vae(latents: int = 4) -> AutoencoderKL:
+def flow_vae(latents: int = 4, *, levels: int = 3) -> AutoencoderKL:
     """The autoencoder of the flow models: shifted latents, no 1 x 1 convolutions around the code."""
-    return vae(latents, shift_factor=0.06, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False)
+    flat = {"use_quant_conv": False, "use_post_quant_conv": False}
+    return vae(latents, levels=levels, shift_factor=0.06, scaling_factor=1.5, **flat)
 
 
 def clip_config(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextConfig:
@@ -99,6 +102,12 @@ def t5(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> T5EncoderModel:
     sizes = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
     config = T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, **sizes)
     return seeded(lambda: T5EncoderModel(config), 4)
+
+
+def umt5(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> UMT5EncoderModel:
+    """A UMT5 encoder of two layers."""
+    sizes = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
+    return seeded(lambda: UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **sizes)), 4)
 
 
 def ddim(**config: Any) -> DDIMScheduler:

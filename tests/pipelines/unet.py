@@ -50,7 +50,7 @@ def sd1() -> StableDiffusionPipeline:
 
 
 def sd2() -> StableDiffusionPipeline:
-    """Stable Diffusion 2: predicts v, linear projections, heads by level; its timesteps begin where no signal is left."""
+    """Stable Diffusion 2: predicts v, linear projections, heads by level, timesteps from where no signal is left."""
     made = sd_parts(use_linear_projection=True, attention_head_dim=(2, 4, 4), upcast_attention=True)
     made["scheduler"] = parts.ddim(
         prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
