@@ -1,6 +1,9 @@
 """Menagerie's tokenizer: CLIP's byte-level BPE, trained so that every word of the world is one token."""
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from collections import Counter
+from itertools import pairwise
+
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer
 
 from probe.generator.parts import TEXT_LENGTH
@@ -9,9 +12,11 @@ from probe.generator.world.vocabulary import all_words
 END_OF_WORD = "</w>"
 SPECIAL = ("<|startoftext|>", "<|endoftext|>")
 
+Pair = tuple[str, str]
+
 
 def build(words: tuple[str, ...] | None = None) -> CLIPTokenizer:
-    """Train the merges on `words` (default: the world's) and wrap them in the class that Stable Diffusion uses."""
+    """Learn the merges of `words` (default: the world's) and wrap them in the class that Stable Diffusion uses."""
     words = all_words() if words is None else words
     merges = _merges(words)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -24,16 +29,20 @@ def build(words: tuple[str, ...] | None = None) -> CLIPTokenizer:
     return tokenizer
 
 
-def _merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Merges learned from each word once, until every word is one piece."""
-    model = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
-    model.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    trainer = trainers.BpeTrainer(vocab_size=50_000, end_of_word_suffix=END_OF_WORD, show_progress=False)
-    model.train_from_iterator(words, trainer)
-    return _pairs(model)
+def _merges(words: tuple[str, ...]) -> list[Pair]:
+    """Byte-pair encoding until every word is one piece; ties go by name, so that the numbers are always the same."""
+    pieces = [(*word[:-1], word[-1] + END_OF_WORD) for word in words]
+    merges: list[Pair] = []
+    while counts := Counter(pair for piece in pieces for pair in pairwise(piece)):
+        merges.append(min(counts, key=lambda pair: (-counts[pair], pair)))
+        pieces = [_merged(piece, merges[-1]) for piece in pieces]
+    return merges
 
 
-def _pairs(model: Tokenizer) -> list[tuple[str, str]]:
-    import json
-
-    return [(left, right) for left, right in json.loads(model.to_str())["model"]["merges"]]
+def _merged(piece: tuple[str, ...], pair: Pair) -> tuple[str, ...]:
+    """The piece with every occurrence of the pair joined, left to right."""
+    out: list[str] = []
+    for part in piece:
+        joins = bool(out) and (out[-1], part) == pair
+        out = [*out[:-1], out[-1] + part] if joins else [*out, part]
+    return tuple(out)

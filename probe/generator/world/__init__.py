@@ -85,8 +85,14 @@ class World:
         things = [self._clothe(rng, kind, cell, {}) for kind, cell in _cells(rng, kinds)]
         for i, thing in enumerate(tuple(things)):
             if thing.kind in v.ANIMALS and rng.random() < self.dials.worn:
-                things.append(_wear(rng, thing, i))
+                things += self._accessory(rng, things, i)
         return tuple(things)
+
+    def _accessory(self, rng: random.Random, things: list[Thing], i: int) -> list[Thing]:
+        """What thing `i` wears, unless that would put a held-out pair together."""
+        kinds = {thing.kind for thing in things}
+        free = [a for a in v.ACCESSORIES if not any(frozenset((a, kind)) in self._held_out for kind in kinds)]
+        return [_wear(rng, things[i], i, rng.choice(free))] if free else []
 
     def _kinds(self, rng: random.Random, count: int) -> list[str]:
         """Kinds that may stand together, by rejection of held-out and most rare pairs."""
@@ -107,7 +113,7 @@ class World:
         elif kind in v.OBJECTS or rng.random() < self.dials.painted:
             drawn["colour"] = rng.choice(list(v.COLOURS))
         drawn.update(traits)
-        flipped = rng.random() < 0.5
+        flipped = rng.random() < FLIPPED
         return Thing(kind, cell.x, cell.y, cell.side, size=cell.size, flipped=flipped, **drawn)
 
 
@@ -119,6 +125,7 @@ class _Cell:
     size: str | None
 
 
+FLIPPED = 0.3  # share of things that face the other way
 _SIDES = {1: (62, 92), 2: (46, 62), 3: (36, 44)}  # pixels, by the number of things
 _SIZES = {"big": 1.2, "tiny": 0.7}
 
@@ -145,8 +152,7 @@ def _cell(rng: random.Random, n: int, centre: float, column: float) -> _Cell:
 _WORN = {"crown": (0.5, 0.06, 0.52), "glasses": (0.5, 0.44, 0.62), "bow": (0.78, 0.82, 0.44)}
 
 
-def _wear(rng: random.Random, wearer: Thing, i: int) -> Thing:
-    kind = rng.choice(v.ACCESSORIES)
+def _wear(rng: random.Random, wearer: Thing, i: int, kind: str) -> Thing:
     cx, cy, share = _WORN[kind]
     side = max(14, int(wearer.side * share) // 2 * 2)
     x = round(wearer.x + cx * wearer.side - side / 2)
