@@ -65,14 +65,14 @@ def llama_tokenizer(*, length: int = 4096) -> LlamaTokenizer:
     """Llama's: BPE over words that begin with a low line, unknown characters as bytes; a start; padded on the left."""
     specials = ("<unk>", "<s>", "</s>", "<pad>")
     vocab, merges = _bpe(pre_tokenizers.Metaspace(), specials, fallback=True)
-    return LlamaTokenizer(vocab=vocab, merges=merges, pad_token="<pad>", model_max_length=length)
+    return LlamaTokenizer(vocab=vocab, merges=merges, pad_token="<pad>", add_bos_token=True, model_max_length=length)
 
 
 def gemma_tokenizer(*, length: int = 4096) -> GemmaTokenizer:
     """Gemma's: as Llama's, but no low line before the first word; a start; padded on the left."""
     specials = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>")
     vocab, merges = _bpe(pre_tokenizers.Metaspace(prepend_scheme="never"), specials, fallback=True)
-    return GemmaTokenizer(vocab=vocab, merges=merges, model_max_length=length)
+    return GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True, model_max_length=length)
 
 
 def _bpe(
