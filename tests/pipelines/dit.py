@@ -23,7 +23,7 @@ WORDS = ("cat", "dog", "and", "red", "blue", "ball", "##oon", "car")
 def pixart_sigma() -> PixArtSigmaPipeline:
     """PixArt-Sigma: T5 with its padding masked, a variance predicted beside the noise."""
     tokenizer = t5_tokenizer()
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: PixArtTransformer2DModel(
             sample_size=32,
             in_channels=4,
@@ -68,7 +68,7 @@ def deep_autoencoder() -> AutoencoderDC:
 def sana() -> SanaPipeline:
     """Sana: linear attention in the picture, plain attention to the text; an instruction goes before the prompt."""
     tokenizer = llm.starting(gemma_tokenizer())
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: SanaTransformer2DModel(
             sample_size=32,
             patch_size=1,
@@ -95,7 +95,7 @@ def sana() -> SanaPipeline:
 def lumina2() -> Lumina2Pipeline:
     """Lumina 2: text then picture in one stream of grouped heads, a system prompt before the prompt."""
     tokenizer = llm.starting(gemma_tokenizer())
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: Lumina2Transformer2DModel(
             sample_size=24,
             in_channels=4,
@@ -131,7 +131,7 @@ def hunyuan_dit() -> HunyuanDiTPipeline:
     tokenizer, tokenizer_2 = bert_tokenizer(), t5_tokenizer()
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     encoder = seeded(lambda: BertModel(BertConfig(vocab_size=len(tokenizer), **shape)), 2)
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: HunyuanDiT2DModel(
             sample_size=24,
             patch_size=2,

@@ -47,7 +47,7 @@ def sd3(**config: Any) -> StableDiffusion3Pipeline:
     """Stable Diffusion 3: two CLIP encoders side by side in the channels, then T5 behind them in the sequence."""
     tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": clip_tokenizer(), "tokenizer_3": t5_tokenizer()}
     return StableDiffusion3Pipeline(
-        transformer=seeded(lambda: SD3Transformer2DModel(**MMDIT | config)),
+        transformer=parts.denoiser(lambda: SD3Transformer2DModel(**MMDIT | config)),
         scheduler=parts.flow(),
         vae=parts.flow_vae(),
         text_encoder=parts.clip_projected(tokenizers["tokenizer"]),
@@ -65,7 +65,7 @@ def sd35() -> StableDiffusion3Pipeline:
 def flux1() -> FluxPipeline:
     """FLUX.1 dev: two double and three single blocks, the guidance scale embedded."""
     tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: FluxTransformer2DModel(
             in_channels=16,
             num_layers=2,
@@ -91,7 +91,7 @@ def flux1() -> FluxPipeline:
 
 def flux2_parts() -> dict[str, Any]:
     """The components of both FLUX.2 families, without the encoder."""
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: Flux2Transformer2DModel(
             in_channels=16,
             num_layers=2,
@@ -133,7 +133,7 @@ def flux2_klein() -> Flux2KleinPipeline:
 def qwen_image() -> QwenImagePipeline:
     """Qwen-Image: the prompt inside a chat template whose head is cut off, guidance in a second call."""
     tokenizer = qwen_tokenizer()
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: QwenImageTransformer2DModel(
             in_channels=16,
             out_channels=4,
@@ -168,7 +168,7 @@ def qwen_image() -> QwenImagePipeline:
 def z_image() -> ZImagePipeline:
     """Z-Image: single-stream blocks over picture then text, each filled up to a multiple of 32."""
     tokenizer = qwen_tokenizer()
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: ZImageTransformer2DModel(
             in_channels=4,
             dim=32,
@@ -193,7 +193,7 @@ def z_image() -> ZImagePipeline:
 def cogview4() -> CogView4Pipeline:
     """CogView 4: text padded on the left to a multiple of 16, guidance in a second call."""
     tokenizer = llm.starting(llama_tokenizer())
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: CogView4Transformer2DModel(
             in_channels=4,
             out_channels=4,
@@ -221,7 +221,7 @@ def aura_flow() -> AuraFlowPipeline:
     """AuraFlow: eight register tokens before the text, two joint and two single blocks."""
     tokenizer = llm.starting(llama_tokenizer())
     tokenizer.padding_side = "right"
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: AuraFlowTransformer2DModel(
             sample_size=24,
             in_channels=4,
@@ -247,7 +247,7 @@ def aura_flow() -> AuraFlowPipeline:
 def chroma() -> ChromaPipeline:
     """Chroma: FLUX.1's blocks with T5 alone, padding masked but for its first token, guidance in a second call."""
     tokenizer = t5_tokenizer()
-    denoiser = seeded(
+    denoiser = parts.denoiser(
         lambda: ChromaTransformer2DModel(
             in_channels=16,
             num_layers=2,

@@ -38,6 +38,7 @@ def sizes(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Four layers of four heads, two of them for keys and values."""
     shape = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": LAYERS}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
+    shape |= {"initializer_range": 0.2}
     words = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     return shape | heads | words | {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
 

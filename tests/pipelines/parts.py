@@ -52,6 +52,16 @@ def seeded(make: Callable[[], M], seed: int = 0) -> M:
     return module
 
 
+def denoiser(make: Callable[[], M]) -> M:
+    """A denoiser whose layers keep the variance of what they are given: prompt and guidance are felt."""
+    module = seeded(make)
+    with torch.no_grad():
+        for weight in module.parameters():
+            if weight.ndim > 1:
+                weight.mul_(3**0.5)  # torch draws matrices with a third of that variance
+    return module
+
+
 def vae(latents: int = 4, *, levels: int = 3, **config: Any) -> AutoencoderKL:
     """An image autoencoder: with three levels a latent cell is 4 x 4 pixels, with four it is 8 x 8."""
     shape: dict[str, Any] = {

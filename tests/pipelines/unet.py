@@ -33,7 +33,7 @@ XL = SD | {
 
 def unet(**config: Any) -> UNet2DConditionModel:
     """Stable Diffusion's denoiser with two levels of attention."""
-    return parts.seeded(lambda: UNet2DConditionModel(**SD | config))
+    return parts.denoiser(lambda: UNet2DConditionModel(**SD | config))
 
 
 def sd_parts(**config: Any) -> dict[str, Any]:
