@@ -46,7 +46,7 @@ def select(
     chosen = tuple(
         site
         for site in sorted(sites)
-        if (patterns is None or any(_matches(site.path, p) for p in patterns))
+        if (patterns is None or any(matches(site.path, p) for p in patterns))
         and (kind is None or site.kind == kind)
         and (grid is None or site.grid == tuple(grid))
     )
@@ -56,5 +56,5 @@ def select(
     return chosen
 
 
-def _matches(path: str, pattern: str) -> bool:
+def matches(path: str, pattern: str) -> bool:
     return pattern in path or fnmatch.fnmatch(path, pattern)
