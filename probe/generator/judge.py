@@ -23,7 +23,7 @@ from probe.generator.world import SIDE
 from probe.generator.world import vocabulary as v
 
 BRIDGE = 2  # pixels: parts of one kind at most twice as far apart are one thing (lenses, a body behind a bow)
-LEAST = {"worn": 20, "other": 120}  # pixels of the smallest thing that counts: accessories, and all other kinds
+LEAST = {"worn": 40, "other": 160}  # pixels of the smallest thing that counts: accessories, and all other kinds
 COLOURS = (*v.COLOURS, "natural")
 BATCH = 16
 

@@ -1,4 +1,4 @@
-"""The world: the same scene for ever, masks to the pixel, captions that know their things, dials that do as they say."""
+"""The world: the same scene for ever, masks to the pixel, captions that know their things, honest dials."""
 
 import itertools
 import math
