@@ -12,16 +12,23 @@
 /thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, decoded small
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import base64
+import html
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from probe.errors import NoSuchWord, NotRecorded
-from probe.site import Site
+from probe.axes import BRANCH, IMAGE, SITE, STEP, WORD
+from probe.errors import NoMatch, NoSuchWord, NotRecorded
+from probe.site import Site, select
 from probe.words import Token, Word
 
 
@@ -78,7 +85,7 @@ class Trace:
         labels = self.labels
         if label in labels:
             return label
-        found = [w.label for w in self.words if w.text.casefold() == label.casefold()]
+        found = [w.label for w in self.words if w.text.casefold() == label.casefold() and w.label in labels]
         if not found:
             raise NoSuchWord(f"{label!r} was not recorded; the words of this trace are: {', '.join(labels)}")
         return found[0]
@@ -101,6 +108,86 @@ class Trace:
         """Bytes of all arrays."""
         return sum(node.to_dataset().nbytes for node in self.tree.subtree)
 
+    def sel(
+        self,
+        *,
+        word: str | Sequence[str] | None = None,
+        step: int | slice | Sequence[int] | None = None,
+        site: str | Sequence[str] | None = None,
+        branch: str | Sequence[str] | None = None,
+        image: int | slice | Sequence[int] | None = None,
+    ) -> "Trace":
+        """The part of this trace that is asked for. All axes stay, with fewer entries; nothing is read from disk.
+
+        Numbers and slices count as in a list: from 0, from the end when negative, without the stop. `site` is a pattern
+        as in `probe.select`. The latents keep the states before and after each step. Run, words and tokens stay whole.
+        Raises NoSuchWord or NoMatch, listing what there is, when something asked for is not in the trace.
+        """
+        wanted: dict[str, set[Any]] = {}
+        if word is not None:
+            wanted[WORD] = {self.word(label) for label in _several(word)}
+        if site is not None:
+            wanted[SITE] = {s.path for s in select(self.sites, site)}
+        for axis, asked in ((STEP, step), (BRANCH, branch), (IMAGE, image)):
+            if asked is not None:
+                wanted[axis] = _members(axis, asked, self.along(axis))
+        if STEP in wanted:
+            wanted["time"] = wanted[STEP] | {s + 1 for s in wanted[STEP]}
+        paths, images = wanted.get(SITE), wanted.get(IMAGE)
+        sites = tuple(s for s in self.sites if paths is None or s.path in paths)
+        shown = zip(self.along(IMAGE), self.pictures, strict=False)
+        pictures = self.pictures if images is None else tuple(picture for i, picture in shown if i in images)
+        return replace(self, sites=sites, tree=_narrow(self.tree, wanted), pictures=pictures)
+
+    def along(self, axis: str) -> tuple[Any, ...]:
+        """The entries of an axis, over all nodes that have it: labels, or numbers."""
+        nodes = [node.to_dataset() for node in self.tree.subtree]
+        entries = [entry for d in nodes if axis in d.dims for entry in d[axis].values.tolist()]
+        if axis == IMAGE and not entries:
+            return tuple(range(len(self.pictures)))
+        return tuple(dict.fromkeys(entries))
+
+    def save(self, folder: str | Path, *, exist_ok: bool = False) -> Path:
+        """Write a new folder, whole or not at all; see `probe.store.write_trace`."""
+        from probe.store import write_trace  # the store stands on this file
+
+        return write_trace(self, folder, exist_ok=exist_ok)
+
+    @staticmethod
+    def open(folder: str | Path) -> "Trace":
+        """A saved trace, its arrays read when they are used; see `probe.store.open_trace`."""
+        from probe.store import open_trace
+
+        return open_trace(folder)
+
+    def to_xarray(self) -> xr.DataTree:
+        """A copy of `tree` whose root says what was run."""
+        tree = self.tree.copy()
+        tree.attrs |= {"prompt": self.prompt, "model": self.run.model, "seed": self.run.seed}
+        return tree
+
+    def equals(self, other: "Trace") -> bool:
+        """Whether two traces hold the same: run, words, arrays with names and attributes, pixels. Reads everything."""
+        return (
+            _listed(self.run.model_dump()) == _listed(other.run.model_dump())
+            and (self.words, self.tokens, self.sites) == (other.words, other.tokens, other.sites)
+            and _listed(self.extra) == _listed(other.extra)
+            and self.tree.identical(other.tree)
+            and [_pixels(picture) for picture in self.pictures] == [_pixels(picture) for picture in other.pictures]
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [("seed", self.run.seed), ("steps", self.run.steps), ("model", self.run.model)]
+        rows += [("words", ", ".join(self.labels)), ("sites", len(self.sites)), ("bytes", f"{self.nbytes:,}")]
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(text))}</td></tr>" for name, text in rows
+        )
+        small = "".join(_inline(picture) for picture in self.pictures[:4])
+        arrays = html.escape("\n".join(repr(self).split("\n")[1:]))
+        title = f"<b>Trace</b> of {html.escape(self.prompt[:300])}"
+        details = f"<details><summary>arrays</summary><pre>{arrays}</pre></details>"
+        return f"<div>{title}<br>{small}<table>{cells}</table>{details}</div>"
+
     def __repr__(self) -> str:
         rows = [f"Trace of {self.prompt!r}, {self.run.steps} steps, {len(self.sites)} sites, {self.nbytes:,} bytes"]
         for node in self.tree.subtree:
@@ -108,3 +195,63 @@ class Trace:
                 sizes = ", ".join(f"{dim} {size}" for dim, size in array.sizes.items())
                 rows.append(f"  {node.path}/{name} ({sizes}) {array.dtype}")
         return "\n".join(rows)
+
+
+def _several(asked: Any) -> list[Any]:
+    return list(asked) if isinstance(asked, Iterable) and not isinstance(asked, str) else [asked]
+
+
+def _members(axis: str, asked: Any, recorded: Sequence[Any]) -> set[Any]:
+    """The entries of an axis that a number, a label, several, or a slice means."""
+    end = max(recorded, default=-1) + 1 if axis != BRANCH else 0
+    if isinstance(asked, slice):
+        found = set(range(*asked.indices(end))) & set(recorded)
+        missing = [] if found else [asked]
+    else:
+        found = {entry + end if isinstance(entry, int) and entry < 0 else entry for entry in _several(asked)}
+        missing = sorted(found - set(recorded), key=str) if found else [asked]
+    if missing:
+        listed = ", ".join(str(entry) for entry in recorded) or "none"
+        raise NoMatch(f"{axis} {missing[0]!r} was not recorded; there are: {listed}")
+    return found
+
+
+def _narrow(tree: xr.DataTree, wanted: Mapping[str, set[Any]]) -> xr.DataTree:
+    """The nodes of a tree with only the wanted entries of each axis; a node that has none of them is left out."""
+    kept: dict[str, xr.Dataset] = {}
+    for node in tree.subtree:
+        whole, own = node.to_dataset(), node.to_dataset(inherit=False)
+        places = {
+            axis: np.isin(whole[axis].values, list(some)).nonzero()[0]
+            for axis, some in wanted.items()
+            if axis in own.dims
+        }
+        if all(len(place) for place in places.values()):
+            kept[node.path] = own.isel(places)
+    lost = [axis for axis in wanted if axis != "time" and not any(axis in d.dims for d in kept.values())]
+    if lost:
+        raise NoMatch(
+            f"no node of this trace holds {lost[0]} {sorted(wanted[lost[0]])} with all else that was asked for"
+        )
+    return xr.DataTree.from_dict(kept)
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, so that values compare equal after a round trip through a file; NaN as text."""
+    if isinstance(value, Mapping):
+        return {key: _listed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_listed(item) for item in value]
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _pixels(picture: Image.Image) -> tuple[str, tuple[int, int], bytes]:
+    return picture.mode, picture.size, picture.tobytes()
+
+
+def _inline(picture: Image.Image, side: int = 96) -> str:
+    small = picture.convert("RGB")
+    small.thumbnail((side, side))
+    sink = io.BytesIO()
+    small.save(sink, format="PNG")
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(sink.getvalue()).decode()}"> '
