@@ -14,6 +14,7 @@ from torch import Tensor
 
 from probe.attach.families import denoiser
 from probe.attach.take import Take
+from probe.attach.thumbnails import thumbnails
 from probe.axes import READING
 from probe.errors import MissingReadings
 from probe.site import Site
@@ -24,7 +25,7 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 
 def assemble(take: Take, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds."""
-    nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take)}
+    nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
     return Trace(
         run=run_of(take, pipe, seconds),
         words=take.prompts[0].words,
@@ -122,6 +123,16 @@ def latent_node(take: Take) -> dict[str, xr.Dataset]:
         "predicted": (("step", "image", "channel", "y", "x"), predicted),
     }
     return {"/latents": xr.Dataset(variables, coords=_steps(take))}
+
+
+def thumbnail_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
+    """A small picture of the predicted clean latents at every step."""
+    if take.final is None:
+        return {}
+    small = thumbnails(take.guidance.predicted, take.final, take.pictures, pipe)
+    if small is None:
+        return {}
+    return {"/thumbnails": xr.Dataset({"thumbnails": (("step", "image", "y", "x", "rgb"), small)}, coords=_steps(take))}
 
 
 def _steps(take: Take) -> dict[str, Any]:

@@ -22,7 +22,7 @@ LATENTS = 20_000  # scenes whose latents the denoiser is trained on
 
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
-    "clip": Recipe(samples=48_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
+    "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
     "control": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
     "judge": judging.RECIPE,

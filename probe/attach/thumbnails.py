@@ -1,0 +1,53 @@
+"""Small pictures of the predicted clean latents, one a step."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+DECODED_CELLS = 1 << 16  # latent cells, over all steps and pictures, up to which the pipeline's own decoder is used
+BATCH = 8
+
+
+@torch.no_grad()
+def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Image], pipe: Any) -> np.ndarray | None:
+    """[step, image, y, x, rgb] uint8, or None where there is nothing to go by.
+
+    Few and small latents are decoded. For others decoding would cost more than generating, so the colours are a
+    least-squares fit from the last latents to the finished pictures, at the latents' resolution.
+    """
+    if final.ndim != 4 or not predicted:
+        return None
+    if sum(z.shape[0] * z.shape[-1] * z.shape[-2] for z in predicted) <= DECODED_CELLS and hasattr(pipe, "vae"):
+        return _decoded(torch.stack(predicted), pipe.vae)
+    if len(pictures) == len(final):
+        return _fitted(torch.stack(predicted), final, pictures)
+    return None
+
+
+def _decoded(z: Tensor, vae: Any) -> np.ndarray:
+    """[step, image, c, h, w] through the autoencoder."""
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    weight = next(vae.parameters())
+    rows = z.flatten(0, 1).to(weight.device, weight.dtype) / vae.config.scaling_factor + shift
+    pictures = torch.cat([vae.decode(part).sample for part in rows.split(BATCH)])
+    pixels = ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+    return pixels.permute(0, 2, 3, 1).unflatten(0, z.shape[:2]).cpu().numpy()
+
+
+def _fitted(z: Tensor, final: Tensor, pictures: list[Image.Image]) -> np.ndarray:
+    """[step, image, c, h, w] -> colours by a linear map from latents to the finished picture's pixels."""
+    h, w = z.shape[-2:]
+    small = [np.asarray(p.convert("RGB").resize((w, h), Image.Resampling.BOX), dtype=np.float64) for p in pictures]
+    features = _features(final.float().cpu().numpy())
+    fit, *_ = np.linalg.lstsq(features, np.stack(small).reshape(-1, 3), rcond=None)
+    rows = _features(z.flatten(0, 1).float().cpu().numpy()) @ fit
+    return rows.clip(0, 255).round().astype(np.uint8).reshape(*z.shape[:2], h, w, 3)
+
+
+def _features(z: np.ndarray) -> np.ndarray:
+    """[image, c, h, w] -> [cells, c + 1]: the channels of each cell and a constant."""
+    cells = np.moveaxis(z, 1, -1).reshape(-1, z.shape[1]).astype(np.float64)
+    return np.concatenate([cells, np.ones((len(cells), 1))], axis=1)
