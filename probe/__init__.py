@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from probe.heatmap import Heatmap as Heatmap
     from probe.site import Site as Site
     from probe.site import select as select
-    from probe.store import open as open
+    from probe.store import open_trace as open
     from probe.store import verify as verify
     from probe.trace import Trace as Trace
     from probe.words import Word as Word
@@ -58,7 +58,7 @@ _HOMES = {
     "attention": "probe.explain.attention",
     "doctor": "probe.checkup",
     "load": "probe.generator.weights",
-    "open": "probe.store",
+    "open": "probe.store:open_trace",
     "record": "probe.attach.record",
     "select": "probe.site",
     "verify": "probe.store",
@@ -70,7 +70,8 @@ def __getattr__(name: str) -> Any:
         return import_module("probe.show")
     if name not in _HOMES:
         raise AttributeError(f"module 'probe' has no attribute {name!r}; its public names are {', '.join(__all__)}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    home, _, other_name = _HOMES[name].partition(":")
+    value = globals()[name] = getattr(import_module(home), other_name or name)
     return value
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from probe import __version__
@@ -34,6 +34,15 @@ def trace_options(parser: ArgumentParser) -> None:
     add("--out", type=str, metavar="FOLDER", help="a new folder; left out: one in out/, named after the prompt")
     add("--overwrite", action="store_true", help="replace an earlier result in that folder")
     add("--config", action="config", metavar="FILE", help="read options from a file, such as an earlier settings.yaml")
+
+
+def settings(options: Namespace) -> str:
+    """The options of `probe trace` as a file that `--config` reads; where the result went is no part of it."""
+    parser = ArgumentParser()
+    trace_options(parser)
+    left_out = ("out", "overwrite", "config")
+    given = {name: value for name, value in vars(options).items() if value is not None and name not in left_out}
+    return parser.dump(Namespace(given), skip_validation=True)
 
 
 def open_options(parser: ArgumentParser) -> None:

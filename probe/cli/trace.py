@@ -1,0 +1,122 @@
+"""`probe trace`: one prompt becomes a picture, a trace, figures and a report."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import probe
+from probe.cli import output, say
+from probe.cli.parser import settings
+from probe.errors import BadInput, BadPrompt
+from probe.readings import content_words
+from probe.store.folder import new_folder
+
+BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def run(options: Namespace) -> int:
+    """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
+    if not options.prompt.strip():
+        raise BadPrompt("the prompt is empty. Say what to draw, for example: probe trace 'a cat and a red balloon'")
+    target = output.choose(options.out, options.prompt)
+    if not options.overwrite:
+        output.refuse(target)
+    with new_folder(target, replaces=output.replaceable) as work:
+        with Console(stderr=True).status("loading the model"):
+            pipe = probe.load(options.model)
+        trace = _generate(pipe, options)
+        figures = _write(trace, work, options)
+    _announce(trace, target, figures)
+    return 0
+
+
+def _generate(pipe: Any, options: Namespace) -> "probe.Trace":
+    """Run the pipeline's own loop under a recording, with a progress bar."""
+    arguments = _arguments(pipe, options)
+    words = [word.strip() for word in options.words.split(",") if word.strip()] if options.words else None
+    pipe.set_progress_bar_config(disable=True)
+    with Progress(*BAR, console=Console(stderr=True)) as progress:
+        arguments["callback_on_step_end"] = _ticker(progress)
+        with probe.record(pipe, words=words) as recording:
+            pipe(**arguments)
+    return recording.trace
+
+
+def _ticker(progress: Progress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    task = progress.add_task("step", total=None)
+
+    def tick(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        progress.update(task, total=pipe.num_timesteps, completed=step + 1)
+        return tensors
+
+    return tick
+
+
+def _arguments(pipe: Any, options: Namespace) -> dict[str, Any]:
+    """What the pipeline is called with: only what was given, and only what this pipeline understands."""
+    from torch import Generator
+
+    asked = {
+        "prompt": options.prompt,
+        "negative_prompt": options.negative,
+        "num_inference_steps": options.steps,
+        "guidance_scale": options.guidance,
+        "width": options.width,
+        "height": options.height,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    known = inspect.signature(pipe.__call__).parameters
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise BadInput(f"{type(pipe).__name__} takes no {', '.join(unknown)}. Leave it out for this model")
+    _check_size(pipe, given)
+    return given | {"generator": Generator("cpu").manual_seed(options.seed)}
+
+
+def _check_size(pipe: Any, given: dict[str, Any]) -> None:
+    multiple = max(8, getattr(pipe, "vae_scale_factor", 8))
+    for name in ("width", "height"):
+        size = given.get(name, multiple)
+        if size % multiple:
+            near = max(size // multiple, 1) * multiple
+            raise BadInput(f"{name} {size} is no multiple of {multiple}. Take {near} or {near + multiple}")
+
+
+def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
+    """Everything of one result into `work`; returns the names of the figures."""
+    trace.pictures[0].save(work / "picture.png")
+    trace.save(work / "trace")
+    probe.show.report(trace, work / "report.html")
+    (work / output.MARK).write_text(settings(options), encoding="utf-8")
+    return _figures(trace, work / "figures")
+
+
+def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
+    """Overlays, a strip a content word and the guidance curve, each as PNG and SVG."""
+    folder.mkdir()
+    figures = {"overlays": probe.show.overlays(trace)}
+    for rank, word in enumerate(content_words(trace), start=1):
+        figures[f"strip-{rank}-{output.slug(word)}"] = probe.show.strip(trace, word)
+    if "guidance" in trace.tree.children:
+        figures["guidance"] = probe.show.guidance_curve(trace)
+    for name, figure in figures.items():
+        for suffix in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{suffix}")
+    return list(figures)
+
+
+def _announce(trace: "probe.Trace", target: Path, figures: list[str]) -> None:
+    run = trace.run
+    say.result(f"{run.prompts[0]!r}: {run.steps} steps, seed {run.seed}, {run.seconds:.1f} s, {len(trace.sites)} sites")
+    for name, what in {
+        "picture.png": "the picture",
+        "figures": ", ".join(figures),
+        "trace": "the record; open it with probe.open, or in the dashboard",
+        "report.html": "the report; open it in a browser",
+    }.items():
+        say.result(f"  {target / name}  {what}")

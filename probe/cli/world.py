@@ -1,0 +1,21 @@
+"""`probe world`: a sheet of scenes, as Menagerie's training saw them."""
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from probe import show
+from probe.cli import say
+from probe.generator.world import World
+
+
+def run(options: Namespace) -> int:
+    """Draw `count` scenes with their captions into one picture."""
+    world = World(options.seed)
+    scenes = list(world.scenes(options.count))
+    sheet = show.contact_sheet([scene.picture for scene in scenes], [world.caption(scene).text for scene in scenes])
+    target = Path(options.sheet).expanduser()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(target, format="PNG")
+    say.result(target)
+    return 0
