@@ -32,9 +32,8 @@ def test_is_a_class_of_diffusers(family: str, pipe: DiffusionPipeline) -> None:
 
 
 def test_gives_a_picture_that_is_not_square(family: str, output: np.ndarray) -> None:
-    call = FAMILIES[family].call
-    assert output.shape[-3:] == (call["height"], call["width"], 3)
-    assert call["height"] != call["width"]
+    assert output.shape[-3:] == (pipelines.HEIGHT, pipelines.WIDTH, 3)
+    assert pipelines.HEIGHT != pipelines.WIDTH
     assert np.isfinite(output).all()
     assert output.std() > 0.01  # neither black nor clipped
 

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from tests.pipelines import dit, joint, unet
+from tests.pipelines import dit, joint, kandinsky, unet, video
 from tests.pipelines.parts import HEIGHT, PROMPT, STEPS, WIDTH, Maker
 
 __all__ = ["CORE", "FAMILIES", "HEIGHT", "PROMPT", "STEPS", "WIDTH", "Maker", "folder", "load", "pipeline", "run"]
 
-FAMILIES: dict[str, Maker] = {**unet.FAMILIES, **joint.FAMILIES, **dit.FAMILIES}
+FAMILIES: dict[str, Maker] = {**unet.FAMILIES, **joint.FAMILIES, **dit.FAMILIES, **kandinsky.FAMILIES, **video.FAMILIES}
 CORE = tuple(name for name, maker in FAMILIES.items() if maker.core)
 
 _rooms = tempfile.TemporaryDirectory(prefix="families-")
@@ -45,9 +45,9 @@ def load(family: str, **options: Any) -> DiffusionPipeline:
 
 @contextmanager
 def _patience() -> Iterator[None]:
-    """Bears with diffusers where its own models use what it has itself deprecated."""
+    """Bears with diffusers where it uses what it has itself deprecated."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`FluxPosEmbed` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "`(FluxPosEmbed|callback_steps)` is deprecated", FutureWarning)
         yield
 
 
@@ -61,5 +61,6 @@ def run(pipe: DiffusionPipeline, family: str, *, seed: int = 0, **overrides: Any
     """Two steps of the prompt. Returns pictures (image, y, x, rgb) or films (image, frame, y, x, rgb), in 0 .. 1."""
     maker = FAMILIES[family]
     generator = torch.Generator("cpu").manual_seed(seed)
-    output = pipe(**maker.call | maker.inputs() | overrides, generator=generator)
+    with _patience():
+        output = pipe(**maker.call | maker.inputs() | overrides, generator=generator)
     return np.asarray(output[0])

@@ -4,12 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
+from PIL import Image
 from transformers import (
+    CLIPImageProcessor,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     PreTrainedTokenizerBase,
     T5Config,
     T5EncoderModel,
@@ -39,6 +44,24 @@ def options(guidance: float | None = 4.0, **more: Any) -> dict[str, Any]:
     shared: dict[str, Any] = {"prompt": PROMPT, "output_type": "np", "num_inference_steps": STEPS}
     scale = {} if guidance is None else {"guidance_scale": guidance}
     return shared | {"height": HEIGHT, "width": WIDTH} | scale | more
+
+
+def picture(seed: int = 0) -> Image.Image:
+    """A picture of the size of all others, to start from: coloured blocks of 16 pixels."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (HEIGHT // 16, WIDTH // 16, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((WIDTH, HEIGHT), Image.Resampling.NEAREST)
+
+
+def mask() -> Image.Image:
+    """White where a picture is to be painted again: its right half."""
+    marked = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    marked[:, WIDTH // 2 :] = 255
+    return Image.fromarray(marked)
+
+
+def without_size(call: dict[str, Any]) -> dict[str, Any]:
+    """The call arguments of pipelines that take the size from a picture."""
+    return {name: value for name, value in call.items() if name not in ("height", "width")}
 
 
 def seeded(make: Callable[[], M], seed: int = 0) -> M:
@@ -118,6 +141,25 @@ def umt5(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> UMT5EncoderMode
     """A UMT5 encoder of two layers."""
     sizes = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
     return seeded(lambda: UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **sizes)), 4)
+
+
+def eyes(width: int = 32) -> CLIPVisionModelWithProjection:
+    """A CLIP image encoder of two layers for pictures of 32 x 32 pixels."""
+    config = CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        projection_dim=width,
+        image_size=32,
+        patch_size=8,
+    )
+    return seeded(lambda: CLIPVisionModelWithProjection(config), 5)
+
+
+def eye_processor() -> CLIPImageProcessor:
+    """What makes a picture ready for `eyes`."""
+    return CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
 
 
 def ddim(**config: Any) -> DDIMScheduler:

@@ -1,8 +1,21 @@
-"""Tiny pipelines whose denoiser is a UNet: Stable Diffusion 1, 2 and XL."""
+"""Tiny pipelines whose denoiser is a UNet: Stable Diffusion 1, 2 and XL, from words and from pictures."""
 
 from typing import Any
 
-from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionInstructPix2PixPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLInstructPix2PixPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
 
 from tests.pipelines import parts
 from tests.pipelines.parts import Maker, options
@@ -58,13 +71,13 @@ def sd2() -> StableDiffusionPipeline:
     return StableDiffusionPipeline(**made)
 
 
-def sdxl_parts() -> dict[str, Any]:
+def sdxl_parts(**config: Any) -> dict[str, Any]:
     """The components of Stable Diffusion XL."""
     tokenizer, tokenizer_2 = clip_tokenizer(), clip_tokenizer()
     tokenizer_2.pad_token = "!"  # as in the released weights: the second encoder does not pad with the end
     encoders = {"text_encoder": parts.clip(tokenizer), "text_encoder_2": parts.clip_projected(tokenizer_2)}
     tokenizers = {"tokenizer": tokenizer, "tokenizer_2": tokenizer_2}
-    return {"unet": unet(**XL), "scheduler": parts.ddim(), "vae": parts.vae()} | encoders | tokenizers
+    return {"unet": unet(**XL | config), "scheduler": parts.ddim(), "vae": parts.vae()} | encoders | tokenizers
 
 
 def sdxl() -> StableDiffusionXLPipeline:
@@ -72,8 +85,74 @@ def sdxl() -> StableDiffusionXLPipeline:
     return StableDiffusionXLPipeline(**sdxl_parts(), add_watermarker=False)
 
 
+def sd1_img2img() -> StableDiffusionImg2ImgPipeline:
+    """Starts from a picture with noise, in the middle of the timesteps."""
+    return StableDiffusionImg2ImgPipeline(**sd_parts())
+
+
+def sd1_inpaint() -> StableDiffusionInpaintPipeline:
+    """Sees the mask and the masked picture in five further channels."""
+    return StableDiffusionInpaintPipeline(**sd_parts(in_channels=9))
+
+
+def instruct_pix2pix() -> StableDiffusionInstructPix2PixPipeline:
+    """Sees the picture in four further channels; three branches: text and picture, picture, neither."""
+    return StableDiffusionInstructPix2PixPipeline(**sd_parts(in_channels=8))
+
+
+def controlnet(**config: Any) -> ControlNetModel:
+    """A second encoder beside the UNet, with attention of its own; its pictures go through 16 channels."""
+    shape = {name: value for name, value in (SD | config).items() if name not in ("sample_size", "up_block_types")}
+    return parts.denoiser(lambda: ControlNetModel(**shape, conditioning_embedding_out_channels=(4, 8, 8)))
+
+
+def sd1_controlnet() -> StableDiffusionControlNetPipeline:
+    """Stable Diffusion 1 led by a picture."""
+    return StableDiffusionControlNetPipeline(**sd_parts(), controlnet=controlnet())
+
+
+def sdxl_img2img() -> StableDiffusionXLImg2ImgPipeline:
+    """Starts from a picture with noise."""
+    return StableDiffusionXLImg2ImgPipeline(**sdxl_parts(), add_watermarker=False)
+
+
+def sdxl_inpaint() -> StableDiffusionXLInpaintPipeline:
+    """With a plain UNet of four channels: what is not masked is put back after every step."""
+    return StableDiffusionXLInpaintPipeline(**sdxl_parts(), add_watermarker=False)
+
+
+def sdxl_instruct_pix2pix() -> StableDiffusionXLInstructPix2PixPipeline:
+    """Three branches, as its elder."""
+    return StableDiffusionXLInstructPix2PixPipeline(**sdxl_parts(in_channels=8), add_watermarker=False)
+
+
+def sdxl_controlnet() -> StableDiffusionXLControlNetPipeline:
+    """Stable Diffusion XL led by a picture."""
+    return StableDiffusionXLControlNetPipeline(**sdxl_parts(), controlnet=controlnet(**XL), add_watermarker=False)
+
+
+def from_picture() -> dict[str, Any]:
+    """A picture to start from."""
+    return {"image": parts.picture()}
+
+
+def from_masked_picture() -> dict[str, Any]:
+    """A picture and what of it is to be painted again."""
+    return {"image": parts.picture(), "mask_image": parts.mask()}
+
+
+HALF = {"num_inference_steps": 2 * parts.STEPS, "strength": 0.5}
+FROM_PICTURE = parts.without_size(options(**HALF))
 FAMILIES = {
     "sd1": Maker(sd1, options(), core=True),
     "sd2": Maker(sd2, options()),
     "sdxl": Maker(sdxl, options(), core=True),
+    "sd1_img2img": Maker(sd1_img2img, FROM_PICTURE, from_picture),
+    "sd1_inpaint": Maker(sd1_inpaint, options(), from_masked_picture),
+    "instruct_pix2pix": Maker(instruct_pix2pix, parts.without_size(options(image_guidance_scale=1.5)), from_picture),
+    "sd1_controlnet": Maker(sd1_controlnet, options(), from_picture),
+    "sdxl_img2img": Maker(sdxl_img2img, FROM_PICTURE, from_picture),
+    "sdxl_inpaint": Maker(sdxl_inpaint, options(**HALF), from_masked_picture),
+    "sdxl_instruct_pix2pix": Maker(sdxl_instruct_pix2pix, options(image_guidance_scale=1.5), from_picture),
+    "sdxl_controlnet": Maker(sdxl_controlnet, options(), from_picture),
 }
