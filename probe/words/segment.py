@@ -23,12 +23,18 @@ ALPHABETIC = rf"{LETTERS}(?:(?:[-_'\u2010\u2011\u2019\uFF07]|(?<=\p{{N}})[.,](?=
 UNSPACED = r"[\p{Han}\p{Hiragana}][\p{M}ー]*|[\p{Katakana}ー][\p{Katakana}\p{M}ー]*"
 PATTERN = regex.compile(rf"(?P<weight>{WEIGHT})|{EMOJI}|{UNSPACED}|{ALPHABETIC}", regex.V1)
 
-FUNCTION_WORDS = frozenset(
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+FUNCTION_WORDS = word_set(
     """a an the this that these those my your his her its our their some any each every no not
     of in on at by for with without from to into onto over under above below behind beside besides between near next
     through across around along against inside outside upon within beneath beyond among during after before about
     off up down out and or but nor so yet as than while is are was were be been being has have had having do does did
-    it he she they we i you who which what whose where when there here very too""".split()
+    it he she they we i you who which what whose where when there here very too"""
 )
 
 
