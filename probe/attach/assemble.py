@@ -23,7 +23,7 @@ from probe.trace import Run, Trace
 PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "xarray", "zarr")
 
 
-def assemble(take: Take, pipe: Any, seconds: float) -> Trace:
+def assemble(take: Take, pipe: Any, seconds: float, extra: dict[str, Any] | None = None) -> Trace:
     """A Trace of everything that the take holds."""
     nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
     return Trace(
@@ -33,6 +33,7 @@ def assemble(take: Take, pipe: Any, seconds: float) -> Trace:
         sites=take.attention.sites(),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
+        extra=extra or {},
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
+from probe.attach.alter import Alteration, arguments, check_subjects
 from probe.attach.assemble import assemble
 from probe.attach.attention import AttentionReader
 from probe.attach.borrow import around, lease
@@ -25,6 +26,7 @@ from probe.attach.take import Encoded, Take, lexicon
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.axes import SPECIAL
 from probe.errors import BadInput, NoMatch, NotRecorded
+from probe.intervention import LatentIntervention
 from probe.site import matches
 from probe.trace import Trace
 from probe.words import Prompt, read_prompt
@@ -37,6 +39,7 @@ class Request:
     words: tuple[str, ...] | None = None
     sites: str | Sequence[str] | None = None
     branches: tuple[str, ...] = ("cond",)
+    interventions: tuple[LatentIntervention, ...] = ()
 
 
 class Recording:
@@ -47,6 +50,8 @@ class Recording:
         self._request, self._wait = request, wait
         self._stack = ExitStack()
         self._take: Take | None = None
+        self._alterations: list[Alteration] = []
+        self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
         self._began = time.monotonic()
         self.traces: list[Trace] = []
@@ -124,6 +129,7 @@ class Recording:
         prompts = _texts(given.get("prompt"))
         take = self._begin(prompts, _texts(given.get("negative_prompt")))  # bad words stop it before any work
         result = original(*args, **kwargs)
+        self._plan(take)
         tensors = [value for value in result if isinstance(value, Tensor) and value.ndim == 3]
         take.encoded.cond = tensors[0] if tensors else None
         take.encoded.uncond = tensors[1] if len(tensors) > 1 else None
@@ -162,17 +168,44 @@ class Recording:
         first = generator[0] if isinstance(generator, list) else generator
         if self._take is not None and first is not None:
             self._take.seed = first.initial_seed()
-        return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        self._latents = result[0] if isinstance(result, tuple | list) else result
+        return result
 
     def _name_branch(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = args[0] if args else kwargs.get("name")
         self._named = name if name in ("cond", "uncond") else None
         return original(*args, **kwargs)
 
-    def _begin_pass(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _plan(self, take: Take) -> None:
+        """Find each intervention's subjects in each prompt before any work is done."""
+        self._alterations = [
+            Alteration(item, [_positions(item, prompt, self._family, self._text_length()) for prompt in take.prompts], self._pipe.scheduler)
+            for item in self._request.interventions
+        ]
+
+    def _begin_pass(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._waist.begin_pass()
-        if self._take is not None:
-            self._take.begin_pass(module, args, kwargs, self._named)
+        take = self._take
+        if take is None:
+            return None
+        take.begin_pass(module, args, kwargs, self._named)
+        due = [a for a in self._alterations if a.due(take.step)]
+        return self._alter(due, module, arguments(module, args, kwargs)) if due and self._latents is not None else None
+
+    def _alter(self, due: list[Alteration], module: nn.Module, given: dict[str, Any]) -> Any:
+        """Let the interventions move the latents; what they run is not part of the record."""
+        take = self._take
+        assert take is not None and self._latents is not None
+        current, take.current = take.current, None
+        assert current is not None
+        try:
+            for alteration in due:
+                given = alteration.alter(module, given, current.rows, self._latents, take.step)
+        finally:
+            take.current = current
+            self._waist.begin_pass()
+        return (), given
 
     def _read(self, call: Call, lse: Tensor | None) -> None:
         take = self._take
@@ -192,6 +225,7 @@ class Recording:
         result = original(*args, **kwargs)
         if self._take is not None:
             self._take.ended_step(result)
+            self._latents = result[0] if isinstance(result, tuple) else result.prev_sample
         return result
 
     def _show(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -202,7 +236,9 @@ class Recording:
 
     def _finish(self, take: Take) -> None:
         if take.step:
-            self.traces.append(assemble(take, self._pipe, time.monotonic() - self._began))
+            log = [entry for alteration in self._alterations for entry in alteration.log]
+            extra = {"nursing": log} if log else {}
+            self.traces.append(assemble(take, self._pipe, time.monotonic() - self._began, extra))
         self._take = None
 
 
@@ -212,17 +248,29 @@ def record(
     *,
     sites: str | Sequence[str] | None = None,
     branches: Sequence[str] = ("cond",),
+    interventions: Sequence[LatentIntervention] = (),
     wait: float = 0.0,
 ) -> Recording:
     """Record what a pipeline does inside the block; the picture stays the same to the bit.
 
     `words`: the words to watch (default: the prompt's content words). `sites`: patterns of module names (default:
-    all). `branches`: "cond", "uncond", "negative". `wait`: seconds to wait for another thread's recording.
+    all). `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`). `wait`: seconds to wait for another thread's recording.
     Raises NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
     """
     if isinstance(words, str):
         raise BadInput(f"words is one string ({words!r}); give a list of words: words=[{words!r}]")
-    return Recording(pipe, Request(None if words is None else tuple(words), sites, tuple(branches)), wait)
+    for item in interventions:
+        check_subjects(item)
+    chosen = None if words is None else tuple(words)
+    return Recording(pipe, Request(chosen, sites, tuple(branches), tuple(interventions)), wait)
+
+
+def _positions(item: LatentIntervention, prompt: Prompt, family: Family, length: int) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Each subject's positions in the sequence of text states, and the end token's."""
+    encoder = family.streams[0].encoder
+    start = family.columns(encoder, length)
+    positions = {name: tuple(start + i for i in prompt.columns(name, encoder)) for name in item.names}
+    return positions, start + prompt.columns("<end>", encoder)[0]
 
 
 def _texts(value: Any) -> tuple[str, ...]:

@@ -98,7 +98,8 @@ def log_sum_exp(call: Call, rows: slice) -> Tensor:
 
 def fused(call: Call) -> tuple[Tensor, Tensor] | None:
     """(output, lse) of the CPU's fused kernel when the plain call would use it: the same output to the bit."""
-    plain = call.q.device.type == "cpu" and call.q.ndim == 4 and call.k.shape[-3] == call.heads
+    alone = torch._C._len_torch_function_stack() == 0  # a mode below ours must still see the plain call
+    plain = alone and call.q.device.type == "cpu" and call.q.ndim == 4 and call.k.shape[-3] == call.heads
     if not plain or torch._fused_sdp_choice(*_choice(call), scale=call.scale) != FLASH:
         return None
     mask = call.mask
