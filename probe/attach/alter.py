@@ -70,7 +70,7 @@ class Alteration:
             count += 1
         if step < self.intervention.max_steps:
             z = self._update(z, score, alpha)
-        self._note(step, row, losses, float((z - start).norm()))
+        self._note(step, row, losses, float((z - start).detach().norm()))
         return z.detach()
 
     def _forward(self, module: nn.Module, given: Arguments, z: Tensor, row: Row, step: int) -> tuple[Tensor, Score]:
