@@ -89,7 +89,7 @@ class _Up(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One thing that was seen. `colour` is None for its natural one and for people; traits are None where none apply."""
+    """One thing that was seen. `colour` is None when natural, and for people; traits are None where none apply."""
 
     kind: str
     mask: np.ndarray  # [y, x] bool, 128 x 128

@@ -267,6 +267,7 @@ def test_standardising_changes_the_latents_and_not_the_pictures():
     assert torch.allclose(before, after, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_every_stage_runs_and_resumes(tmp_path: Path):
     """The whole training, a few steps of each stage: `python -m probe.generator.train FOLDER --smoke`."""
     command.main([str(tmp_path), "--smoke", "--device", "cpu"])

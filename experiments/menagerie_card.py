@@ -1,0 +1,300 @@
+"""How good is Menagerie? Prints every figure of its model card beside the bar it has to clear.
+
+Pictures are made with 50 DDIM steps at guidance 5 from fixed seeds and read by the judge, whose own figures come
+first. `--only pairs port` prints some lines, `--write` puts the table into docs/menagerie.md, `--sheet FILE` draws
+8 x 8 samples. Run it from the root of the repository.
+"""
+
+import argparse
+import itertools
+import random
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+import probe
+from probe.generator import judge as judging
+from probe.generator import measure, weights
+from probe.generator.card import HEAD, Bar, Line, insert, share, table
+from probe.generator.train.judging import score, through
+from probe.generator.world import CONTROL, World, held_out, rare
+from probe.generator.world import vocabulary as v
+
+STEPS, GUIDANCE, BATCH = 50, 5.0, 8
+SEMANTIC = (16, 16)  # the grid of the maps that the papers use: two levels below the pictures' latents in SD 1
+HELD_OUT = World(1_000_003, CONTROL)  # scenes that no stage was trained on
+TIGHT = 5  # how many times more pictures for lines whose bar is narrow
+CARD = Path("docs/menagerie.md")
+SHEET = (
+    "a cat and a dog",
+    "a lion with a purple crown on the grass",
+    "a red car next to a blue bowl",
+    "a frog and a yellow balloon",
+    "an elephant in the snow",
+    "a doctor and a rabbit on the beach",
+    "an astronaut at night",
+    "a green clock in a room",
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, by whom, and on how many pictures a line."""
+
+    pipe: Any
+    judge: judging.Judge
+    clip: Any
+    control: Any | None
+    pictures: int
+
+    def read(self, prompts: Sequence[str], seed: int = 0, pipe: Any | None = None) -> list[judging.Verdict]:
+        """The judge's verdicts on fresh pictures."""
+        return self.judge.read_all(paint(pipe or self.pipe, prompts, seed))
+
+
+def paint(pipe: Any, prompts: Sequence[str], seed: int = 0) -> list[Image.Image]:
+    """One picture a prompt; prompt i has seed `seed + i`."""
+    out: list[Image.Image] = []
+    for i in range(0, len(prompts), BATCH):
+        some = list(prompts[i : i + BATCH])
+        rng = [torch.Generator().manual_seed(seed + i + k) for k in range(len(some))]
+        out += pipe(some, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=rng).images
+    return out
+
+
+# Prompts
+
+
+def article(words: str) -> str:
+    """The words with "a" or "an" in front."""
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def cycle(items: Sequence[str], count: int) -> list[str]:
+    """The first `count` of the items, over and over."""
+    return list(itertools.islice(itertools.cycle(items), count))
+
+
+def named(kind: str, rng: random.Random) -> str:
+    """An animal by its name, an object with a colour, as in the benchmark of Attend-and-Excite."""
+    return article(kind if kind in v.ANIMALS else f"{rng.choice(list(v.COLOURS))} {kind}")
+
+
+def pair_prompts(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """The two names, joined by "and"."""
+    rng = random.Random("colours of pairs")
+    return [f"{named(a, rng)} and {named(b, rng)}" for a, b in pairs]
+
+
+def seen_pairs(count: int) -> list[tuple[str, str]]:
+    """Pairs of subjects that are together in the training data as often as any."""
+    all_pairs = itertools.combinations(v.SUBJECTS, 2)
+    usual = [pair for pair in all_pairs if frozenset(pair) not in held_out() | rare()]
+    return random.Random("seen pairs").sample(usual, min(count, len(usual)))
+
+
+# Lines
+
+
+def judge_lines(bench: Bench) -> list[Line]:
+    """How right the judge is, on rendered scenes and on their reconstructions."""
+    count, bars = 10 * bench.pictures, {"recall": Bar(0.99), "precision": Bar(0.99), "overlap": Bar(0.90)}
+    rendered = score(bench.judge, HELD_OUT, 0, count)
+    blurred = score(bench.judge, HELD_OUT, 0, count, bench.pipe.vae)
+    lines = [Line(f"judge, rendered scenes: {name}", value, count, bars.get(name)) for name, value in rendered.items()]
+    return lines + [Line(f"judge, reconstructed scenes: {name}", value, count) for name, value in blurred.items()]
+
+
+def autoencoder(bench: Bench) -> list[Line]:
+    """PSNR of whole scenes, in dB, averaged over pictures."""
+    pictures = [scene.picture for scene in HELD_OUT.scenes(TIGHT * bench.pictures)]
+    values = [measure.psnr(*pair) for pair in zip(pictures, through(pictures, bench.pipe.vae), strict=True)]
+    return [Line("autoencoder: PSNR of scenes, dB", statistics.mean(values), len(values), Bar(30))]
+
+
+def clip(bench: Bench) -> list[Line]:
+    """The right caption among 100 that differ in meaning."""
+    sets = [measure.distinct(HELD_OUT, 100, start) for start in (0, 1000)]
+    right = [hit for pairs in sets for hit in measure.retrieval(bench.clip, bench.pipe.tokenizer, pairs)]
+    return [share("CLIP: caption of a picture among 100", right, Bar(0.90))]
+
+
+def single(bench: Bench) -> list[Line]:
+    kinds = cycle(v.KINDS, TIGHT * bench.pictures)
+    verdicts = bench.read([article(kind) for kind in kinds])
+    right = [verdict.has(kind) for verdict, kind in zip(verdicts, kinds, strict=True)]
+    return [share("one subject: present", right, Bar(0.95))]
+
+
+def coloured(bench: Bench) -> list[Line]:
+    rng, kinds = random.Random("colours"), cycle(v.SUBJECTS, TIGHT * bench.pictures)
+    colours = [rng.choice(list(v.COLOURS)) for _ in kinds]
+    verdicts = bench.read([article(f"{colour} {kind}") for colour, kind in zip(colours, kinds, strict=True)], 1000)
+    right = [verdict.has(*want) for verdict, *want in zip(verdicts, kinds, colours, strict=True)]
+    return [share("one subject with a colour: both right", right, Bar(0.90))]
+
+
+def place(bench: Bench) -> list[Line]:
+    wanted = [(place, phrase) for place, phrases in v.PLACE_PHRASES.items() for phrase in phrases]
+    kinds = cycle(v.SUBJECTS, TIGHT * bench.pictures)
+    asked = list(itertools.islice(itertools.cycle(wanted), len(kinds)))
+    verdicts = bench.read([f"{article(kind)} {words}" for kind, (_, words) in zip(kinds, asked, strict=True)], 2000)
+    right = [verdict.place == where for verdict, (where, _) in zip(verdicts, asked, strict=True)]
+    return [share("place: right", right, Bar(0.95))]
+
+
+def pairs(bench: Bench) -> list[Line]:
+    """Two subjects: of pairs that were seen (there must be neglect to study), and of those held out."""
+    seen, unseen = seen_pairs(TIGHT * bench.pictures), [(a, b) for a, b in map(sorted, held_out())]
+    unseen = sorted(unseen)[: bench.pictures]
+    right = measure.both_present(bench.read(pair_prompts(seen), 3000), seen)
+    strange = measure.both_present(bench.read(pair_prompts(unseen), 3000), unseen)
+    return [
+        share("two subjects of seen pairs: both present", right, Bar(0.55, 0.90)),
+        share("two subjects of held-out pairs: both present", strange),
+    ]
+
+
+def control(bench: Bench) -> list[Line]:
+    """The same prompts and seeds on weights that were trained without the noise."""
+    if bench.control is None:
+        return []
+    seen = seen_pairs(TIGHT * bench.pictures)
+    right = measure.both_present(bench.read(pair_prompts(seen), 3000, bench.control), seen)
+    return [share("control weights, seen pairs: both present", right, Bar(0.90))]
+
+
+def shares(bench: Bench) -> list[Line]:
+    """The share of men among the people of each profession, against the planted one."""
+    lines: list[Line] = []
+    for i, (job, planted) in enumerate(v.MAN_SHARE.items()):
+        verdicts = bench.read([article(job)] * bench.pictures, 4000 + 100 * i)
+        people = [verdict.find(job)[0] for verdict in verdicts if verdict.has(job)]
+        lines.append(share(f"{job}: share of men (planted {planted:.2f})", [p.gender == "man" for p in people]))
+    distances = [abs(line.value - planted) for line, planted in zip(lines, v.MAN_SHARE.values(), strict=True)]
+    count = sum(line.count for line in lines)
+    return [Line("planted shares: mean distance", statistics.mean(distances), count, Bar(high=0.15)), *lines]
+
+
+def maps(bench: Bench) -> list[Line]:
+    """How often a noun's map at 16 x 16, mean over steps and sites, is largest on a cell that shows its subject."""
+    asked = seen_pairs(2 * bench.pictures)
+    right = [hit for i, (pair, prompt) in enumerate(zip(asked, pair_prompts(asked), strict=True))
+             for hit in peaks(bench, prompt, pair, 5000 + i)]  # fmt: skip
+    return [share("a noun's map at 16 x 16 peaks on its subject", right, Bar(0.80))]
+
+
+def peaks(bench: Bench, prompt: str, kinds: Sequence[str], seed: int) -> list[bool]:
+    """For every kind that the picture shows: whether the noun's map peaks on it."""
+    with probe.record(bench.pipe, words=list(kinds)) as recording:
+        verdict = bench.judge.read(paint(bench.pipe, [prompt], seed)[0])
+    sites = probe.select(recording.trace.sites, kind="cross", grid=SEMANTIC)
+    found = {kind: probe.attention(recording.trace, kind, sites=sites).peak for kind in kinds if verdict.has(kind)}
+    return [measure.peaks_inside(peak, SEMANTIC, verdict.mask(kind)) for kind, peak in found.items()]
+
+
+def port(bench: Bench) -> list[Line]:
+    """diffusers' own Attend-and-Excite, with its defaults, on prompts that were neglected once; at fresh seeds."""
+    asked = seen_pairs(TIGHT * bench.pictures)
+    prompts = pair_prompts(asked)
+    once = measure.both_present(bench.read(prompts, 3000), asked)
+    neglected = [i for i, both in enumerate(once) if not both][: bench.pictures]
+    kinds, some = [asked[i] for i in neglected], [prompts[i] for i in neglected]
+    plain = measure.both_present([v for k, p in enumerate(some) for v in bench.read([p], 6000 + k)], kinds)
+    excited = [excite(bench.pipe, p, pair, 6000 + k) for k, (p, pair) in enumerate(zip(some, kinds, strict=True))]
+    repaired = measure.both_present(bench.judge.read_all(excited), kinds)
+    rise = 100 * (sum(repaired) - sum(plain)) / max(1, len(kinds))
+    return [
+        share("neglected prompts, new seeds: both present", plain),
+        share("the same with diffusers' Attend-and-Excite", repaired),
+        Line("rise by diffusers' Attend-and-Excite, points", rise, len(kinds), Bar(15)),
+    ]
+
+
+def excite(pipe: Any, prompt: str, kinds: Sequence[str], seed: int) -> Image.Image:
+    """A picture by the port, with its defaults but for the model's own guidance."""
+    from diffusers import StableDiffusionAttendAndExcitePipeline
+
+    names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "safety_checker", "feature_extractor")
+    positions = [1 + prompt.split().index(kind) for kind in kinds]  # one token a word, after the start token
+    options = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "attn_res": SEMANTIC}
+    parts = {name: getattr(pipe, name, None) for name in names}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the port is deprecated and calls torch in old ways; it is what is compared
+        rival = StableDiffusionAttendAndExcitePipeline(**parts, requires_safety_checker=False)
+        rival.set_progress_bar_config(disable=True)
+        rng = torch.Generator().manual_seed(seed)
+        return rival(prompt, token_indices=positions, generator=rng, **options).images[0]
+
+
+def seconds(bench: Bench) -> list[Line]:
+    """The middle of three, after one to warm up."""
+    taken: list[float] = []
+    for seed in range(4):
+        began = time.perf_counter()
+        paint(bench.pipe, ["a cat and a red balloon"], seed)
+        taken.append(time.perf_counter() - began)
+    figure = f"seconds for 50 guided steps, {torch.get_num_threads()} threads"
+    return [Line(figure, statistics.median(taken[1:]), 3, Bar(high=4.0))]
+
+
+LINES: dict[str, Callable[[Bench], list[Line]]] = {
+    "judge": judge_lines, "autoencoder": autoencoder, "clip": clip, "single": single, "coloured": coloured,
+    "place": place, "pairs": pairs, "control": control, "shares": shares, "maps": maps, "port": port,
+    "seconds": seconds,
+}  # fmt: skip
+
+
+# The command
+
+
+def samples(bench: Bench) -> Image.Image:
+    """Eight pictures of each of eight prompts."""
+    rows = [(prompt, paint(bench.pipe, [prompt] * 8, 8 * i)) for i, prompt in enumerate(SHEET)]
+    return measure.sheet(rows)
+
+
+def measured(bench: Bench, names: Sequence[str]) -> list[Line]:
+    """The chosen lines, each printed as soon as it is known."""
+    console, lines = Console(width=200), []
+    print(HEAD)
+    for name in track(names, "measuring", console=Console(stderr=True), transient=True):
+        for line in LINES[name](bench):
+            console.print(str(line), highlight=False, markup=False, soft_wrap=True)
+            lines.append(line)
+    return lines
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=20, help=f"pictures a line ({TIGHT} x as many for narrow bars)")
+    parser.add_argument("--only", nargs="+", choices=list(LINES), default=list(LINES), help="print these lines only")
+    parser.add_argument("--source", help="another pipeline than Menagerie's own weights: a folder")
+    parser.add_argument("--write", action="store_true", help=f"put the table into {CARD}")
+    parser.add_argument("--sheet", type=Path, help="draw 8 x 8 samples into this file, and measure nothing else")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    given = arguments(argv)
+    twin = None if given.source or "control" not in given.only else probe.load("menagerie-control")
+    bench = Bench(probe.load(given.source), weights.judge(), weights.clip(), twin, given.pictures)
+    if given.sheet is not None:
+        samples(bench).save(given.sheet)
+        return
+    lines = measured(bench, given.only)
+    if given.write:
+        CARD.write_text(insert(CARD.read_text(), table(lines)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The table of a model card: figures beside the bars they have to clear, in Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from probe.errors import BadInput
+from probe.generator.measure import interval
+
+MARKS = ("<!-- table -->", "<!-- /table -->")
+HEAD = "| figure | measured | 95 % interval | bar | met | pictures |\n| --- | --- | --- | --- | --- | --- |"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The range that a figure has to fall into."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def met(self, value: float) -> bool:
+        """Whether the value is in it; NaN never is."""
+        above = value >= (float("-inf") if self.low is None else self.low)
+        return above and value <= (float("inf") if self.high is None else self.high)
+
+    def __str__(self) -> str:
+        if self.low is not None and self.high is not None:
+            return f"{self.low:g} to {self.high:g}"
+        return f">= {self.low:g}" if self.low is not None else f"<= {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row. It rests on `count` pictures or things; where it is a share, `hits` of them were right."""
+
+    figure: str
+    value: float
+    count: int
+    bar: Bar | None = None
+    hits: int | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """None without a bar."""
+        return None if self.bar is None else self.bar.met(self.value)
+
+    def __str__(self) -> str:
+        """A row of a Markdown table."""
+        low, high = interval(self.hits or 0, self.count)
+        doubt = f"{low:.2f} to {high:.2f}" if self.hits is not None else ""
+        met = {None: "", True: "yes", False: "no"}[self.met]
+        return f"| {self.figure} | {self.value:.3g} | {doubt} | {self.bar or ''} | {met} | {self.count} |"
+
+
+def share(figure: str, right: Sequence[bool], bar: Bar | None = None) -> Line:
+    """A row that counts how often something was right; NaN when it was never tried."""
+    value = sum(right) / len(right) if right else float("nan")
+    return Line(figure, value, len(right), bar, sum(right))
+
+
+def table(lines: Sequence[Line]) -> str:
+    """The rows under their head."""
+    return "\n".join([HEAD, *map(str, lines)])
+
+
+def insert(page: str, content: str) -> str:
+    """The page with what stands between its MARKS replaced. Raises BadInput when it lacks them."""
+    before, start, rest = page.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (start and end):
+        raise BadInput(f"the page has no {MARKS[0]} ... {MARKS[1]}; put the two lines where the table belongs")
+    return f"{before}{start}\n{content}\n{end}{after}"
