@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 something given cannot be used, 130 interrupted.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -11,6 +12,8 @@ from probe.cli import say
 from probe.cli.parser import build
 from probe.errors import BadInput, BadModel, ProbeError
 
+# What the libraries below would print on their own account; whoever wants to see it sets the variable.
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
 DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -18,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `--help` and wrong usage raise SystemExit, as is usual."""
     parser = build()
     options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     try:
         return import_module(f"probe.cli.{options.command}").run(options[options.command])
     except KeyboardInterrupt:

@@ -10,11 +10,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import probe
+from probe.attach.families import family
 from probe.cli import output, say
 from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt
 from probe.readings import content_words
 from probe.store.folder import new_folder
+from probe.words import read_prompt
 
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
@@ -29,6 +31,7 @@ def run(options: Namespace) -> int:
     with new_folder(target, replaces=output.replaceable) as work:
         with Console(stderr=True).status("loading the model"):
             pipe = probe.load(options.model)
+        _check_length(pipe, options.prompt)
         trace = _generate(pipe, options)
         figures = _write(trace, work, options)
     _announce(trace, target, figures)
@@ -85,6 +88,18 @@ def _check_size(pipe: Any, given: dict[str, Any]) -> None:
         if size % multiple:
             near = max(size // multiple, 1) * multiple
             raise BadInput(f"{name} {size} is no multiple of {multiple}. Take {near} or {near + multiple}")
+
+
+def _check_length(pipe: Any, prompt: str) -> None:
+    """Raise BadPrompt if there are words that no encoder reads; say so if one encoder reads less than the others."""
+    streams = family(pipe).streams
+    tokenizers = {stream.encoder: getattr(pipe, stream.tokenizer) for stream in streams}
+    lengths = {s.encoder: s.length or tokenizers[s.encoder].model_max_length for s in streams}
+    read = read_prompt(prompt, tokenizers, lengths=lengths)
+    if read.fallen and set.intersection(*(set(words) for words in read.fallen.values())):
+        raise BadPrompt(f"the prompt is too long: {read.notice}. Shorten it")
+    if read.notice:
+        say.aside(f"note: {read.notice}")
 
 
 def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
