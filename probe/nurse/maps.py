@@ -4,7 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from probe.intervention import Maps
+
 SHARPNESS = 100.0
+TINY = 1e-12
 
 
 def kernel(sigma: float = 0.5, side: int = 3) -> Tensor:
@@ -32,3 +35,37 @@ def sharpen(A: Tensor, end: int | None = None) -> Tensor:
     all padding, as it does for SD 2.x.
     """
     return torch.softmax(SHARPNESS * A[..., 1 : (end if end is not None else -1)], dim=-1)
+
+
+def word_plane(maps: Maps, name: str) -> Tensor:
+    """[y, x]: a word's map; of several pieces the largest at each cell."""
+    return maps.A[..., list(maps.positions[name])].amax(-1)
+
+
+def distribution(plane: Tensor) -> Tensor:
+    """[y, x] -> [cell], with sum 1."""
+    flat = plane.flatten()
+    return flat / flat.sum().clamp(min=TINY)
+
+
+def symmetric_kl(p: Tensor, q: Tensor) -> Tensor:
+    """D(p, q) = 1/2 [KL(p || q) + KL(q || p)]."""
+    p, q = p.clamp(min=TINY), q.clamp(min=TINY)
+    return ((p - q) * (p.log() - q.log())).sum() / 2
+
+
+def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
+    """JSD(p, q) = 1/2 KL(p || m) + 1/2 KL(q || m), m the mean of both."""
+    p, q = p.clamp(min=TINY), q.clamp(min=TINY)
+    m = (p + q) / 2
+    return ((p * (p / m).log()).sum() + (q * (q / m).log()).sum()) / 2
+
+
+def total_variation(plane: Tensor) -> Tensor:
+    """TV = mean |d/dx A| + mean |d/dy A| between neighbouring cells."""
+    return plane.diff(dim=-1).abs().mean() + plane.diff(dim=-2).abs().mean()
+
+
+def overlap(p: Tensor, q: Tensor) -> Tensor:
+    """sum min(p, q) / sum (p + q): 0.5 for equal maps, 0 for disjoint ones."""
+    return torch.minimum(p, q).sum() / (p + q).sum().clamp(min=TINY)

@@ -1,0 +1,90 @@
+"""Losses that bind attributes to their nouns: SynGen, and CONFORM's contrast of groups."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from probe.intervention import LatentIntervention, Maps, Score
+from probe.nurse.maps import distribution, sharpen, smooth, symmetric_kl, word_plane
+
+
+class SynGen(LatentIntervention):
+    """Linguistic binding (Rassin et al. 2023): a noun's map agrees with its modifiers' and with nobody else's.
+
+    L = sum over (noun n, modifier m) of D(n, m) - 1/2 [mean_u D(n, u) + mean_u D(m, u)], D the symmetric KL of the maps
+    as distributions over cells, u the prompt's tokens outside of the pair's phrase. Raw probabilities: no smoothing, no
+    softmax, a constant step. `bindings` maps each noun to its modifiers; a noun without any adds the second term only.
+    """
+
+    bindings: Mapping[str, tuple[str, ...]]
+    scale_range: tuple[float, float] = (1.0, 1.0)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys([*self.bindings, *(m for row in self.bindings.values() for m in row), *self.subjects])
+        )
+
+    def score(self, maps: Maps) -> Score:
+        terms, shown = [], {}
+        for noun, modifiers in self.bindings.items():
+            phrase = [noun, *modifiers]
+            own = {i for name in phrase for i in maps.positions[name]}
+            others = [distribution(maps.A[..., i]) for i in range(1, maps.end) if i not in own]
+            planes = [distribution(word_plane(maps, name)) for name in phrase]
+            apart = [
+                torch.stack([symmetric_kl(p, u) for u in others]).mean() if others else p.sum() * 0 for p in planes
+            ]
+            pairs = [
+                symmetric_kl(planes[0], q) - (apart[0] + a) / 2 for q, a in zip(planes[1:], apart[1:], strict=True)
+            ]
+            term = torch.stack(pairs).sum() if pairs else -apart[0] / 2
+            terms.append(term)
+            shown[noun] = float(term.detach())
+        return Score(torch.stack(terms).sum(), shown)
+
+
+class Conform(LatentIntervention):
+    """CONFORM (Meral et al. 2024): maps of one group are alike, also between steps; maps of different groups are not.
+
+    NT-Xent with cosine similarity and temperature `tau` over the smoothed maps of this step and the one before. With
+    `sharpened` the maps are first put through the sharpening softmax, as the pipeline's default (not its notebook) does.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    tau: float = 0.5
+    sharpened: bool = False
+    thresholds: Mapping[int, float] = {0: 1.0, 10: 1.0, 20: 1.0}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*(name for group in self.groups for name in group), *self.subjects]))
+
+    def target(self, step: int) -> float | None:
+        """Refine as often as allowed: there is no loss to reach."""
+        return -1.0 if step in self.thresholds else None
+
+    def score(self, maps: Maps) -> Score:
+        labels = [g for g, group in enumerate(self.groups) for _ in group]
+        rows = self._embed(maps)
+        if maps.previous is not None:
+            rows, labels = torch.cat([rows, self._embed(maps.previous).detach()]), labels * 2
+        return Score(contrast(rows, torch.tensor(labels), self.tau))
+
+    def _embed(self, maps: Maps) -> Tensor:
+        """[token, cell]: one smoothed map a word."""
+        A = sharpen(maps.A) if self.sharpened else maps.A[..., 1:]
+        names = [name for group in self.groups for name in group]
+        return torch.stack([smooth(A[..., maps.positions[name][-1] - 1]).flatten() for name in names])
+
+
+def contrast(rows: Tensor, labels: Tensor, tau: float) -> Tensor:
+    """Mean over positive pairs (i, p) of -log(e^(s_ip / tau) / (e^(s_ip / tau) + sum over negatives of e^(s_in / tau)))."""
+    s = torch.exp(F.cosine_similarity(rows[:, None], rows[None], dim=-1) / tau)  # [i, j]
+    same = labels[:, None] == labels
+    negatives = (s * ~same).sum(1, keepdim=True)
+    positive = same & ~torch.eye(len(rows), dtype=torch.bool)
+    each = -torch.log(s / (s + negatives))
+    return each[positive].mean() if bool(positive.any()) else s.sum() * 0

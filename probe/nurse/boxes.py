@@ -1,0 +1,110 @@
+"""Losses that put subjects into boxes: BoxDiff and layout guidance."""
+
+from collections.abc import Mapping
+from math import floor
+
+import torch
+from torch import Tensor
+
+from probe.errors import BadInput
+from probe.intervention import LatentIntervention, Maps, Score
+from probe.nurse.maps import sharpen, smooth, word_plane
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
+
+
+class BoxDiff(LatentIntervention):
+    """BoxDiff (Xie et al. 2023), the paper's sum of constraints: inside high, outside low, corners on the box.
+
+    Per subject, on the smoothed, sharpened map: 1 - mean of the top k inside, plus the mean of the top k outside
+    (k = share of the cells), plus the L1 distance of the map's projections to the box's, near the box's edges.
+    """
+
+    boxes: Mapping[str, Box]
+    share: float = 0.2
+    reach: int = 1  # cells on either side of an edge
+    thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.boxes)
+
+    def score(self, maps: Maps) -> Score:
+        sharp = sharpen(maps.A)
+        terms = {}
+        for name, box in self.boxes.items():
+            plane = smooth(sharp[..., maps.positions[name][-1] - 1])
+            inside = box_mask(box, plane.shape[-2], plane.shape[-1], name).to(plane.device)
+            terms[name] = self._inside(plane, inside) + self._outside(plane, inside) + self._corners(plane, inside)
+        return Score(torch.stack(list(terms.values())).sum(), {n: float(t.detach()) for n, t in terms.items()})
+
+    def _inside(self, plane: Tensor, inside: Tensor) -> Tensor:
+        return 1 - top_mean(plane[inside], self.share)
+
+    def _outside(self, plane: Tensor, inside: Tensor) -> Tensor:
+        return top_mean(plane[~inside], self.share)
+
+    def _corners(self, plane: Tensor, inside: Tensor) -> Tensor:
+        terms = [self._edge(plane.amax(axis), inside.any(axis)) for axis in (0, 1)]
+        return torch.stack(terms).sum()
+
+    def _edge(self, projection: Tensor, inside: Tensor) -> Tensor:
+        """Mean |projection - box| over the cells within reach of an edge of the box."""
+        near = torch.zeros_like(inside)
+        where = torch.nonzero(inside).flatten()
+        for edge in (int(where[0]), int(where[-1])):
+            near[max(0, edge - self.reach) : edge + self.reach + 1] = True
+        return (projection - inside.to(projection)).abs()[near].mean()
+
+
+class LayoutGuidance(LatentIntervention):
+    """Backward layout guidance (Chen et al. 2024): E = mean over subjects of (1 - attention in the box / all of it)^2.
+
+    Up to `max_refinements` iterations at each of the first `max_steps` steps, while E > `enough`; E is measured anew
+    at every step. The map is the mean over heads of the chosen sites.
+    """
+
+    boxes: Mapping[str, Box]
+    scale_factor: float = 30.0
+    scale_range: tuple[float, float] = (1.0, 1.0)
+    max_steps: int = 10
+    max_refinements: int = 4  # and one update: five iterations in all
+    enough: float = 0.2
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.boxes)
+
+    def target(self, step: int) -> float | None:
+        """Every early step is refined to `enough`."""
+        return self.enough if step < self.max_steps else None
+
+    def score(self, maps: Maps) -> Score:
+        energies = {}
+        for name, box in self.boxes.items():
+            plane = word_plane(maps, name)
+            inside = box_mask(box, plane.shape[-2], plane.shape[-1], name).to(plane.device)
+            energies[name] = (1 - plane[inside].sum() / plane.sum()) ** 2
+        return Score(torch.stack(list(energies.values())).mean(), {n: float(e.detach()) for n, e in energies.items()})
+
+
+def box_mask(box: Box, rows: int, columns: int, name: str = "the subject") -> Tensor:
+    """[y, x] bool. Raises BadInput for a box outside of the picture or smaller than a cell."""
+    left, top, right, bottom = box
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise BadInput(
+            f"the box of {name} is {box}; give left, top, right, bottom between 0 and 1, left < right, top < bottom"
+        )
+    x0, x1, y0, y1 = round(left * columns), round(right * columns), round(top * rows), round(bottom * rows)
+    if x1 <= x0 or y1 <= y0:
+        raise BadInput(f"the box of {name} is smaller than a cell of the {rows} x {columns} grid; make it larger")
+    mask = torch.zeros(rows, columns, dtype=torch.bool)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+def top_mean(values: Tensor, share: float) -> Tensor:
+    """Mean of the largest share of the values, at least of one."""
+    if not len(values):
+        return values.sum()
+    return values.topk(max(1, floor(share * len(values)))).values.mean()
