@@ -1,6 +1,7 @@
 """Hand-made traces with known content: every word has one smooth blob, and the picture shows a disc where it sits."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,13 @@ def make_trace(
     tree = xr.DataTree.from_dict(nodes)
     pictures = tuple(Image.fromarray(_picture(words, size, i)) for i in range(images))
     return Trace(_run(prompt, steps, size, seed), listed, _tokens(listed), sites, tree, pictures)
+
+
+def make_small_trace() -> Trace:
+    """A trace of few arrays, quickly written: one attention node, and the latents."""
+    whole = make_trace(steps=2, grids=((8, 8),), size=32)
+    nodes = {path: whole.tree[path].to_dataset() for path in ("/attention/8x8", "/latents")}
+    return replace(whole, tree=xr.DataTree.from_dict({path: node.drop_vars("image") for path, node in nodes.items()}))
 
 
 def centre(word: str, words: Sequence[str] = ("cat", "balloon"), image: int = 0) -> tuple[float, float]:

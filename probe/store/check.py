@@ -16,13 +16,12 @@ def differences(folder: Path, files: Mapping[str, Entry], *, strays: bool) -> di
     Raises DamagedFile when the folder cannot be read.
     """
     found = dict(_walk(folder))
-    wrong = {path: "is missing" for path in files if path not in found}
+    wrong = {path: "is a link or a device, expected a plain file" for path, size in found.items() if size is None}
+    wrong |= {path: "is missing" for path in files if path not in found}
     for path, size in found.items():
-        if size is None:
-            wrong[path] = "is a link or a device, expected a plain file"
-        elif path not in files and (strays or path.startswith(ARRAYS)) and path != NAME:
+        if path not in files and (strays or path.startswith(ARRAYS)) and path != NAME:
             wrong[path] = "is not in the manifest"
-        elif path in files and size != files[path].size:
+        elif path in files and size not in (None, files[path].size):
             wrong[path] = f"has {size} bytes, expected {files[path].size}"
     return wrong
 
