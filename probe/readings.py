@@ -40,7 +40,7 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     labels = [trace.word(word) for word in words]
     parts = [_read(node, labels, choice, trace) for node in _with_sites(nodes, chosen_sites(trace, choice.sites))]
     weights = np.array([part.attrs["sites"] for part in parts], dtype=np.float64)
-    planes = [_resize(part.values, parts[-1].shape[-2:]) for part in parts]
+    planes = [resize(part.values, parts[-1].shape[-2:]) for part in parts]
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
     found = {f"{part.sizes['y']}x{part.sizes['x']}": int(part.attrs["sites"]) for part in parts}
     return parts[-1].copy(data=mean.astype(np.float32)).assign_attrs(units=UNITS, sites=found)
@@ -61,6 +61,16 @@ def chosen_sites(trace: Trace, sites: Sites = None) -> tuple[Site, ...]:
     if absent:
         raise NotRecorded(f"no readings of {', '.join(absent)} in this trace; recorded are: {', '.join(sorted(held))}")
     return wanted
+
+
+def resize(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Maps [..., y, x] on another grid (height, width), bilinear."""
+    if planes.shape[-2:] == shape:
+        return planes
+    height, width = shape
+    flat = planes.reshape(-1, *planes.shape[-2:]).astype(np.float32)
+    resized = [Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR) for p in flat]
+    return np.stack([np.asarray(plane) for plane in resized]).reshape(*planes.shape[:-2], height, width)
 
 
 def content_words(trace: Trace) -> tuple[str, ...]:
@@ -124,13 +134,3 @@ def _steps(wanted: Steps, there: list[int], total: int) -> list[int]:
 def _listed(values: Sequence[object]) -> str:
     shown = [repr(value) if isinstance(value, str) else str(value) for value in values]
     return ", ".join(shown if len(shown) <= 12 else [*shown[:6], "...", *shown[-3:]])
-
-
-def _resize(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """[..., y, x] on another grid, bilinear."""
-    if planes.shape[-2:] == shape:
-        return planes
-    height, width = shape
-    flat = planes.reshape(-1, *planes.shape[-2:]).astype(np.float32)
-    resized = [Image.fromarray(p).resize((width, height), Image.Resampling.BILINEAR) for p in flat]
-    return np.stack([np.asarray(plane) for plane in resized]).reshape(*planes.shape[:-2], height, width)
