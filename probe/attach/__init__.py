@@ -1,1 +1,1 @@
-"""Recording: the impure part. `families` says what differs between models, `waist` sees attention, `record` attaches."""
+"""Recording, the impure part: `families` says what differs, `waist` sees attention, `record` attaches."""

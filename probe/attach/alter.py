@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from probe.attach.attention import Row
 from probe.attach.families import grid_of
-from probe.attach.take import SAMPLES, STATES
 from probe.attach.gradient import GradientPass, without_weight_gradients
+from probe.attach.take import SAMPLES, STATES
 from probe.errors import BadInput, NoMatch, RecordingError
 from probe.intervention import LatentIntervention, Maps, Score
 
@@ -110,7 +110,9 @@ class Alteration:
             wanted = known[min(known, key=lambda cells: abs(torch.log2(torch.tensor(cells / CELLS)).item()))]
         if wanted is None or wanted not in known.values():
             listed = ", ".join(f"{h} x {w}" for h, w in dict.fromkeys(known.values())) or "none"
-            raise NoMatch(f"no cross-attention has a grid of {wanted}; this model has {listed} (resolution=(rows, columns))")
+            raise NoMatch(
+                f"no cross-attention has a grid of {wanted}; this model has {listed} (resolution=(rows, columns))"
+            )
         self._grid = wanted
         self._pass.choose(prod(wanted))
 
@@ -179,4 +181,6 @@ def _number(loss: Any) -> float:
 def check_subjects(intervention: LatentIntervention) -> None:
     """An intervention without subjects has nothing to nurse."""
     if not intervention.subjects:
-        raise BadInput(f"{intervention.method} has no subjects; name them: {intervention.method}(subjects=('cat', 'dog'))")
+        raise BadInput(
+            f"{intervention.method} has no subjects; name them: {intervention.method}(subjects=('cat', 'dog'))"
+        )

@@ -40,7 +40,9 @@ def assemble(take: Take, pipe: Any, seconds: float, extra: dict[str, Any] | None
 def attention_nodes(take: Take) -> dict[str, xr.Dataset]:
     """One dataset a grid: attention (site, step, branch, image, word, y, x)."""
     reader = take.attention
-    places = {key: place.site for key, place in reader.places.items() if place is not None and place.site.kind != "self"}
+    places = {
+        key: place.site for key, place in reader.places.items() if place is not None and place.site.kind != "self"
+    }
     grids = dict.fromkeys(site.grid for site in places.values())
     return {
         f"/attention/{h}x{w}": _grid_node(take, {k: s for k, s in places.items() if s.grid == (h, w)}) for h, w in grids

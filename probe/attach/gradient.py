@@ -5,7 +5,7 @@ graph up to that point is whole. Weights need no gradient and are switched off m
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,10 +65,8 @@ class GradientPass:
             return None
 
         with _watching(Waist(lambda call, lse: None, self.chosen.__contains__, change), self.module):
-            try:
+            with suppress(_Enough):
                 self.module(*args, **kwargs)
-            except _Enough:
-                pass
         return torch.cat(list(found.values()), dim=1).mean(1)
 
 

@@ -17,7 +17,9 @@ class GuidanceReader:
     """Per step and picture: norms, cosines, a spatial map, and the latents before and after."""
 
     scheduler: Any
-    outputs: dict[str, dict[int, Tensor]] = field(default_factory=dict)  # of the running step: branch -> image -> output
+    outputs: dict[str, dict[int, Tensor]] = field(
+        default_factory=dict
+    )  # of the running step: branch -> image -> output
     rows: list[Row] = field(default_factory=list)
     directions: list[Tensor] = field(default_factory=list)
     samples: list[Tensor] = field(default_factory=list)

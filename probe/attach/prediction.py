@@ -61,7 +61,18 @@ def level(scheduler: Any, timestep: Any) -> Level:
 
 def _variance_preserving(scheduler: Any) -> bool:
     """Whether the scheduler keeps x_t itself (DDIM, DPM-Solver, UniPC) and not x_t / alpha (Euler, Heun, LMS)."""
-    kept = ("DDIM", "DDPM", "PNDM", "DPMSolverMultistep", "DPMSolverSinglestep", "UniPC", "DEIS", "SASolver", "LCM", "TCD")
+    kept = (
+        "DDIM",
+        "DDPM",
+        "PNDM",
+        "DPMSolverMultistep",
+        "DPMSolverSinglestep",
+        "UniPC",
+        "DEIS",
+        "SASolver",
+        "LCM",
+        "TCD",
+    )
     return type(scheduler).__name__.startswith(kept)
 
 

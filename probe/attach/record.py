@@ -142,14 +142,14 @@ class Recording:
         read = tuple(self._read_prompt(prompt) for prompt in prompts)
         lexicons = [lexicon(prompt, self._labels(prompt), self._family, self._text_length()) for prompt in read]
         reader = AttentionReader(self._family, lexicons, self._request.branches)
-        self._take = Take(
-            self._family, Encoded(prompts, negatives), read, reader, GuidanceReader(self._pipe.scheduler)
-        )
+        self._take = Take(self._family, Encoded(prompts, negatives), read, reader, GuidanceReader(self._pipe.scheduler))
         return self._take
 
     def _read_prompt(self, prompt: str) -> Prompt:
         tokenizers = {s.encoder: getattr(self._pipe, s.tokenizer) for s in self._family.streams}
-        lengths = {s.encoder: s.length or getattr(self._pipe, s.tokenizer).model_max_length for s in self._family.streams}
+        lengths = {
+            s.encoder: s.length or getattr(self._pipe, s.tokenizer).model_max_length for s in self._family.streams
+        }
         return read_prompt(prompt, tokenizers, lengths=lengths)
 
     def _labels(self, prompt: Prompt) -> tuple[str, ...]:
@@ -180,7 +180,11 @@ class Recording:
     def _plan(self, take: Take) -> None:
         """Find each intervention's subjects in each prompt before any work is done."""
         self._alterations = [
-            Alteration(item, [_positions(item, prompt, self._family, self._text_length()) for prompt in take.prompts], self._pipe.scheduler)
+            Alteration(
+                item,
+                [_positions(item, prompt, self._family, self._text_length()) for prompt in take.prompts],
+                self._pipe.scheduler,
+            )
             for item in self._request.interventions
         ]
 
@@ -254,7 +258,8 @@ def record(
     """Record what a pipeline does inside the block; the picture stays the same to the bit.
 
     `words`: the words to watch (default: the prompt's content words). `sites`: patterns of module names (default:
-    all). `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`). `wait`: seconds to wait for another thread's recording.
+    all). `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`).
+    `wait`: seconds to wait for another thread's recording.
     Raises NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
     """
     if isinstance(words, str):
@@ -265,7 +270,9 @@ def record(
     return Recording(pipe, Request(chosen, sites, tuple(branches), tuple(interventions)), wait)
 
 
-def _positions(item: LatentIntervention, prompt: Prompt, family: Family, length: int) -> tuple[dict[str, tuple[int, ...]], int]:
+def _positions(
+    item: LatentIntervention, prompt: Prompt, family: Family, length: int
+) -> tuple[dict[str, tuple[int, ...]], int]:
     """Each subject's positions in the sequence of text states, and the end token's."""
     encoder = family.streams[0].encoder
     start = family.columns(encoder, length)

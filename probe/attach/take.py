@@ -153,7 +153,8 @@ def lexicon(prompt: Prompt, labels: Sequence[str], family: Family, length: int) 
     starts = {stream.encoder: family.columns(stream.encoder, length) for stream in streams}
     rest = PADDING if family.text == "cross" and PADDING in labels else None
     wanted = {
-        label: [] if label == rest else [starts[e] + i for e in starts for i in prompt.columns(label, e)] for label in labels
+        label: [] if label == rest else [starts[e] + i for e in starts for i in prompt.columns(label, e)]
+        for label in labels
     }
     columns = dict.fromkeys(column for found in wanted.values() for column in found)
     if rest:  # what is left over is exact only when all other columns are read

@@ -156,7 +156,10 @@ class Waist(TorchFunctionMode):
         elif changed is not None:
             out, lse = changed, None
         else:
-            out, lse = func(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa), None
+            out, lse = (
+                func(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa),
+                None,
+            )
         self.reader(call, lse)
         return out
 

@@ -43,7 +43,8 @@ def load(source: Any = None, *, revision: str | None = None, device: str | None 
         pipe = _from_source(os.fspath(source), revision)
     else:
         raise NotAPipeline(
-            f"{type(source).__name__} is no diffusers pipeline; give a pipeline, a folder, a hub id, or nothing for Menagerie"
+            f"{type(source).__name__} is no diffusers pipeline; "
+            "give a pipeline, a folder, a hub id, or nothing for Menagerie"
         )
     return pipe if device is None else pipe.to(device)
 
@@ -100,16 +101,21 @@ def _quietly(kind: Any, source: str, **options: Any) -> Any:
 def _check_folder(folder: Path) -> None:
     if not (folder / "model_index.json").is_file():
         held = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
-        raise NotAPipeline(f"{folder} holds no model_index.json (it holds {held}); give the folder that was saved by save_pretrained")
+        raise NotAPipeline(
+            f"{folder} holds no model_index.json (it holds {held}); give the folder that was saved by save_pretrained"
+        )
     code = sorted(p.name for p in folder.rglob("*.py"))
     if code:
-        raise UnsafeWeights(f"{folder} brings code of its own ({', '.join(code[:3])}); probe runs none. Load it yourself and give the pipeline")
+        raise UnsafeWeights(
+            f"{folder} brings code of its own ({', '.join(code[:3])}); probe runs none. "
+            "Load it yourself and give the pipeline"
+        )
     for part in (p for p in folder.iterdir() if p.is_dir()):
         names = {p.suffix for p in part.iterdir()}
         if names & set(PICKLES) and ".safetensors" not in names:
             raise UnsafeWeights(
                 f"{part} holds pickled weights only, which can run code when they are opened; "
-                "convert them to safetensors (pipe.save_pretrained(folder, safe_serialization=True)) where you trust them"
+                "convert them where you trust them: pipe.save_pretrained(folder, safe_serialization=True)"
             )
 
 
@@ -129,7 +135,9 @@ def _verified(name: str) -> Path:
 
 
 def _checked(name: str) -> dict[str, torch.Tensor]:
-    return {key: value.float() if value.is_floating_point() else value for key, value in load_file(_verified(name)).items()}
+    return {
+        key: value.float() if value.is_floating_point() else value for key, value in load_file(_verified(name)).items()
+    }
 
 
 def digest(path: Path) -> str:

@@ -50,7 +50,7 @@ class Conform(LatentIntervention):
     """CONFORM (Meral et al. 2024): maps of one group are alike, also between steps; maps of different groups are not.
 
     NT-Xent with cosine similarity and temperature `tau` over the smoothed maps of this step and the one before. With
-    `sharpened` the maps are first put through the sharpening softmax, as the pipeline's default (not its notebook) does.
+    `sharpened` the maps first go through the sharpening softmax, as by the pipeline's default (not in its notebook).
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -81,7 +81,7 @@ class Conform(LatentIntervention):
 
 
 def contrast(rows: Tensor, labels: Tensor, tau: float) -> Tensor:
-    """Mean over positive pairs (i, p) of -log(e^(s_ip / tau) / (e^(s_ip / tau) + sum over negatives of e^(s_in / tau)))."""
+    """Mean over positive pairs (i, p) of -log(e^s_ip / (e^s_ip + sum over negatives n of e^s_in)), s = cosine / tau."""
     s = torch.exp(F.cosine_similarity(rows[:, None], rows[None], dim=-1) / tau)  # [i, j]
     same = labels[:, None] == labels
     negatives = (s * ~same).sum(1, keepdim=True)

@@ -142,12 +142,16 @@ def test_several_pictures_are_nursed_each_on_its_own(pipe):
 def test_bad_subjects_and_resolutions_say_what_there_is(pipe):
     with pytest.raises(BadInput, match="no subjects"):
         probe.record(pipe, interventions=[AttendAndExcite()])
-    with pytest.raises(NoSuchWord, match="its words are: a, cat"):
-        with probe.record(pipe, interventions=[AttendAndExcite(subjects=("dog",))]):
-            pipe(PROMPT, generator=noise(), **CALL)
-    with pytest.raises(NoMatch, match="16 x 24"):
-        with probe.record(pipe, interventions=[AttendAndExcite(subjects=("cat",), resolution=(7, 7))]):
-            pipe(PROMPT, generator=noise(), **CALL)
+    with (
+        pytest.raises(NoSuchWord, match="its words are: a, cat"),
+        probe.record(pipe, interventions=[AttendAndExcite(subjects=("dog",))]),
+    ):
+        pipe(PROMPT, generator=noise(), **CALL)
+    with (
+        pytest.raises(NoMatch, match="16 x 24"),
+        probe.record(pipe, interventions=[AttendAndExcite(subjects=("cat",), resolution=(7, 7))]),
+    ):
+        pipe(PROMPT, generator=noise(), **CALL)
 
 
 class NotANumber(AttendAndExcite):
@@ -156,6 +160,8 @@ class NotANumber(AttendAndExcite):
 
 
 def test_a_loss_that_is_no_number_stops_with_the_remedy(pipe):
-    with pytest.raises(RecordingError, match="lower scale_factor"):
-        with probe.record(pipe, interventions=[NotANumber(subjects=("cat",))]):
-            pipe(PROMPT, generator=noise(), **CALL)
+    with (
+        pytest.raises(RecordingError, match="lower scale_factor"),
+        probe.record(pipe, interventions=[NotANumber(subjects=("cat",))]),
+    ):
+        pipe(PROMPT, generator=noise(), **CALL)
