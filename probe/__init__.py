@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from probe import errors as errors
+from probe._version import __version__ as __version__
 from probe.errors import ProbeError as ProbeError
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from probe.store import verify as verify
     from probe.trace import Trace as Trace
     from probe.words import Word as Word
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Heatmap",

@@ -13,6 +13,8 @@ from typing import Any
 import psutil
 from packaging.requirements import Requirement
 
+from probe._version import __version__
+
 DISTRIBUTION = "diffusion-probe"
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "xarray", "zarr", "numcodecs", "numpy", "captum")
 EXTRAS = {"dashboard": ("streamlit",), "dev": ("pytest", "hypothesis", "playwright")}
@@ -105,8 +107,6 @@ def doctor(model: Any = None) -> Checkup:
 
 
 def _versions() -> dict[str, str]:
-    from probe import __version__
-
     own = {"probe": __version__, "python": platform.python_version(), "system": platform.platform(terse=True)}
     return own | {package: _version(package) or "missing" for package in PACKAGES}
 
@@ -163,7 +163,8 @@ def _try(model: Any) -> Trial:
     """Two steps twice from the same noise, plain and recorded."""
     import numpy as np
 
-    from probe import load, record
+    from probe.attach.record import record
+    from probe.generator.weights import load
 
     pipe = load(model)
     if pipe is not model:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from probe import __version__
+from probe._version import __version__
 
 
 def build() -> ArgumentParser:
