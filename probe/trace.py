@@ -208,8 +208,9 @@ def _members(axis: str, asked: Any, recorded: Sequence[Any]) -> set[Any]:
         found = set(range(*asked.indices(end))) & set(recorded)
         missing = [] if found else [asked]
     else:
-        found = {entry + end if isinstance(entry, int) and entry < 0 else entry for entry in _several(asked)}
-        missing = sorted(found - set(recorded), key=str) if found else [asked]
+        places = {entry: entry + end if isinstance(entry, int) and entry < 0 else entry for entry in _several(asked)}
+        found = set(places.values())
+        missing = [entry for entry, place in places.items() if place not in recorded] if places else [asked]
     if missing:
         listed = ", ".join(str(entry) for entry in recorded) or "none"
         raise NoMatch(f"{axis} {missing[0]!r} was not recorded; there are: {listed}")

@@ -1,5 +1,6 @@
 """A trace from a stranger runs no code, follows no link, and cannot fill the memory."""
 
+import contextlib
 import io
 import json
 import os
@@ -15,6 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from probe.errors import DamagedFile, OverBudget
@@ -138,6 +141,55 @@ def test_hostile_arrays(folder: Path, changes: dict[str, Any], match: str) -> No
 def test_hostile_json(folder: Path, data: bytes, match: str) -> None:
     forge(folder, ARRAY, data)
     refused(folder, match)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) inside a JSON value."""
+    if not isinstance(value, dict | list):
+        return []
+    keys = list(value) if isinstance(value, dict) else range(len(value))
+    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
+
+
+def survives(folder: Path) -> None:
+    """Opening and reading either works or raises one of the two errors."""
+    with contextlib.suppress(DamagedFile, OverBudget):
+        for node in open_trace(folder, budget=2**28).tree.subtree:
+            node.load()
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_change_of_the_metadata_is_survived(folder: Path, data: st.DataObject) -> None:
+    for path in (ARRAY, "arrays.zarr/latents/time/zarr.json", "arrays.zarr/latents/zarr.json"):
+        old = (folder / path).read_bytes()
+        value = json.loads(old)
+        inside, key = data.draw(st.sampled_from(places(value)))
+        inside[key] = data.draw(JSON)
+        forge(folder, path, json.dumps(value).encode())
+        survives(folder)
+        forge(folder, path, old)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_change_of_the_manifest_is_survived(folder: Path, data: st.DataObject) -> None:
+    old = (folder / "manifest.json").read_bytes()
+    value = json.loads(old)
+    del value["seal"]
+    spots = [(inside, key) for inside, key in places(value) if key not in ("size", "blake2b")]
+    inside, key = data.draw(st.sampled_from(spots))
+    inside[key] = data.draw(JSON)
+    (folder / "manifest.json").write_bytes(canonical({**value, "seal": digest(canonical(value))}))
+    survives(folder)
+    (folder / "manifest.json").write_bytes(old)
 
 
 def test_an_axis_of_a_billion_entries(folder: Path) -> None:
