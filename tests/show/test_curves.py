@@ -28,7 +28,7 @@ def test_guidance_has_its_norm_above_and_its_cosines_below():
 
 def test_opposite_directions_stay_in_sight():
     trace = make_trace(steps=3)
-    trace.tree["guidance"]["cosine_previous"][2] = -0.8
+    trace.node("guidance")["cosine_previous"].values[2] = -0.8
     assert guidance_curve(trace).axes[1].get_ylim() == (-1.05, 1.05)
 
 
@@ -48,8 +48,8 @@ def test_word_curves_are_the_mean_and_the_strongest_cell():
     trace = make_trace(steps=5)
     mean, most = word_curves(trace, ["balloon"]).axes
     expected = curve(trace, "balloon")
-    np.testing.assert_allclose(mean.lines[0].get_ydata(), expected.sel(statistic="mean"), rtol=1e-5)
-    np.testing.assert_allclose(most.lines[0].get_ydata(), expected.sel(statistic="max"), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(mean.lines[0].get_ydata()), expected.sel(statistic="mean"), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(most.lines[0].get_ydata()), expected.sel(statistic="max"), rtol=1e-5)
 
 
 def test_no_two_curves_look_the_same():
@@ -62,4 +62,6 @@ def test_no_two_curves_look_the_same():
 def test_hostile_words_are_labels():
     figure = word_curves(make_trace(words=WORDS[:6]))
     assert clipped(figure) == []
-    assert figure.axes[0].get_legend().get_texts()[0].get_text() == "$x$"
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    assert legend.get_texts()[0].get_text() == "$x$"

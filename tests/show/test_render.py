@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -27,6 +28,10 @@ def bars(figure: Figure) -> list[tuple[float, float]]:
     """Limits of the colour bars that can be seen."""
     axes = [ax for ax in figure.axes if ax.get_label() == "<colorbar>" and ax.axison]
     return [ax.get_xlim() for ax in axes]
+
+
+def drawn(ax: Axes) -> np.ndarray:
+    return np.asarray(ax.images[0].get_array())
 
 
 def panels(figure: Figure) -> list[str]:
@@ -77,7 +82,7 @@ def test_overlays_of_many_words_stand_in_rows():
 
 def test_overlays_of_another_picture_show_that_picture():
     trace = make_trace(images=2)
-    shown = overlays(trace, choice=Choice(image=1)).axes[0].images[0].get_array()
+    shown = drawn(overlays(trace, choice=Choice(image=1)).axes[0])
     np.testing.assert_array_equal(shown, np.asarray(trace.pictures[1]))
 
 
@@ -88,7 +93,7 @@ def test_overlay_draws_on_the_axes_it_is_given():
     assert overlay(trace.pictures[0], attention(trace, "cat"), ax=ax) is figure
     assert figure.axes == [ax]
     assert ax.get_title() == "cat"
-    assert ax.images[0].get_array().shape == (128, 128, 3)
+    assert drawn(ax).shape == (128, 128, 3)
 
 
 def test_overlay_alone_has_a_bar_with_the_maps_own_range_or_the_one_given():
@@ -135,8 +140,8 @@ def test_strip_stands_maps_under_the_predicted_pictures():
     above, below = figure.axes[:5], figure.axes[5:10]
     assert [ax.get_title() for ax in above] == ["step 0", "step 5", "step 10", "step 14", "step 19"]
     thumbnails = trace.node("thumbnails")["thumbnails"].sel(step=14, image=0)
-    np.testing.assert_array_equal(above[3].images[0].get_array(), thumbnails)
-    np.testing.assert_allclose(below[3].images[0].get_array(), attention(trace, "balloon", steps=14).values, rtol=1e-5)
+    np.testing.assert_array_equal(drawn(above[3]), thumbnails)
+    np.testing.assert_allclose(drawn(below[3]), attention(trace, "balloon", steps=14).values, rtol=1e-5)
     assert (above[0].get_ylabel(), below[0].get_ylabel()) == ("predicted", "balloon")
     assert len({ax.images[0].get_clim() for ax in below}) == 1
     assert bars(figure) == [below[0].images[0].get_clim()]
