@@ -226,14 +226,15 @@ def excite(pipe: Any, prompt: str, kinds: Sequence[str], seed: int) -> Image.Ima
 
     names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler", "safety_checker", "feature_extractor")
     positions = [1 + prompt.split().index(kind) for kind in kinds]  # one token a word, after the start token
-    options = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "attn_res": SEMANTIC}
-    parts = {name: getattr(pipe, name, None) for name in names}
+    options: dict[str, Any] = {"num_inference_steps": STEPS, "guidance_scale": GUIDANCE, "attn_res": SEMANTIC}
+    parts: dict[str, Any] = {name: getattr(pipe, name, None) for name in names}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the port is deprecated and calls torch in old ways; it is what is compared
         rival = StableDiffusionAttendAndExcitePipeline(**parts, requires_safety_checker=False)
         rival.set_progress_bar_config(disable=True)
         rng = torch.Generator().manual_seed(seed)
-        return rival(prompt, token_indices=positions, generator=rng, **options).images[0]
+        made: Any = rival(prompt, token_indices=positions, generator=rng, **options)
+    return made.images[0]
 
 
 def seconds(bench: Bench) -> list[Line]:
@@ -252,9 +253,6 @@ LINES: dict[str, Callable[[Bench], list[Line]]] = {
     "place": place, "pairs": pairs, "control": control, "shares": shares, "maps": maps, "port": port,
     "seconds": seconds,
 }  # fmt: skip
-
-
-# The command
 
 
 def samples(bench: Bench) -> Image.Image:
