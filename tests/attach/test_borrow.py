@@ -1,0 +1,83 @@
+"""What is borrowed is given back."""
+
+import threading
+
+import pytest
+
+from probe.attach.borrow import around, lease
+from probe.errors import AlreadyRecording
+
+
+class Machine:
+    def run(self, x: int) -> int:
+        return x + 1
+
+
+def test_a_stand_in_wraps_one_object_and_goes_away():
+    machine, other = Machine(), Machine()
+    with around(machine, "run", lambda original, args, kwargs: 10 * original(*args, **kwargs)):
+        assert machine.run(1) == 20 and other.run(1) == 2
+    assert machine.run(1) == 2 and "run" not in vars(machine)
+
+
+def test_stand_ins_nest_and_go_away_when_the_body_raises():
+    machine = Machine()
+    with pytest.raises(KeyboardInterrupt), around(machine, "run", lambda original, args, kwargs: original(*args) * 2):
+        with around(machine, "run", lambda original, args, kwargs: original(*args) + 100):
+            assert machine.run(1) == 104
+        assert machine.run(1) == 4
+        raise KeyboardInterrupt
+    assert "run" not in vars(machine)
+
+
+def test_a_users_own_replacement_survives():
+    machine = Machine()
+    own = machine.run = lambda x: -x
+    with around(machine, "run", lambda original, args, kwargs: original(*args) * 2):
+        assert machine.run(3) == -6
+    assert machine.run is own
+
+
+def test_one_thread_may_nest_its_lease():
+    machine = Machine()
+    with lease(machine), lease(machine):
+        pass
+    with lease(machine):
+        pass
+
+
+def test_another_thread_is_refused_and_told_what_to_do():
+    machine, problems = Machine(), []
+
+    def second() -> None:
+        try:
+            with lease(machine):
+                problems.append("got it")
+        except AlreadyRecording as problem:
+            problems.append(str(problem))
+
+    with lease(machine):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert "another thread" in problems[0] and "wait=seconds" in problems[0]
+
+
+def test_a_waiting_thread_gets_the_lease_when_it_is_free():
+    machine, order = Machine(), []
+    held, release = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with lease(machine):
+            held.set()
+            release.wait(5)
+            order.append("first")
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    held.wait(5)
+    threading.Timer(0.05, release.set).start()
+    with lease(machine, wait=5.0):
+        order.append("second")
+    thread.join()
+    assert order == ["first", "second"]
