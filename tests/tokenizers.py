@@ -4,12 +4,12 @@ Every function returns a fresh tokenizer that can be changed, saved with `save_p
 `from_pretrained`; each has fewer than `LARGEST` tokens (`len(tokenizer)` says how many).
 """
 
-import json
 import string
-from functools import cache
-from itertools import product
+from collections import Counter
+from collections.abc import Iterator
+from itertools import pairwise, product
 
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, GemmaTokenizer, LlamaTokenizer, Qwen2Tokenizer, T5Tokenizer
 
 LARGEST = 1024
@@ -48,9 +48,7 @@ def clip_tokenizer(*, length: int = 77) -> CLIPTokenizer:
 def t5_tokenizer(*, length: int = 512) -> T5Tokenizer:
     """T5's: a Unigram over words that begin with a low line; an end, no start; unseen characters are unknown."""
     sentinels = ["<extra_id_0>"]
-    return T5Tokenizer(
-        vocab=list(_unigram()), extra_ids=0, additional_special_tokens=sentinels, model_max_length=length
-    )
+    return T5Tokenizer(vocab=_unigram(), extra_ids=0, additional_special_tokens=sentinels, model_max_length=length)
 
 
 def qwen_tokenizer(*, length: int = 4096) -> Qwen2Tokenizer:
@@ -78,28 +76,47 @@ def gemma_tokenizer(*, length: int = 4096) -> GemmaTokenizer:
 def _bpe(
     splitter: pre_tokenizers.PreTokenizer, specials: tuple[str, ...], suffix: str = "", *, fallback: bool = False
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Vocabulary and merges of a byte-pair encoding learned from the corpus, every byte included."""
-    tokenizer = Tokenizer(models.BPE(end_of_word_suffix=suffix))
-    tokenizer.pre_tokenizer = splitter
-    trainer = trainers.BpeTrainer(vocab_size=500, end_of_word_suffix=suffix, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    merges = [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
-    letters = sorted(tokenizer.get_vocab()) if fallback else sorted(pre_tokenizers.ByteLevel.alphabet())
-    single = [letter for letter in letters if len(letter) == 1]
+    """Vocabulary and merges of a byte-pair encoding of the corpus; other bytes stand alone.
+
+    It is learned here because the trainer of `tokenizers` breaks ties by chance where words have a suffix.
+    """
+    words = Counter(piece for text in CORPUS for piece, _ in splitter.pre_tokenize_str(text))
+    split = {(*word[:-1], word[-1] + suffix): count for word, count in words.items()}
+    letters = {letter for word in words for letter in word} if fallback else set(pre_tokenizers.ByteLevel.alphabet())
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)] if fallback else []
-    ends = [letter + suffix for letter in single]
-    tokens = dict.fromkeys([*specials, *bytes_, *single, *ends, *("".join(pair) for pair in merges)])
+    merges = list(_merges(split))
+    ends = [letter + suffix for letter in sorted(letters)]
+    tokens = dict.fromkeys([*specials, *bytes_, *sorted(letters), *ends, *("".join(pair) for pair in merges)])
     return {token: index for index, token in enumerate(tokens)}, merges
 
 
-@cache
-def _unigram() -> tuple[tuple[str, float], ...]:
-    """Pieces and scores of a Unigram learned from the corpus, T5's specials first."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=400, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    tokenizer.train_from_iterator(CORPUS, trainer)
-    pieces = json.loads(tokenizer.to_str())["model"]["vocab"]
-    return (*((str(piece), float(score)) for piece, score in pieces), ("<extra_id_0>", 0.0))
+def _merges(words: dict[tuple[str, ...], int]) -> Iterator[tuple[str, str]]:
+    """The pair that stands most often, again and again until no pair stands three times; ties go by the alphabet."""
+    while True:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, count in words.items():
+            pairs.update(dict.fromkeys(pairwise(word), count))
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair), default=None)
+        if best is None or pairs[best] < 3:
+            return
+        yield best
+        words = {_merged(word, best): count for word, count in words.items()}
+
+
+def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    merged: list[str] = []
+    for piece in word:
+        if merged and (merged[-1], piece) == pair:
+            merged[-1] += piece
+        else:
+            merged.append(piece)
+    return tuple(merged)
+
+
+def _unigram() -> list[tuple[str, float]]:
+    """Pieces and scores, T5's specials first. The pieces are those of a byte-pair encoding, because the trainer of
+    Unigrams gives another vocabulary each time; a score that hardly falls makes the fewest pieces the likeliest.
+    """
+    pieces = [piece for piece in _bpe(pre_tokenizers.Metaspace(), (), fallback=True)[0] if not piece.startswith("<0x")]
+    scored = [(piece, -10 - rank / 1000) for rank, piece in enumerate(pieces)]
+    return [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *scored, ("<extra_id_0>", 0.0)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
@@ -132,10 +133,16 @@ def _match(keys: Sequence[str], wanted: str) -> int:
 
 def _together(text: str, words: Sequence[Word], number: int) -> Word:
     start, end = words[0].start, words[-1].end
-    label = " ".join(text[start:end].split()) + (f"#{number}" if number > 1 else "")
+    gaps = ["", *(" " * (left.end < right.start) for left, right in pairwise(words))]
+    label = "".join(gap + word.text for gap, word in zip(gaps, words, strict=True))
     tokens = {
         encoder: tuple(sorted(index for word in words for index in word.tokens[encoder])) for encoder in words[0].tokens
     }
     return Word(
-        label=label, text=text[start:end], start=start, end=end, tokens=tokens, content=any(w.content for w in words)
+        label=label if number == 1 else f"{label}#{number}",
+        text=text[start:end],
+        start=start,
+        end=end,
+        tokens=tokens,
+        content=any(word.content for word in words),
     )

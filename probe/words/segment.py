@@ -16,7 +16,7 @@ import regex
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 WEIGHT = rf"(?:(?<![\d\s])\s*:\s*{NUMBER}|:\s*\d*\.\d+)(?=\s*[)\]])|(?<=[)\]])\d*\.\d+"
-EMOJI = r"(?=\p{Extended_Pictographic}|\p{Regional_Indicator}{2}|[0-9#*]\uFE0F?\u20E3)\X"
+EMOJI = r"\p{Regional_Indicator}{2}|(?=\p{Extended_Pictographic}|[0-9#*]\uFE0F?\u20E3)\X"
 LETTER = r"[[\p{L}\p{M}\p{N}\p{Join_Control}]--[\p{Han}\p{Hiragana}\p{Katakana}ー]]"
 LETTERS = rf"(?=[\p{{L}}\p{{N}}]){LETTER}+"
 ALPHABETIC = rf"{LETTERS}(?:(?:[-_'\u2010\u2011\u2019\uFF07]|(?<=\p{{N}})[.,](?=\p{{N}})){LETTERS})*"

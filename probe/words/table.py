@@ -2,13 +2,13 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from probe.errors import BadPrompt
 from probe.words.model import Token, Word
 from probe.words.segment import Span, is_content, labels, segment
 
-LONGEST = 100_000  # characters
+LONGEST = 20_000  # characters; no encoder reads as many
 
 
 class Encoding(Protocol):
@@ -62,12 +62,27 @@ def lay(text: str, encoder: str, encoding: Encoding, place: Span, *, front: int 
     What is added around the prompt is special: <start> before it, <end> after it, <padding> where nothing is attended
     to. `front` says how many specials stand before the prompt where that cannot be seen: when all of `text` is blank.
     """
+    encoding = _copied(encoding)
     names = _specials(encoding, place, front)
     return tuple(
         Token(encoder=encoder, index=index, id=encoding.ids[index], special=name, text=piece, start=start, end=end)
         for index, name in enumerate(names)
         for piece, start, end in [_piece(text, encoding, index, place if name is None else None)]
     )
+
+
+class _Copy(NamedTuple):
+    """The lists of an encoding: a `tokenizers.Encoding` builds them anew each time that it is asked."""
+
+    ids: Sequence[int]
+    tokens: Sequence[str]
+    offsets: Sequence[tuple[int, int]]
+    special_tokens_mask: Sequence[int]
+    attention_mask: Sequence[int]
+
+
+def _copied(encoding: Encoding) -> _Copy:
+    return _Copy(*(getattr(encoding, name) for name in _Copy._fields))
 
 
 def _specials(encoding: Encoding, place: Span, front: int) -> list[str | None]:
