@@ -6,12 +6,16 @@ import re
 import resource
 import select
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -364,6 +368,51 @@ def test_world_says_what_it_could_not_write(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "file").write_text("x")
     assert main(["world", "--sheet", str(tmp_path / "file" / "sheet.png"), "--count", "1"]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def free_port() -> int:
+    with socket.socket() as probing:
+        probing.bind(("127.0.0.1", 0))
+        return probing.getsockname()[1]
+
+
+def test_the_dashboard_serves_this_machine_only(result: Path, tmp_path: Path):
+    port = free_port()
+    command = [sys.executable, "-m", "probe.cli", "dashboard", "--port", str(port), "--folder", str(result.parent)]
+    with (tmp_path / "said").open("w") as said:
+        process = psutil.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    try:
+        assert wait_for(f"http://127.0.0.1:{port}/_stcore/health") == b"ok"
+        family = [process, *process.children(recursive=True)]
+        sockets = [
+            c.laddr for member in family for c in member.net_connections("tcp") if c.status == psutil.CONN_LISTEN
+        ]
+        assert sockets == [("127.0.0.1", port)]
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    text = (tmp_path / "said").read_text()
+    assert f"the dashboard of {result.parent} is at http://127.0.0.1:{port}" in text
+    assert "Traceback" not in text
+
+
+def wait_for(url: str, seconds: float = 90) -> bytes:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return answer.read()
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} did not answer"
+            time.sleep(0.3)
+
+
+def test_a_missing_streamlit_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("probe.cli.dashboard.find_spec", lambda name: None)
+    assert main(["dashboard"]) == 1
+    assert "pip install 'diffusion-probe[dashboard]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

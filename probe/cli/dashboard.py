@@ -1,5 +1,6 @@
 """`probe dashboard`: Streamlit on the dashboard's pages, for this machine only."""
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,14 +12,16 @@ from probe.cli import say
 from probe.errors import ProbeError
 
 LOOPBACK = "127.0.0.1"
+FOLDER = "PROBE_TRACES"  # tells the pages where the traces are
 
 
 def run(options: Namespace) -> int:
     """Serve until Ctrl-C."""
     command = [sys.executable, "-m", "streamlit", "run", str(app()), *flags(options.port, options.browser)]
-    say.aside(f"the dashboard is at http://{LOOPBACK}:{options.port} (Ctrl-C stops it)")
+    folder = Path(options.folder).expanduser().absolute()
+    say.aside(f"the dashboard of {folder} is at http://{LOOPBACK}:{options.port} (Ctrl-C stops it)")
     try:
-        return subprocess.run(command, check=False).returncode
+        return subprocess.run(command, check=False, env=os.environ | {FOLDER: str(folder)}).returncode
     except KeyboardInterrupt:
         return 0  # how a server is stopped
 

@@ -63,6 +63,7 @@ def doctor_options(parser: ArgumentParser) -> None:
 
 def dashboard_options(parser: ArgumentParser) -> None:
     """`probe dashboard`."""
+    parser.add_argument("--folder", type=str, default="out", metavar="FOLDER", help="where the traces are")
     parser.add_argument("--port", type=PositiveInt, default=8501, metavar="N", help="port on this machine")
     parser.add_argument("--browser", action="store_true", help="open it in the browser")
 
