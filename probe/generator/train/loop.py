@@ -120,15 +120,20 @@ class Trainer:
         save_file(_whole(self.average.state_dict()), fresh / "average.safetensors")
         save_file(self.optimiser.state(), fresh / "optimiser.safetensors")
         (fresh / "progress.json").write_text(json.dumps(asdict(self.progress) | {"recipe": asdict(self.recipe)}))
-        stale = self.folder.with_name(f".{self.folder.name}.stale")
-        shutil.rmtree(stale, ignore_errors=True)
         if self.folder.exists():
-            os.replace(self.folder, stale)
+            shutil.rmtree(self._stale, ignore_errors=True)
+            os.replace(self.folder, self._stale)
         os.replace(fresh, self.folder)
-        shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(self._stale, ignore_errors=True)
+
+    @property
+    def _stale(self) -> Path:
+        return self.folder.with_name(f".{self.folder.name}.stale")
 
     def resume(self) -> bool:
         """Continue from the checkpoint in the folder, if there is one."""
+        if not self.folder.exists() and self._stale.exists():
+            os.replace(self._stale, self.folder)  # a save broke off between its two renames
         if not (self.folder / "progress.json").exists():
             return False
         self.module.load_state_dict(load_file(self.folder / "model.safetensors", device=self.device))

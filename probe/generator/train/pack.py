@@ -22,7 +22,10 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
         shutil.copytree(target, fresh)
     _pipeline(plan).save_pretrained(fresh, safe_serialization=True)
     save_half(trained_clip(plan), fresh / "clip" / "model.safetensors")
-    for stage, name in (("judge", "judge/model.safetensors"), ("control", "control/diffusion_pytorch_model.safetensors")):
+    for stage, name in (
+        ("judge", "judge/model.safetensors"),
+        ("control", "control/diffusion_pytorch_model.safetensors"),
+    ):
         if (plan.folder / stage / "average.safetensors").exists():
             _half_file(plan.folder / stage / "average.safetensors", fresh / name)
     hashes = {str(path.relative_to(fresh)): digest(path) for path in sorted(fresh.rglob("*.*")) if path.is_file()}

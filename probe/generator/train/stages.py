@@ -61,9 +61,7 @@ class Plan:
 def train_autoencoder(plan: Plan) -> None:
     """Stage 1."""
     world, trainer = World(SEED), plan.trainer("autoencoder", parts.autoencoder())
-    trainer.fit(
-        lambda m, i: autoencoder.losses(m, autoencoder.crops(world, i, trainer.recipe.batch).to(plan.device))
-    )
+    trainer.fit(lambda m, i: autoencoder.losses(m, autoencoder.crops(world, i, trainer.recipe.batch).to(plan.device)))
 
 
 def train_clip(plan: Plan) -> None:

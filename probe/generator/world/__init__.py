@@ -66,9 +66,14 @@ class World:
         """Caption number `draw` of a scene, with the noise that the dials ask for."""
         rng = random.Random(((self.seed << 40) + scene.seed) * 1_000_003 + draw)
         u = rng.random()
-        extra = rng.choice(v.SUBJECTS) if u < self.dials.extra else None
+        extra = rng.choice(self._absent(scene)) if u < self.dials.extra else None
         missing = self.dials.extra <= u < self.dials.extra + self.dials.missing
         return captions.write(scene, rng, extra, missing)
+
+    def _absent(self, scene: Scene) -> list[str]:
+        """Subjects that are not in the scene and whose name would not put a held-out pair into the caption."""
+        kinds = {thing.kind for thing in scene.things}
+        return [s for s in v.SUBJECTS if s not in kinds and not any(frozenset((s, k)) in self._held_out for k in kinds)]
 
     def scenes(self, count: int, start: int = 0) -> Iterator[Scene]:
         """`count` scenes from number `start` on."""

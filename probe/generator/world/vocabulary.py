@@ -118,9 +118,9 @@ SYNONYMS = {
     "firefighter": ("fireman",),
 }
 HYPERNYMS = {
-    **{kind: ("animal", "creature", "beast") for kind in ANIMALS},
-    **{kind: ("object", "thing", "item") for kind in OBJECTS},
-    **{kind: ("person", "human", "worker") for kind in PROFESSIONS},
+    **dict.fromkeys(ANIMALS, ("animal", "creature", "beast")),
+    **dict.fromkeys(OBJECTS, ("object", "thing", "item")),
+    **dict.fromkeys(PROFESSIONS, ("person", "human", "worker")),
 }
 GENDER_NOUNS = {"man": ("man", "guy"), "woman": ("woman", "lady")}
 GENDER_ADJECTIVES = {"man": ("male",), "woman": ("female",)}
