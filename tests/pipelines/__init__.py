@@ -1,5 +1,6 @@
 """Tiny random pipelines of every family, of the real diffusers classes: built, saved, loaded, run in about a second."""
 
+import atexit
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -12,15 +13,23 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from tests.pipelines import dit, joint, kandinsky, unet, video
+from tests.pipelines import adapters, dit, joint, kandinsky, unet, video
 from tests.pipelines.parts import HEIGHT, PROMPT, STEPS, WIDTH, Maker
 
 __all__ = ["CORE", "FAMILIES", "HEIGHT", "PROMPT", "STEPS", "WIDTH", "Maker", "folder", "load", "pipeline", "run"]
 
-FAMILIES: dict[str, Maker] = {**unet.FAMILIES, **joint.FAMILIES, **dit.FAMILIES, **kandinsky.FAMILIES, **video.FAMILIES}
+FAMILIES: dict[str, Maker] = {
+    **unet.FAMILIES,
+    **joint.FAMILIES,
+    **dit.FAMILIES,
+    **kandinsky.FAMILIES,
+    **video.FAMILIES,
+    **adapters.FAMILIES,
+}
 CORE = tuple(name for name, maker in FAMILIES.items() if maker.core)
 
 _rooms = tempfile.TemporaryDirectory(prefix="families-")
+atexit.register(_rooms.cleanup)
 
 
 @cache

@@ -70,9 +70,7 @@ def kandinsky22() -> KandinskyV22CombinedPipeline:
     )
     return KandinskyV22CombinedPipeline(
         unet=decoder(),
-        scheduler=DDPMScheduler(
-            variance_type="learned_range", beta_schedule="linear", clip_sample=True, clip_sample_range=2.0
-        ),
+        scheduler=noise,
         movq=movq(),
         prior_prior=prior(),
         prior_image_encoder=parts.eyes(WIDTH),

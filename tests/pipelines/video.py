@@ -69,22 +69,24 @@ def cogvideox() -> CogVideoXPipeline:
     )
 
 
-def wan() -> WanPipeline:
-    """Wan: attention inside the film, then attention to the text."""
-    tokenizer = t5_tokenizer()
-    denoiser = parts.denoiser(
-        lambda: WanTransformer3DModel(
-            num_attention_heads=4,
-            attention_head_dim=12,
-            in_channels=4,
-            out_channels=4,
-            text_dim=32,
-            freq_dim=32,
-            ffn_dim=64,
-            num_layers=2,
-            rope_max_seq_len=32,
-        )
+def wan_denoiser() -> WanTransformer3DModel:
+    """Attention inside the film, then attention to the text."""
+    return WanTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=4,
+        text_dim=32,
+        freq_dim=32,
+        ffn_dim=64,
+        num_layers=2,
+        rope_max_seq_len=32,
     )
+
+
+def wan(**further: Any) -> WanPipeline:
+    """Wan 2.1: guidance in a second call, padding of the text replaced by zeros."""
+    tokenizer = t5_tokenizer()
     coder = seeded(
         lambda: AutoencoderKLWan(
             base_dim=4,
@@ -99,12 +101,18 @@ def wan() -> WanPipeline:
         1,
     )
     return WanPipeline(
-        transformer=denoiser,
+        transformer=parts.denoiser(wan_denoiser),
         vae=coder,
         scheduler=parts.flow(),
         tokenizer=tokenizer,
         text_encoder=parts.umt5(tokenizer),
+        **further,
     )
+
+
+def wan22() -> WanPipeline:
+    """Wan 2.2: one denoiser for the early steps, another for the late ones."""
+    return wan(transformer_2=parts.denoiser(wan_denoiser), boundary_ratio=0.5)
 
 
 def ltx() -> LTXPipeline:
@@ -210,6 +218,7 @@ TEMPLATE = {"template": "Describe the video: {}", "crop_start": 4}
 FAMILIES = {
     "cogvideox": Maker(cogvideox, options(num_frames=9, max_sequence_length=32)),
     "wan": Maker(wan, options(num_frames=5, max_sequence_length=32)),
+    "wan22": Maker(wan22, options(num_frames=5, max_sequence_length=32, guidance_scale_2=3.0)),
     "ltx": Maker(ltx, options(num_frames=9, max_sequence_length=32)),
     "hunyuan_video": Maker(hunyuan_video, options(num_frames=5, prompt_template=TEMPLATE, max_sequence_length=32)),
     "animate_diff": Maker(animate_diff, options(num_frames=4)),
