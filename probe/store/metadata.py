@@ -14,7 +14,6 @@ DataType = Literal[
 ]
 CHUNKS = 2**22  # the most pieces that one array may be cut into
 LIMIT = 2**22  # bytes of a zarr.json
-Size = int
 Meta = TypeVar("Meta", bound="_Strict")
 
 
