@@ -1,0 +1,1 @@
+"""What the pages share: saved traces, the worker, the viewer, charts and downloads."""

@@ -1,0 +1,95 @@
+"""The folder of traces: ids only, never a path from outside."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from dashboards.shared import traces
+from probe.errors import BadInput
+from tests.factories import make_trace
+
+OUTSIDE = (
+    *("..", ".", "", "../secret-trace", "..%2fsecret-trace", "%2e%2e%2fsecret-trace", "..\\secret-trace"),
+    *("/etc/passwd", "//server/share", "\\\\server\\share", "C:\\traces", "file:///etc", "secret-trace/..", "a" * 65),
+    *(
+        "secret-trace\0",
+        "secret-trace\n",
+        "Secret-Trace",
+        "sécret-trace",
+        "short",
+        ".secret-trace",
+        "secret trace",
+        "~root-aa",
+    ),
+)
+
+
+def test_where_the_folder_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(traces.VARIABLE, "elsewhere")
+    assert traces.root() == tmp_path / "elsewhere"
+    monkeypatch.delenv(traces.VARIABLE)
+    assert traces.root() == tmp_path / "probe-traces"
+    assert traces.names() == []
+    assert not traces.root().exists()
+
+
+@pytest.mark.parametrize("prompt", ["a cat", "", "猫と犬", "../../etc", "A" * 500, "-- --", "é" * 90, "x"])
+def test_a_new_id_is_an_id_and_never_the_same(prompt: str):
+    made = {traces.new_id(prompt) for _ in range(20)}
+    assert len(made) == 20
+    assert all(traces.ID.fullmatch(name) for name in made)
+
+
+def test_what_is_saved_is_found():
+    name = traces.save(make_trace())
+    assert name.startswith("a-cat-and-a-balloon-")
+    assert traces.names() == [name]
+    assert traces.find(name) == traces.root() / name
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_no_id_leads_outside(name: str, tmp_path: Path):
+    (tmp_path / "secret-trace").mkdir()
+    traces.root().mkdir()
+    with pytest.raises(BadInput, match="this is no id of a trace: an id has 8 to 64"):
+        traces.find(name)
+
+
+def test_an_id_that_no_trace_has():
+    with pytest.raises(BadInput, match=r"there is no trace nowhere-at-all in .* choose one below"):
+        traces.find("nowhere-at-all")
+
+
+def test_links_are_not_followed(saved: str, tmp_path: Path):
+    shutil.move(traces.find(saved), tmp_path / "elsewhere")
+    (traces.root() / "linked-trace").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert traces.names() == []
+    with pytest.raises(BadInput, match="there is no trace linked-trace"):
+        traces.find("linked-trace")
+
+
+def test_results_of_the_command_line_are_found(root_of_traces: Path):
+    make_trace().save(root_of_traces / "a-cat-and-a-balloon" / "trace")
+    assert traces.find("a-cat-and-a-balloon") == root_of_traces / "a-cat-and-a-balloon" / "trace"
+
+
+def test_newest_first_and_foreign_entries_left_out(root_of_traces: Path):
+    for age, name in enumerate(("newest-trace", "middle-trace", "oldest-trace")):
+        (root_of_traces / name).mkdir(parents=True)
+        os.utime(root_of_traces / name, (1e9 - age, 1e9 - age))
+    (root_of_traces / ".half-written.1234.partial").mkdir()
+    (root_of_traces / "a-file-of-notes").write_text("")
+    assert traces.names() == ["newest-trace", "middle-trace", "oldest-trace"]
+
+
+def test_ten_thousand_are_listed_in_two_seconds(root_of_traces: Path):
+    root_of_traces.mkdir()
+    for i in range(10_000):
+        (root_of_traces / f"trace-{i:06}").mkdir()
+    start = time.process_time()
+    assert len(traces.names()) == 10_000
+    assert time.process_time() - start < 2
