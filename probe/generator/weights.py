@@ -52,7 +52,9 @@ def load(source: Any = None, *, revision: str | None = None, device: str | None 
 def clip() -> CLIPModel:
     """Menagerie's text and picture encoders (128-dimensional projection), float32."""
     model = parts.clip(build())
-    model.load_state_dict(_checked("clip/model.safetensors"))
+    text = _checked("text_encoder/model.safetensors")
+    tower = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in text.items()}
+    model.load_state_dict(_checked("clip/model.safetensors") | tower)
     return model.eval().requires_grad_(False)
 
 

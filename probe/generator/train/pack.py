@@ -6,6 +6,8 @@ from pathlib import Path
 
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPModel
 
 from probe.generator import parts
 from probe.generator.tokenizer import build
@@ -21,13 +23,13 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
     if target.exists():
         shutil.copytree(target, fresh)
     _pipeline(plan).save_pretrained(fresh, safe_serialization=True)
-    save_half(trained_clip(plan), fresh / "clip" / "model.safetensors")
+    save_half(_picture_side(trained_clip(plan)), fresh / "clip" / "model.safetensors")
     for stage, name in (
         ("judge", "judge/model.safetensors"),
         ("control", "control/diffusion_pytorch_model.safetensors"),
     ):
         if (plan.folder / stage / "average.safetensors").exists():
-            _half_file(plan.folder / stage / "average.safetensors", fresh / name)
+            save_half(load_file(plan.folder / stage / "average.safetensors"), fresh / name)
     hashes = {str(path.relative_to(fresh)): digest(path) for path in sorted(fresh.rglob("*.*")) if path.is_file()}
     hashes.pop("manifest.json", None)
     (fresh / "manifest.json").write_text(json.dumps(hashes, indent=1))
@@ -51,16 +53,17 @@ def _pipeline(plan: Plan) -> StableDiffusionPipeline:
     return pipe
 
 
-def save_half(module, path: Path) -> None:
+def _picture_side(model: CLIPModel) -> dict[str, Tensor]:
+    """All but the text tower, which the pipeline's folder has already."""
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("text_model.")}
+
+
+def save_half(state: dict[str, Tensor], path: Path) -> None:
+    """Write tensors in half precision."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: _half(value) for name, value in module.state_dict().items()}, path)
+    save_file({name: _half(value) for name, value in state.items()}, path)
 
 
-def _half_file(source: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: _half(value) for name, value in load_file(source).items()}, path)
-
-
-def _half(value):
+def _half(value: Tensor) -> Tensor:
     value = value.detach().cpu().contiguous().clone()
     return value.half() if value.is_floating_point() else value
