@@ -130,6 +130,11 @@ class Trainer:
     def _stale(self) -> Path:
         return self.folder.with_name(f".{self.folder.name}.stale")
 
+    def start_from(self, state: dict[str, Tensor]) -> None:
+        """Begin with given weights instead of random ones; the optimiser and the clock start anew."""
+        for module in (self.module, self.average):
+            module.load_state_dict(state)
+
     def resume(self) -> bool:
         """Continue from the checkpoint in the folder, if there is one."""
         if not self.folder.exists() and self._stale.exists():

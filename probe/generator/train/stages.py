@@ -15,11 +15,17 @@ from probe.generator import parts
 from probe.generator.tokenizer import build
 from probe.generator.train import autoencoder, contrast, diffusion, judging
 from probe.generator.train.loop import Recipe, Trainer, finished
+from probe.generator.weights import MENAGERIE, clip
 from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
 LATENTS = 20_000  # scenes whose latents the denoiser is trained on
 
+PACKED = {  # where a stage's weights lie in the package, for a training that goes on without its checkpoints
+    "denoiser": "unet/diffusion_pytorch_model.safetensors",
+    "control": "control/diffusion_pytorch_model.safetensors",
+    "judge": "judge/model.safetensors",
+}
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
@@ -53,9 +59,14 @@ class Plan:
         """A trainer for the stage, continued from its checkpoint when `resume` is set."""
         torch.manual_seed(SEED)
         trainer = Trainer(module, self.recipe(stage), self.folder / stage, self.device)
-        if self.resume:
-            trainer.resume()
+        packed = MENAGERIE / PACKED.get(stage, "nothing")
+        if self.resume and not trainer.resume() and packed.is_file():
+            trainer.start_from(load_file(packed, device=self.device))
         return trainer
+
+    def has(self, stage: str) -> bool:
+        """Whether the folder holds this stage's checkpoint; without one the package's weights stand in."""
+        return (self.folder / stage / "average.safetensors").exists()
 
 
 def train_autoencoder(plan: Plan) -> None:
@@ -106,6 +117,8 @@ STAGES: dict[str, Callable[[Plan], None]] = {
 
 def trained_autoencoder(plan: Plan) -> AutoencoderKL:
     """The finished autoencoder, its latents brought to mean 0 and deviation 1 per channel."""
+    if not plan.has("autoencoder"):
+        return AutoencoderKL.from_pretrained(MENAGERIE / "vae", torch_dtype=torch.float32).eval().requires_grad_(False)
     vae = finished(parts.autoencoder(), plan.folder / "autoencoder")
     x = contrast.pictures(World(SEED), 0, 8 if plan.smoke else 128)
     return standardised(vae, x)
@@ -113,7 +126,7 @@ def trained_autoencoder(plan: Plan) -> AutoencoderKL:
 
 def trained_clip(plan: Plan) -> CLIPModel:
     """The finished encoders."""
-    return finished(parts.clip(build()), plan.folder / "clip")
+    return finished(parts.clip(build()), plan.folder / "clip") if plan.has("clip") else clip()
 
 
 @torch.no_grad()
