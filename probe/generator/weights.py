@@ -25,7 +25,7 @@ from probe.generator.tokenizer import build
 MENAGERIE = Path(__file__).parent / "menagerie"
 NAMES = ("menagerie", "menagerie-control")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def load(source: Any = None, *, revision: str | None = None, device: str | None = None) -> Any:
