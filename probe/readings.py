@@ -33,7 +33,8 @@ ALL = Choice()
 def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.DataArray:
     """(step, word, y, x) float32: the mean over the chosen sites of the probability that a cell gives to each word.
 
-    Sites of different grids are brought to the finest chosen grid, bilinear, and every site counts alike.
+    Sites of different grids are brought to the finest chosen grid, bilinear, and every site counts alike; of a film it
+    is the mean over frames.
     Raises NoSuchWord, NoMatch (sites, steps) or NotRecorded (nothing there for the steps, picture or branch).
     """
     nodes = _nodes(trace)
@@ -109,7 +110,8 @@ def _read(node: xr.Dataset, labels: list[str], choice: Choice, trace: Trace) -> 
             raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there)}")
     steps = _steps(choice.steps, array["step"].values.tolist(), trace.run.steps)
     part = array.sel(branch=choice.branch, image=choice.image, word=labels, step=steps)
-    mean = part.mean("site", dtype=np.float64).transpose("step", "word", "y", "x")
+    merged = [axis for axis in ("site", "frame") if axis in part.dims]
+    mean = part.mean(merged, dtype=np.float64).transpose("step", "word", "y", "x")
     return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=array.sizes["site"])
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from probe.errors import NotRecorded
 from probe.readings import ALL, UNITS, Choice, content_words, word_maps
 from probe.show import style
 from probe.show.text import shorten
@@ -21,9 +22,12 @@ COSINES: Mapping[str, str] = {"cosine_previous": "with the step before", "cosine
 def guidance_curve(trace: Trace, *, image: int = 0) -> Figure:
     """Guidance over steps: the norm of (conditional - unconditional), and its cosine with the step before and the last.
 
-    Norms are in units of the predicted noise, over all cells and channels. Raises NotRecorded.
+    Norms are in units of the predicted noise, over all cells and channels. Raises NotRecorded, also when the
+    run had no second branch.
     """
     record = trace.node("guidance").sel(image=image)
+    if "difference_norm" not in record:
+        raise NotRecorded("this run had no branch without the prompt (guidance off, or distilled): there is no curve")
     figure, (pull, turn) = _panels(2)
     _line(pull, record["difference_norm"], "", 0)
     _name(pull, PULL, "norm of the difference\nwith − without prompt")

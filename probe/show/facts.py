@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.errors import NotRecorded
 from probe.trace import Run, Trace
 from probe.words import Word
 
@@ -94,14 +93,14 @@ def settings(run: Run) -> Rows:
 
 
 def guidance(trace: Trace, image: int = 0) -> dict[str, list[float | None]]:
-    """Steps and curves of the guidance record, None where there is no value; empty if none was recorded."""
-    try:
-        record = trace.node("guidance")
-    except NotRecorded:
+    """Steps and curves of the guidance record, None where there is no value; empty if there was no second branch."""
+    if "guidance" not in trace.tree.children:
         return {}
-    chosen = record.sel(image=image)
-    curves = {name: [_number(value) for value in chosen[name].values] for name in CURVES if name in chosen}
-    return {"step": [int(step) for step in chosen["step"].values], **curves}
+    record = trace.node("guidance").sel(image=image)
+    if "difference_norm" not in record:
+        return {}
+    curves = {name: [_number(value) for value in record[name].values] for name in CURVES if name in record}
+    return {"step": [int(step) for step in record["step"].values], **curves}
 
 
 def percent(share: float) -> str:

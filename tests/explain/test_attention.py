@@ -113,6 +113,14 @@ def test_the_curve_is_mean_and_maximum_of_each_step():
     assert line.name == "cat"
 
 
+def test_of_a_film_it_is_the_mean_over_frames():
+    trace = hand_made({"a": np.zeros((2, 2))})
+    node = trace.tree["attention/2x2"].to_dataset()
+    frames = xr.concat([node["attention"], node["attention"] + 0.5], "frame").transpose(*READING[:5], "frame", "y", "x")
+    trace.tree["attention/2x2"] = node.drop_vars("attention").assign(attention=frames)
+    np.testing.assert_allclose(attention(trace, "cat").values, 0.25)
+
+
 def test_a_recorded_trace_gives_a_labelled_heatmap():
     trace = make_trace(steps=4)
     heatmap = attention(trace, "Balloon", steps=slice(2, 4))

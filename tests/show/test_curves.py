@@ -6,6 +6,7 @@ import pytest
 from probe.errors import NotRecorded
 from probe.explain.attention import curve
 from probe.show import guidance_curve, word_curves
+from probe.trace import Trace
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
 from tests.show.test_render import clipped, without
@@ -42,6 +43,18 @@ def test_curves_of_one_step_are_drawn():
 def test_without_guidance_the_trace_says_what_it_holds():
     with pytest.raises(NotRecorded, match=r"holds no 'guidance'; it holds .*/attention"):
         guidance_curve(without(make_trace(), "guidance"))
+
+
+def test_a_run_with_one_branch_has_no_curve():
+    with pytest.raises(NotRecorded, match="had no branch without the prompt"):
+        guidance_curve(with_one_branch())
+
+
+def with_one_branch() -> Trace:
+    """As a distilled model leaves it: norms of the one prediction, and no difference."""
+    trace = make_trace()
+    trace.tree["guidance"] = trace.node("guidance")[["cond_norm", "guided_norm"]]
+    return trace
 
 
 def test_word_curves_are_the_mean_and_the_strongest_cell():

@@ -18,6 +18,7 @@ from probe.show import render_report, report
 from probe.trace import Trace
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
+from tests.show.test_curves import with_one_branch
 from tests.show.test_pack import opened
 from tests.show.test_render import without
 
@@ -156,6 +157,12 @@ def test_it_does_without_what_was_not_recorded(node: str):
     assert ("No attention was recorded" in said) == (node == "attention")
     assert ("No guidance was recorded" in said) == (node == "guidance")
     assert (page.data["predicted"] is None) == (node == "thumbnails")
+
+
+def test_one_branch_is_no_guidance():
+    page = Page(render_report(with_one_branch()))
+    assert "No guidance was recorded" in " ".join(page.texts["p"])
+    assert page.data["guidance"] is None
 
 
 def test_without_pictures_it_shows_the_last_predicted_one():
