@@ -19,6 +19,11 @@ TURN = "Does the pull keep its direction?"
 COSINES: Mapping[str, str] = {"cosine_previous": "with the step before", "cosine_final": "with the last step"}
 
 
+def has_guidance(trace: Trace) -> bool:
+    """Whether guidance was recorded with both branches, so that `guidance_curve` can be drawn."""
+    return "guidance" in trace.tree.children and "difference_norm" in trace.node("guidance")
+
+
 def guidance_curve(trace: Trace, *, image: int = 0) -> Figure:
     """Guidance over steps: the norm of (conditional - unconditional), and its cosine with the step before and the last.
 
@@ -26,7 +31,7 @@ def guidance_curve(trace: Trace, *, image: int = 0) -> Figure:
     run had no second branch.
     """
     record = trace.node("guidance").sel(image=image)
-    if "difference_norm" not in record:
+    if not has_guidance(trace):
         raise NotRecorded("this run had no branch without the prompt (guidance off, or distilled): there is no curve")
     figure, (pull, turn) = _panels(2)
     _line(pull, record["difference_norm"], "", 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.show.curves import has_guidance
 from probe.trace import Run, Trace
 from probe.words import Word
 
@@ -74,7 +75,7 @@ def pieces(prompt: str, words: Sequence[Word], labels: Sequence[str]) -> list[Pi
 
 def settings(run: Run) -> Rows:
     """Everything needed to run it again, as names and values in words."""
-    rows = [
+    return [
         ("model", run.model),
         ("revision", run.revision or "not known"),
         ("pipeline", f"{run.pipeline} ({run.family})"),
@@ -87,25 +88,27 @@ def settings(run: Run) -> Rows:
         ("made", run.created or "at an unknown time"),
         ("took", f"{run.seconds:.1f} s"),
     ]
-    return rows + [
-        (f"scheduler {name.strip('_').replace('_', ' ')}", str(value)) for name, value in sorted(run.scheduler.items())
-    ]
+
+
+def scheduler(run: Run) -> Rows:
+    """The scheduler's own settings, as names and values in words; those that are not set are left out."""
+    named = {name.strip("_").replace("_", " "): value for name, value in run.scheduler.items() if value is not None}
+    spoken = {True: "yes", False: "no"}
+    return [(name, spoken[v] if isinstance(v, bool) else str(v)) for name, v in sorted(named.items())]
 
 
 def guidance(trace: Trace, image: int = 0) -> dict[str, list[float | None]]:
     """Steps and curves of the guidance record, None where there is no value; empty if there was no second branch."""
-    if "guidance" not in trace.tree.children:
+    if not has_guidance(trace):
         return {}
     record = trace.node("guidance").sel(image=image)
-    if "difference_norm" not in record:
-        return {}
     curves = {name: [_number(value) for value in record[name].values] for name in CURVES if name in record}
     return {"step": [int(step) for step in record["step"].values], **curves}
 
 
 def percent(share: float) -> str:
-    """A share in per cent with three digits."""
-    return f"{100 * share:.3g} %"
+    """A share in per cent with three digits; number and sign stay on one line."""
+    return f"{100 * share:.3g}\N{NO-BREAK SPACE}%"
 
 
 def polyline(values: Sequence[float], width: int = 120, height: int = 28) -> str:

@@ -74,8 +74,11 @@ def _context(trace: Trace, image: int) -> dict[str, Any]:
         "maps": maps is not None,
         "units": UNITS,
         "curves": facts.CURVES,
-        "settings": facts.settings(run),
-        "versions": sorted(run.versions.items()),
+        "lists": {
+            "Settings": facts.settings(run),
+            "Scheduler": facts.scheduler(run),
+            "Versions": sorted(run.versions.items()),
+        },
         "version": _version(),
         "data": _data(trace, maps, image),
     }

@@ -5,7 +5,7 @@ import pytest
 
 from probe.errors import NotRecorded
 from probe.explain.attention import curve
-from probe.show import guidance_curve, word_curves
+from probe.show import guidance_curve, has_guidance, word_curves
 from probe.trace import Trace
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
@@ -46,6 +46,9 @@ def test_without_guidance_the_trace_says_what_it_holds():
 
 
 def test_a_run_with_one_branch_has_no_curve():
+    assert has_guidance(make_trace())
+    assert not has_guidance(with_one_branch())
+    assert not has_guidance(without(make_trace(), "guidance"))
     with pytest.raises(NotRecorded, match="had no branch without the prompt"):
         guidance_curve(with_one_branch())
 

@@ -57,7 +57,7 @@ def test_rows_are_means_over_cells_and_steps():
 
 @pytest.mark.parametrize(("share", "text"), [(0.12345, "12.3 %"), (0.000123, "0.0123 %"), (1.0, "100 %"), (0, "0 %")])
 def test_percent(share: float, text: str):
-    assert facts.percent(share) == text
+    assert facts.percent(share) == text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def test_polyline_goes_from_left_to_right_and_up_with_the_value():
@@ -78,4 +78,9 @@ def test_settings_say_what_is_not_known():
     told = dict(facts.settings(run))
     assert (told["seed"], told["guidance scale"], told["revision"]) == ("not fixed", "none", "not known")
     assert told["made"] == "at an unknown time"
-    assert told["scheduler class name"] == "DDIMScheduler"
+
+
+def test_the_scheduler_in_words():
+    config = {"_class_name": "DDIMScheduler", "clip_sample": False, "trained_betas": None, "steps_offset": 1}
+    run = make_trace().run.model_copy(update={"scheduler": config})
+    assert facts.scheduler(run) == [("class name", "DDIMScheduler"), ("clip sample", "no"), ("steps offset", "1")]

@@ -15,6 +15,7 @@ from PIL import Image
 from probe.errors import NotRecorded, OutputError
 from probe.explain.attention import attention
 from probe.show import render_report, report
+from probe.show.facts import percent
 from probe.trace import Trace
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
@@ -118,8 +119,7 @@ def test_it_names_the_words_their_shares_settings_and_versions():
     heads = [text for text in page.texts["th"] if text.strip()]
     assert heads[6:11] == ["cat", "balloon", "<start>", "<end>", "<padding>"]
     assert "everything else" not in heads, "the shares of this trace sum to one"
-    mean = 100 * float(attention(trace, "cat").values.mean())
-    assert f"{mean:.3g} %" in page.texts["td"]
+    assert percent(float(attention(trace, "cat").values.mean())) in page.texts["td"]
     assert {"menagerie", "DDIMScheduler", "2.13.0"} <= set(page.texts["dd"])
     assert "it is not proof" in " ".join(page.texts["p"] + page.texts["strong"])
 

@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const at = (id) => document.getElementById(id);
-  const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
+  const percent = (share) => `${Number((100 * share).toPrecision(3))}\u00a0%`;
   const LAST = data.steps.length - 1;
   const state = { pinned: null, preview: null, all: true, step: LAST, shared: true, smooth: true, cell: null };
 
