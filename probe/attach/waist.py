@@ -110,6 +110,14 @@ def fused(call: Call) -> tuple[Tensor, Tensor] | None:
     )
 
 
+def plain(call: Call) -> Tensor:
+    """The call as it was made, for a changer that wants its output."""
+    grouped = call.k.shape[-3] != call.heads
+    return F.scaled_dot_product_attention(
+        call.q, call.k, call.v, call.mask, call.dropout, call.causal, scale=call.scale, enable_gqa=grouped
+    )
+
+
 def _choice(call: Call) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float, bool]:
     return call.q, call.k, call.v, call.mask, call.dropout, call.causal
 
