@@ -150,7 +150,7 @@ def _taping(module: nn.Module, tape: Tape) -> Iterator[None]:
 
 
 def _unet_hooks(unet: nn.Module, tape: Tape) -> Iterator[Any]:
-    """What happens to the plane between attention layers; nothing for a transformer, whose cells stay where they are."""
+    """What happens to the plane between attention layers; nothing for a transformer, whose cells stay in place."""
     if not hasattr(unet, "down_blocks"):
         return
     channels: list[int] = []
