@@ -19,13 +19,13 @@ PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj")
 RANK, PICTURE_TOKENS = 2, 4
 
 
-def denoiser(pipe: DiffusionPipeline) -> tuple[str, torch.nn.Module]:
+def denoiser(pipe: DiffusionPipeline) -> tuple[str, Any]:
     """The denoiser's name in the pipeline, and the denoiser."""
     name = "unet" if hasattr(pipe, "unet") else "transformer"
     return name, getattr(pipe, name)
 
 
-def load_lora(pipe: DiffusionPipeline) -> None:
+def load_lora(pipe: Any) -> None:
     """Low-rank changes of every projection of the denoiser's attention, through the pipeline's own loader."""
     name, model = denoiser(pipe)
     draw = torch.Generator().manual_seed(6)
@@ -37,7 +37,7 @@ def load_lora(pipe: DiffusionPipeline) -> None:
     pipe.load_lora_weights(state, adapter_name="tiny")
 
 
-def ip_adapter_state(model: torch.nn.Module) -> dict[str, dict[str, torch.Tensor]]:
+def ip_adapter_state(model: Any) -> dict[str, dict[str, torch.Tensor]]:
     """Weights of an IP-Adapter: keys and values of a picture for every attention to the text, numbered as released."""
     draw = torch.Generator().manual_seed(7)
     width = model.config.cross_attention_dim
@@ -57,7 +57,7 @@ def ip_adapter_state(model: torch.nn.Module) -> dict[str, dict[str, torch.Tensor
     return {"image_proj": projection, "ip_adapter": layers}
 
 
-def load_ip_adapter(pipe: DiffusionPipeline) -> None:
+def load_ip_adapter(pipe: Any) -> None:
     """A picture's four tokens in an attention of their own beside every attention to the text."""
     state = ip_adapter_state(denoiser(pipe)[1])
     pipe.load_ip_adapter(state, subfolder="", weight_name="", image_encoder_folder=None)
@@ -76,29 +76,31 @@ def with_eyes(made: dict[str, Any]) -> dict[str, Any]:
 
 def sd1_ip_adapter() -> StableDiffusionPipeline:
     """Stable Diffusion 1 that can see a picture."""
-    return StableDiffusionPipeline(**with_eyes(unet.sd_parts()))
+    return parts.assembled(StableDiffusionPipeline, **with_eyes(unet.sd_parts()))
 
 
 def sdxl_ip_adapter() -> StableDiffusionXLPipeline:
     """Stable Diffusion XL that can see a picture."""
-    return StableDiffusionXLPipeline(**with_eyes(unet.sdxl_parts()), add_watermarker=False)
+    return parts.assembled(StableDiffusionXLPipeline, **with_eyes(unet.sdxl_parts()), add_watermarker=False)
 
 
 def sd1_pag() -> StableDiffusionPAGPipeline:
     """A third branch whose self-attention in the middle block is the identity."""
-    return StableDiffusionPAGPipeline(**unet.sd_parts(), pag_applied_layers=["mid"])
+    return parts.assembled(StableDiffusionPAGPipeline, **unet.sd_parts(), pag_applied_layers=["mid"])
 
 
 def sdxl_pag() -> StableDiffusionXLPAGPipeline:
     """A third branch, as in `sd1_pag`."""
-    return StableDiffusionXLPAGPipeline(**unet.sdxl_parts(), pag_applied_layers=["mid"], add_watermarker=False)
+    return parts.assembled(
+        StableDiffusionXLPAGPipeline, **unet.sdxl_parts(), pag_applied_layers=["mid"], add_watermarker=False
+    )
 
 
 def sd3_pag() -> StableDiffusion3PAGPipeline:
     """A third branch whose picture tokens see only themselves in the second block."""
     made = joint.sd3().components
     kept = {name: part for name, part in made.items() if name not in ("image_encoder", "feature_extractor")}
-    return StableDiffusion3PAGPipeline(**kept, pag_applied_layers=["blocks.1"])
+    return parts.assembled(StableDiffusion3PAGPipeline, **kept, pag_applied_layers=["blocks.1"])
 
 
 def seen() -> dict[str, Any]:

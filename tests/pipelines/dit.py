@@ -1,5 +1,7 @@
 """Tiny pipelines whose denoiser is a transformer that looks at its text across: PixArt, Sana, Lumina 2, HunyuanDiT."""
 
+from typing import Any
+
 from diffusers import (
     AutoencoderDC,
     HunyuanDiT2DModel,
@@ -24,19 +26,19 @@ def pixart_sigma() -> PixArtSigmaPipeline:
     """PixArt-Sigma: T5 with its padding masked, a variance predicted beside the noise."""
     tokenizer = t5_tokenizer()
     denoiser = parts.denoiser(
-        lambda: PixArtTransformer2DModel(
-            sample_size=32,
-            in_channels=4,
-            out_channels=8,
-            num_layers=2,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            cross_attention_dim=32,
-            caption_channels=32,
-            use_additional_conditions=False,
-        )
+        PixArtTransformer2DModel,
+        sample_size=32,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+        caption_channels=32,
+        use_additional_conditions=False,
     )
-    return PixArtSigmaPipeline(
+    return parts.assembled(
+        PixArtSigmaPipeline,
         transformer=denoiser,
         vae=parts.vae(),
         scheduler=parts.ddim(),
@@ -49,19 +51,18 @@ def deep_autoencoder() -> AutoencoderDC:
     """Sana's autoencoder: a latent cell is 8 x 8 pixels here, 32 x 32 in the released weights."""
     levels = 4
     return seeded(
-        lambda: AutoencoderDC(
-            latent_channels=4,
-            attention_head_dim=2,
-            encoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
-            decoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
-            encoder_block_out_channels=(8,) * levels,
-            decoder_block_out_channels=(8,) * levels,
-            encoder_layers_per_block=(1,) * levels,
-            decoder_layers_per_block=(1,) * levels,
-            encoder_qkv_multiscales=((), (), (), (5,)),
-            decoder_qkv_multiscales=((), (), (), (5,)),
-        ),
+        AutoencoderDC,
         1,
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
+        decoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",),
+        encoder_block_out_channels=(8,) * levels,
+        decoder_block_out_channels=(8,) * levels,
+        encoder_layers_per_block=(1,) * levels,
+        decoder_layers_per_block=(1,) * levels,
+        encoder_qkv_multiscales=((), (), (), (5,)),
+        decoder_qkv_multiscales=((), (), (), (5,)),
     )
 
 
@@ -69,21 +70,21 @@ def sana() -> SanaPipeline:
     """Sana: linear attention in the picture, plain attention to the text; an instruction goes before the prompt."""
     tokenizer = llm.starting(gemma_tokenizer())
     denoiser = parts.denoiser(
-        lambda: SanaTransformer2DModel(
-            sample_size=32,
-            patch_size=1,
-            in_channels=4,
-            out_channels=4,
-            num_layers=2,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            num_cross_attention_heads=4,
-            cross_attention_head_dim=8,
-            cross_attention_dim=32,
-            caption_channels=llm.WIDTH,
-        )
+        SanaTransformer2DModel,
+        sample_size=32,
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        num_cross_attention_heads=4,
+        cross_attention_head_dim=8,
+        cross_attention_dim=32,
+        caption_channels=llm.WIDTH,
     )
-    return SanaPipeline(
+    return parts.assembled(
+        SanaPipeline,
         transformer=denoiser,
         vae=deep_autoencoder(),
         scheduler=parts.flow(),
@@ -96,21 +97,21 @@ def lumina2() -> Lumina2Pipeline:
     """Lumina 2: text then picture in one stream of grouped heads, a system prompt before the prompt."""
     tokenizer = llm.starting(gemma_tokenizer())
     denoiser = parts.denoiser(
-        lambda: Lumina2Transformer2DModel(
-            sample_size=24,
-            in_channels=4,
-            hidden_size=32,
-            num_layers=2,
-            num_refiner_layers=1,
-            num_attention_heads=4,
-            num_kv_heads=2,
-            multiple_of=16,
-            axes_dim_rope=(4, 2, 2),
-            axes_lens=(300, 24, 24),
-            cap_feat_dim=llm.WIDTH,
-        )
+        Lumina2Transformer2DModel,
+        sample_size=24,
+        in_channels=4,
+        hidden_size=32,
+        num_layers=2,
+        num_refiner_layers=1,
+        num_attention_heads=4,
+        num_kv_heads=2,
+        multiple_of=16,
+        axes_dim_rope=(4, 2, 2),
+        axes_lens=(300, 24, 24),
+        cap_feat_dim=llm.WIDTH,
     )
-    return Lumina2Pipeline(
+    return parts.assembled(
+        Lumina2Pipeline,
         transformer=denoiser,
         vae=parts.flow_vae(levels=4),  # the pipeline takes for granted that a latent cell is 8 x 8 pixels
         scheduler=parts.flow(),
@@ -129,26 +130,26 @@ def bert_tokenizer() -> BertTokenizer:
 def hunyuan_dit() -> HunyuanDiTPipeline:
     """HunyuanDiT: BERT then T5 in one text sequence, skips between its layers."""
     tokenizer, tokenizer_2 = bert_tokenizer(), t5_tokenizer()
-    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    encoder = seeded(lambda: BertModel(BertConfig(vocab_size=len(tokenizer), **shape)), 2)
+    shape: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    encoder = seeded(BertModel, 2, BertConfig(vocab_size=len(tokenizer), num_attention_heads=4, **shape))
     denoiser = parts.denoiser(
-        lambda: HunyuanDiT2DModel(
-            sample_size=24,
-            patch_size=2,
-            in_channels=4,
-            hidden_size=32,
-            num_layers=4,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            cross_attention_dim=32,
-            cross_attention_dim_t5=32,
-            pooled_projection_dim=16,
-            text_len=77,
-            text_len_t5=256,
-            activation_fn="gelu-approximate",
-        )
+        HunyuanDiT2DModel,
+        sample_size=24,
+        patch_size=2,
+        in_channels=4,
+        hidden_size=32,
+        num_layers=4,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+        cross_attention_dim_t5=32,
+        pooled_projection_dim=16,
+        text_len=77,
+        text_len_t5=256,
+        activation_fn="gelu-approximate",
     )
-    return HunyuanDiTPipeline(
+    return parts.assembled(
+        HunyuanDiTPipeline,
         transformer=denoiser,
         vae=parts.vae(levels=4),  # as Lumina 2
         scheduler=parts.ddim(prediction_type="v_prediction"),

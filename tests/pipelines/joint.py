@@ -46,8 +46,9 @@ MMDIT = {
 def sd3(**config: Any) -> StableDiffusion3Pipeline:
     """Stable Diffusion 3: two CLIP encoders side by side in the channels, then T5 behind them in the sequence."""
     tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": clip_tokenizer(), "tokenizer_3": t5_tokenizer()}
-    return StableDiffusion3Pipeline(
-        transformer=parts.denoiser(lambda: SD3Transformer2DModel(**MMDIT | config)),
+    return parts.assembled(
+        StableDiffusion3Pipeline,
+        transformer=parts.denoiser(SD3Transformer2DModel, **MMDIT | config),
         scheduler=parts.flow(),
         vae=parts.flow_vae(),
         text_encoder=parts.clip_projected(tokenizers["tokenizer"]),
@@ -66,19 +67,19 @@ def flux1() -> FluxPipeline:
     """FLUX.1 dev: two double and three single blocks, the guidance scale embedded."""
     tokenizer, tokenizer_2 = clip_tokenizer(), t5_tokenizer()
     denoiser = parts.denoiser(
-        lambda: FluxTransformer2DModel(
-            in_channels=16,
-            num_layers=2,
-            num_single_layers=3,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            joint_attention_dim=32,
-            pooled_projection_dim=32,
-            guidance_embeds=True,
-            axes_dims_rope=(2, 2, 4),
-        )
+        FluxTransformer2DModel,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=3,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        guidance_embeds=True,
+        axes_dims_rope=(2, 2, 4),
     )
-    return FluxPipeline(
+    return parts.assembled(
+        FluxPipeline,
         transformer=denoiser,
         scheduler=parts.flow(use_dynamic_shifting=True),
         vae=parts.flow_vae(),
@@ -92,28 +93,26 @@ def flux1() -> FluxPipeline:
 def flux2_parts() -> dict[str, Any]:
     """The components of both FLUX.2 families, without the encoder."""
     denoiser = parts.denoiser(
-        lambda: Flux2Transformer2DModel(
-            in_channels=16,
-            num_layers=2,
-            num_single_layers=3,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            joint_attention_dim=3 * llm.WIDTH,
-            timestep_guidance_channels=16,
-            axes_dims_rope=(2, 2, 2, 2),
-        )
+        Flux2Transformer2DModel,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=3,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        joint_attention_dim=3 * llm.WIDTH,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(2, 2, 2, 2),
     )
     levels = 3
     coder = seeded(
-        lambda: AutoencoderKLFlux2(
-            block_out_channels=(4, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            layers_per_block=1,
-            norm_num_groups=2,
-            latent_channels=4,
-        ),
+        AutoencoderKLFlux2,
         1,
+        block_out_channels=(4, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        layers_per_block=1,
+        norm_num_groups=2,
+        latent_channels=4,
     )
     return {"transformer": denoiser, "vae": coder, "scheduler": parts.flow(use_dynamic_shifting=True)}
 
@@ -121,42 +120,41 @@ def flux2_parts() -> dict[str, Any]:
 def flux2() -> Flux2Pipeline:
     """FLUX.2 dev: three layers of a Mistral side by side in the channels, the guidance scale embedded."""
     tokenizer = qwen_tokenizer()
-    return Flux2Pipeline(**flux2_parts(), tokenizer=tokenizer, text_encoder=llm.mistral3(tokenizer))
+    return parts.assembled(Flux2Pipeline, **flux2_parts(), tokenizer=tokenizer, text_encoder=llm.mistral3(tokenizer))
 
 
 def flux2_klein() -> Flux2KleinPipeline:
     """FLUX.2 klein, not distilled: three layers of a Qwen 3, guidance in a second call."""
     tokenizer = qwen_tokenizer()
-    return Flux2KleinPipeline(**flux2_parts(), tokenizer=tokenizer, text_encoder=llm.qwen3(tokenizer))
+    return parts.assembled(Flux2KleinPipeline, **flux2_parts(), tokenizer=tokenizer, text_encoder=llm.qwen3(tokenizer))
 
 
 def qwen_image() -> QwenImagePipeline:
     """Qwen-Image: the prompt inside a chat template whose head is cut off, guidance in a second call."""
     tokenizer = qwen_tokenizer()
     denoiser = parts.denoiser(
-        lambda: QwenImageTransformer2DModel(
-            in_channels=16,
-            out_channels=4,
-            num_layers=2,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            joint_attention_dim=llm.WIDTH,
-            axes_dims_rope=(2, 2, 4),
-        )
+        QwenImageTransformer2DModel,
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        joint_attention_dim=llm.WIDTH,
+        axes_dims_rope=(2, 2, 4),
     )
     coder = seeded(
-        lambda: AutoencoderKLQwenImage(
-            base_dim=8,
-            z_dim=4,
-            dim_mult=[1, 1, 1],
-            num_res_blocks=1,
-            temperal_downsample=[False, True],
-            latents_mean=[0.0] * 4,
-            latents_std=[1.0] * 4,
-        ),
+        AutoencoderKLQwenImage,
         1,
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
     )
-    return QwenImagePipeline(
+    return parts.assembled(
+        QwenImagePipeline,
         transformer=denoiser,
         vae=coder,
         scheduler=parts.flow(use_dynamic_shifting=True),
@@ -169,19 +167,19 @@ def z_image() -> ZImagePipeline:
     """Z-Image: single-stream blocks over picture then text, each filled up to a multiple of 32."""
     tokenizer = qwen_tokenizer()
     denoiser = parts.denoiser(
-        lambda: ZImageTransformer2DModel(
-            in_channels=4,
-            dim=32,
-            n_layers=2,
-            n_refiner_layers=1,
-            n_heads=4,
-            n_kv_heads=4,
-            cap_feat_dim=llm.WIDTH,
-            axes_dims=[4, 2, 2],
-            axes_lens=[256, 32, 32],
-        )
+        ZImageTransformer2DModel,
+        in_channels=4,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=4,
+        n_kv_heads=4,
+        cap_feat_dim=llm.WIDTH,
+        axes_dims=[4, 2, 2],
+        axes_lens=[256, 32, 32],
     )
-    return ZImagePipeline(
+    return parts.assembled(
+        ZImagePipeline,
         transformer=denoiser,
         vae=parts.flow_vae(),
         scheduler=parts.flow(),
@@ -194,21 +192,21 @@ def cogview4() -> CogView4Pipeline:
     """CogView 4: text padded on the left to a multiple of 16, guidance in a second call."""
     tokenizer = llm.starting(llama_tokenizer())
     denoiser = parts.denoiser(
-        lambda: CogView4Transformer2DModel(
-            in_channels=4,
-            out_channels=4,
-            num_layers=2,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            text_embed_dim=llm.WIDTH,
-            time_embed_dim=16,
-            condition_dim=8,
-            pos_embed_max_size=24,
-            sample_size=24,
-            rope_axes_dim=(24, 24),
-        )
+        CogView4Transformer2DModel,
+        in_channels=4,
+        out_channels=4,
+        num_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        text_embed_dim=llm.WIDTH,
+        time_embed_dim=16,
+        condition_dim=8,
+        pos_embed_max_size=24,
+        sample_size=24,
+        rope_axes_dim=(24, 24),
     )
-    return CogView4Pipeline(
+    return parts.assembled(
+        CogView4Pipeline,
         transformer=denoiser,
         vae=parts.flow_vae(),
         scheduler=parts.flow(use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75, base_image_seq_len=256),
@@ -222,20 +220,20 @@ def aura_flow() -> AuraFlowPipeline:
     tokenizer = llm.starting(llama_tokenizer())
     tokenizer.padding_side = "right"
     denoiser = parts.denoiser(
-        lambda: AuraFlowTransformer2DModel(
-            sample_size=24,
-            in_channels=4,
-            out_channels=4,
-            num_mmdit_layers=2,
-            num_single_dit_layers=2,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            joint_attention_dim=32,
-            caption_projection_dim=32,
-            pos_embed_max_size=24 * 24,
-        )
+        AuraFlowTransformer2DModel,
+        sample_size=24,
+        in_channels=4,
+        out_channels=4,
+        num_mmdit_layers=2,
+        num_single_dit_layers=2,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        joint_attention_dim=32,
+        caption_projection_dim=32,
+        pos_embed_max_size=24 * 24,
     )
-    return AuraFlowPipeline(
+    return parts.assembled(
+        AuraFlowPipeline,
         transformer=denoiser,
         vae=parts.vae(),
         scheduler=parts.flow(),
@@ -248,20 +246,20 @@ def chroma() -> ChromaPipeline:
     """Chroma: FLUX.1's blocks with T5 alone, padding masked but for its first token, guidance in a second call."""
     tokenizer = t5_tokenizer()
     denoiser = parts.denoiser(
-        lambda: ChromaTransformer2DModel(
-            in_channels=16,
-            num_layers=2,
-            num_single_layers=3,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            joint_attention_dim=32,
-            axes_dims_rope=(2, 2, 4),
-            approximator_num_channels=8,
-            approximator_hidden_dim=16,
-            approximator_layers=1,
-        )
+        ChromaTransformer2DModel,
+        in_channels=16,
+        num_layers=2,
+        num_single_layers=3,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        joint_attention_dim=32,
+        axes_dims_rope=(2, 2, 4),
+        approximator_num_channels=8,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
     )
-    return ChromaPipeline(
+    return parts.assembled(
+        ChromaPipeline,
         transformer=denoiser,
         vae=parts.flow_vae(),
         scheduler=parts.flow(use_dynamic_shifting=True),
@@ -270,7 +268,7 @@ def chroma() -> ChromaPipeline:
     )
 
 
-LAYERS = {"text_encoder_out_layers": (1, 2, 3)}
+LAYERS: dict[str, Any] = {"text_encoder_out_layers": (1, 2, 3)}
 FAMILIES = {
     "sd3": Maker(sd3, options(max_sequence_length=32), core=True),
     "sd35": Maker(sd35, options(max_sequence_length=32)),

@@ -22,7 +22,7 @@ WIDTH = 32
 def prior() -> PriorTransformer:
     """A transformer over the prompt's tokens, its embedding, the time and the picture's embedding."""
     made = parts.denoiser(
-        lambda: PriorTransformer(num_attention_heads=4, attention_head_dim=8, num_layers=2, embedding_dim=WIDTH)
+        PriorTransformer, num_attention_heads=4, attention_head_dim=8, num_layers=2, embedding_dim=WIDTH
     )
     made.clip_std = torch.nn.Parameter(torch.ones_like(made.clip_std))
     return made
@@ -31,23 +31,22 @@ def prior() -> PriorTransformer:
 def decoder() -> UNet2DConditionModel:
     """Its attention is the old kind: the keys of the embedding, then those of the picture, in one row."""
     return parts.seeded(
-        lambda: UNet2DConditionModel(
-            sample_size=16,
-            in_channels=4,
-            out_channels=8,
-            block_out_channels=(16, 32),
-            down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-            mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-            up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-            layers_per_block=1,
-            norm_num_groups=4,
-            attention_head_dim=8,
-            cross_attention_dim=WIDTH,
-            encoder_hid_dim=WIDTH,
-            encoder_hid_dim_type="image_proj",
-            addition_embed_type="image",
-            resnet_time_scale_shift="scale_shift",
-        )
+        UNet2DConditionModel,
+        sample_size=16,
+        in_channels=4,
+        out_channels=8,
+        block_out_channels=(16, 32),
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+        cross_attention_dim=WIDTH,
+        encoder_hid_dim=WIDTH,
+        encoder_hid_dim_type="image_proj",
+        addition_embed_type="image",
+        resnet_time_scale_shift="scale_shift",
     )
 
 
@@ -59,7 +58,7 @@ def movq() -> VQModel:
         "up_block_types": ("AttnUpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"),
     }
     codes = {"num_vq_embeddings": 12, "vq_embed_dim": 4, "norm_type": "spatial", "norm_num_groups": 8}
-    return parts.seeded(lambda: VQModel(latent_channels=4, layers_per_block=1, **codes, **shape), 1)
+    return parts.seeded(VQModel, 1, latent_channels=4, layers_per_block=1, **codes, **shape)
 
 
 def kandinsky22() -> KandinskyV22CombinedPipeline:
@@ -68,7 +67,8 @@ def kandinsky22() -> KandinskyV22CombinedPipeline:
     noise = DDPMScheduler(
         variance_type="learned_range", beta_schedule="linear", clip_sample=True, clip_sample_range=2.0
     )
-    return KandinskyV22CombinedPipeline(
+    return parts.assembled(
+        KandinskyV22CombinedPipeline,
         unet=decoder(),
         scheduler=noise,
         movq=movq(),

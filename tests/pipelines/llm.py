@@ -45,27 +45,27 @@ def sizes(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
 
 def qwen3(tokenizer: PreTrainedTokenizerBase) -> Qwen3ForCausalLM:
     """FLUX.2 klein's."""
-    return seeded(lambda: Qwen3ForCausalLM(Qwen3Config(**sizes(tokenizer))), 5)
+    return seeded(Qwen3ForCausalLM, 5, Qwen3Config(**sizes(tokenizer)))
 
 
 def qwen3_base(tokenizer: PreTrainedTokenizerBase) -> Qwen3Model:
     """Z-Image's."""
-    return seeded(lambda: Qwen3Model(Qwen3Config(**sizes(tokenizer))), 5)
+    return seeded(Qwen3Model, 5, Qwen3Config(**sizes(tokenizer)))
 
 
 def gemma2(tokenizer: PreTrainedTokenizerBase) -> Gemma2Model:
     """Sana's and Lumina 2's."""
-    return seeded(lambda: Gemma2Model(Gemma2Config(**sizes(tokenizer), query_pre_attn_scalar=8)), 6)
+    return seeded(Gemma2Model, 6, Gemma2Config(**sizes(tokenizer), query_pre_attn_scalar=8))
 
 
 def glm(tokenizer: PreTrainedTokenizerBase) -> GlmModel:
     """CogView 4's."""
-    return seeded(lambda: GlmModel(GlmConfig(**sizes(tokenizer))), 7)
+    return seeded(GlmModel, 7, GlmConfig(**sizes(tokenizer)))
 
 
 def llama(tokenizer: PreTrainedTokenizerBase) -> LlamaModel:
     """HunyuanVideo's."""
-    return seeded(lambda: LlamaModel(LlamaConfig(**sizes(tokenizer))), 8)
+    return seeded(LlamaModel, 8, LlamaConfig(**sizes(tokenizer)))
 
 
 def qwen_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:
@@ -73,7 +73,7 @@ def qwen_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGener
     rope = {"type": "mrope", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
     eyes = {"depth": 1, "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_heads": 2, "out_hidden_size": WIDTH}
     config = Qwen2_5_VLConfig(text_config=sizes(tokenizer) | {"rope_scaling": rope}, vision_config=eyes)
-    return seeded(lambda: Qwen2_5_VLForConditionalGeneration(config), 9)
+    return seeded(Qwen2_5_VLForConditionalGeneration, 9, config)
 
 
 def mistral3(tokenizer: PreTrainedTokenizerBase) -> Mistral3ForConditionalGeneration:
@@ -81,4 +81,4 @@ def mistral3(tokenizer: PreTrainedTokenizerBase) -> Mistral3ForConditionalGenera
     eyes = {"model_type": "pixtral", "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 1}
     eyes |= {"num_attention_heads": 4, "head_dim": 8, "image_size": 16, "patch_size": 4}
     config = Mistral3Config(text_config=sizes(tokenizer) | {"model_type": "mistral"}, vision_config=eyes)
-    return seeded(lambda: Mistral3ForConditionalGeneration(config), 10)
+    return seeded(Mistral3ForConditionalGeneration, 10, config)

@@ -26,6 +26,7 @@ PROMPT = "a cat and a red balloon"
 HEIGHT, WIDTH = 64, 96  # pixels; never square, so that swapped axes show
 STEPS = 2
 M = TypeVar("M", bound=torch.nn.Module)
+P = TypeVar("P", bound=DiffusionPipeline)
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,30 @@ def without_size(call: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in call.items() if name not in ("height", "width")}
 
 
-def seeded(make: Callable[[], M], seed: int = 0) -> M:
-    """A module drawn from `seed`, in evaluation mode; weights that start at zero are drawn too: nothing is idle."""
+def seeded(make: Callable[..., M], seed: int = 0, /, *given: Any, **config: Any) -> M:
+    """A module drawn from `seed`, for evaluation; weights that start at zero are drawn too, so that none is idle."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = make().eval()
+        module = make(*given, **config).eval()
         for weight in module.parameters():
             if weight.ndim > 1 and not weight.any():
                 torch.nn.init.normal_(weight.data, std=0.2)
     return module
 
 
-def denoiser(make: Callable[[], M]) -> M:
+def denoiser(make: Callable[..., M], **config: Any) -> M:
     """A denoiser whose layers keep the variance of what they are given: prompt and guidance are felt."""
-    module = seeded(make)
+    module = seeded(make, 0, **config)
     with torch.no_grad():
         for weight in module.parameters():
             if weight.ndim > 1:
                 weight.mul_(3**0.5)  # torch draws matrices with a third of that variance
     return module
+
+
+def assembled(make: Callable[..., P], **components: Any) -> P:
+    """A pipeline of these components."""
+    return make(**components)
 
 
 def vae(latents: int = 4, *, levels: int = 3, **config: Any) -> AutoencoderKL:
@@ -96,7 +102,7 @@ def vae(latents: int = 4, *, levels: int = 3, **config: Any) -> AutoencoderKL:
         "latent_channels": latents,
         "sample_size": 64,
     }
-    return seeded(lambda: AutoencoderKL(**shape | config), 1)
+    return seeded(AutoencoderKL, 1, **shape | config)
 
 
 def flow_vae(latents: int = 4, *, levels: int = 3) -> AutoencoderKL:
@@ -107,40 +113,32 @@ def flow_vae(latents: int = 4, *, levels: int = 3) -> AutoencoderKL:
 
 def clip_config(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextConfig:
     """A CLIP text encoder of two layers that knows the tokenizer's words."""
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        intermediate_size=2 * width,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        projection_dim=width,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    sizes: dict[str, Any] = {"hidden_size": width, "intermediate_size": 2 * width, "projection_dim": width}
+    ids: dict[str, Any] = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
+    return CLIPTextConfig(vocab_size=len(tokenizer), num_hidden_layers=2, num_attention_heads=4, **sizes, **ids)
 
 
 def clip(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextModel:
     """A CLIP text encoder without projection."""
-    return seeded(lambda: CLIPTextModel(clip_config(tokenizer, width)), 2)
+    return seeded(CLIPTextModel, 2, clip_config(tokenizer, width))
 
 
 def clip_projected(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> CLIPTextModelWithProjection:
     """A CLIP text encoder with projection."""
-    return seeded(lambda: CLIPTextModelWithProjection(clip_config(tokenizer, width)), 3)
+    return seeded(CLIPTextModelWithProjection, 3, clip_config(tokenizer, width))
 
 
 def t5(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> T5EncoderModel:
     """A T5 encoder of two layers."""
-    sizes = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
-    config = T5Config(vocab_size=len(tokenizer), decoder_start_token_id=0, **sizes)
-    return seeded(lambda: T5EncoderModel(config), 4)
+    sizes: dict[str, Any] = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
+    config = T5Config(vocab_size=len(tokenizer), **sizes)
+    return seeded(T5EncoderModel, 4, config)
 
 
 def umt5(tokenizer: PreTrainedTokenizerBase, width: int = 32) -> UMT5EncoderModel:
     """A UMT5 encoder of two layers."""
-    sizes = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
-    return seeded(lambda: UMT5EncoderModel(UMT5Config(vocab_size=len(tokenizer), **sizes)), 4)
+    sizes: dict[str, Any] = {"d_model": width, "d_kv": 8, "d_ff": 2 * width, "num_layers": 2, "num_heads": 4}
+    return seeded(UMT5EncoderModel, 4, UMT5Config(vocab_size=len(tokenizer), **sizes))
 
 
 def eyes(width: int = 32) -> CLIPVisionModelWithProjection:
@@ -154,7 +152,7 @@ def eyes(width: int = 32) -> CLIPVisionModelWithProjection:
         image_size=32,
         patch_size=8,
     )
-    return seeded(lambda: CLIPVisionModelWithProjection(config), 5)
+    return seeded(CLIPVisionModelWithProjection, 5, config)
 
 
 def eye_processor() -> CLIPImageProcessor:

@@ -46,7 +46,7 @@ XL = SD | {
 
 def unet(**config: Any) -> UNet2DConditionModel:
     """Stable Diffusion's denoiser with two levels of attention."""
-    return parts.denoiser(lambda: UNet2DConditionModel(**SD | config))
+    return parts.denoiser(UNet2DConditionModel, **SD | config)
 
 
 def sd_parts(**config: Any) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def sd_parts(**config: Any) -> dict[str, Any]:
 
 def sd1() -> StableDiffusionPipeline:
     """Stable Diffusion 1: epsilon, convolutional projections."""
-    return StableDiffusionPipeline(**sd_parts())
+    return parts.assembled(StableDiffusionPipeline, **sd_parts())
 
 
 def sd2() -> StableDiffusionPipeline:
@@ -68,7 +68,7 @@ def sd2() -> StableDiffusionPipeline:
     made["scheduler"] = parts.ddim(
         prediction_type="v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing"
     )
-    return StableDiffusionPipeline(**made)
+    return parts.assembled(StableDiffusionPipeline, **made)
 
 
 def sdxl_parts(**config: Any) -> dict[str, Any]:
@@ -82,53 +82,55 @@ def sdxl_parts(**config: Any) -> dict[str, Any]:
 
 def sdxl() -> StableDiffusionXLPipeline:
     """Stable Diffusion XL: two encoders side by side in the channels, blocks of two transformer layers."""
-    return StableDiffusionXLPipeline(**sdxl_parts(), add_watermarker=False)
+    return parts.assembled(StableDiffusionXLPipeline, **sdxl_parts(), add_watermarker=False)
 
 
 def sd1_img2img() -> StableDiffusionImg2ImgPipeline:
     """Starts from a picture with noise, in the middle of the timesteps."""
-    return StableDiffusionImg2ImgPipeline(**sd_parts())
+    return parts.assembled(StableDiffusionImg2ImgPipeline, **sd_parts())
 
 
 def sd1_inpaint() -> StableDiffusionInpaintPipeline:
     """Sees the mask and the masked picture in five further channels."""
-    return StableDiffusionInpaintPipeline(**sd_parts(in_channels=9))
+    return parts.assembled(StableDiffusionInpaintPipeline, **sd_parts(in_channels=9))
 
 
 def instruct_pix2pix() -> StableDiffusionInstructPix2PixPipeline:
     """Sees the picture in four further channels; three branches: text and picture, picture, neither."""
-    return StableDiffusionInstructPix2PixPipeline(**sd_parts(in_channels=8))
+    return parts.assembled(StableDiffusionInstructPix2PixPipeline, **sd_parts(in_channels=8))
 
 
 def controlnet(**config: Any) -> ControlNetModel:
     """A second encoder beside the UNet, with attention of its own; its pictures go through 16 channels."""
     shape = {name: value for name, value in (SD | config).items() if name not in ("sample_size", "up_block_types")}
-    return parts.denoiser(lambda: ControlNetModel(**shape, conditioning_embedding_out_channels=(4, 8, 8)))
+    return parts.denoiser(ControlNetModel, **shape, conditioning_embedding_out_channels=(4, 8, 8))
 
 
 def sd1_controlnet() -> StableDiffusionControlNetPipeline:
     """Stable Diffusion 1 led by a picture."""
-    return StableDiffusionControlNetPipeline(**sd_parts(), controlnet=controlnet())
+    return parts.assembled(StableDiffusionControlNetPipeline, **sd_parts(), controlnet=controlnet())
 
 
 def sdxl_img2img() -> StableDiffusionXLImg2ImgPipeline:
     """Starts from a picture with noise."""
-    return StableDiffusionXLImg2ImgPipeline(**sdxl_parts(), add_watermarker=False)
+    return parts.assembled(StableDiffusionXLImg2ImgPipeline, **sdxl_parts(), add_watermarker=False)
 
 
 def sdxl_inpaint() -> StableDiffusionXLInpaintPipeline:
     """With a plain UNet of four channels: what is not masked is put back after every step."""
-    return StableDiffusionXLInpaintPipeline(**sdxl_parts(), add_watermarker=False)
+    return parts.assembled(StableDiffusionXLInpaintPipeline, **sdxl_parts(), add_watermarker=False)
 
 
 def sdxl_instruct_pix2pix() -> StableDiffusionXLInstructPix2PixPipeline:
     """Three branches, as its elder."""
-    return StableDiffusionXLInstructPix2PixPipeline(**sdxl_parts(in_channels=8), add_watermarker=False)
+    return parts.assembled(StableDiffusionXLInstructPix2PixPipeline, **sdxl_parts(in_channels=8), add_watermarker=False)
 
 
 def sdxl_controlnet() -> StableDiffusionXLControlNetPipeline:
     """Stable Diffusion XL led by a picture."""
-    return StableDiffusionXLControlNetPipeline(**sdxl_parts(), controlnet=controlnet(**XL), add_watermarker=False)
+    return parts.assembled(
+        StableDiffusionXLControlNetPipeline, **sdxl_parts(), controlnet=controlnet(**XL), add_watermarker=False
+    )
 
 
 def from_picture() -> dict[str, Any]:

@@ -30,37 +30,36 @@ def cogvideox() -> CogVideoXPipeline:
     """CogVideoX: text before the film in one sequence."""
     tokenizer = t5_tokenizer()
     denoiser = parts.denoiser(
-        lambda: CogVideoXTransformer3DModel(
-            num_attention_heads=4,
-            attention_head_dim=16,
-            in_channels=4,
-            out_channels=4,
-            time_embed_dim=16,
-            text_embed_dim=32,
-            num_layers=2,
-            sample_width=24,
-            sample_height=16,
-            sample_frames=5,
-            max_text_seq_length=32,
-            use_rotary_positional_embeddings=True,
-        )
+        CogVideoXTransformer3DModel,
+        num_attention_heads=4,
+        attention_head_dim=16,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=16,
+        text_embed_dim=32,
+        num_layers=2,
+        sample_width=24,
+        sample_height=16,
+        sample_frames=5,
+        max_text_seq_length=32,
+        use_rotary_positional_embeddings=True,
     )
     levels = 3
     coder = seeded(
-        lambda: AutoencoderKLCogVideoX(
-            block_out_channels=(8,) * levels,
-            down_block_types=("CogVideoXDownBlock3D",) * levels,
-            up_block_types=("CogVideoXUpBlock3D",) * levels,
-            latent_channels=4,
-            layers_per_block=1,
-            norm_num_groups=2,
-            temporal_compression_ratio=4,
-            sample_height=parts.HEIGHT,
-            sample_width=parts.WIDTH,
-        ),
+        AutoencoderKLCogVideoX,
         1,
+        block_out_channels=(8,) * levels,
+        down_block_types=("CogVideoXDownBlock3D",) * levels,
+        up_block_types=("CogVideoXUpBlock3D",) * levels,
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+        sample_height=parts.HEIGHT,
+        sample_width=parts.WIDTH,
     )
-    return CogVideoXPipeline(
+    return parts.assembled(
+        CogVideoXPipeline,
         transformer=denoiser,
         vae=coder,
         scheduler=CogVideoXDDIMScheduler(prediction_type="v_prediction", timestep_spacing="trailing"),
@@ -88,19 +87,19 @@ def wan(**further: Any) -> WanPipeline:
     """Wan 2.1: guidance in a second call, padding of the text replaced by zeros."""
     tokenizer = t5_tokenizer()
     coder = seeded(
-        lambda: AutoencoderKLWan(
-            base_dim=4,
-            z_dim=4,
-            dim_mult=[1, 1, 1],
-            num_res_blocks=1,
-            temperal_downsample=[True, True],
-            latents_mean=[0.0] * 4,
-            latents_std=[1.0] * 4,
-            scale_factor_spatial=4,
-        ),
+        AutoencoderKLWan,
         1,
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+        scale_factor_spatial=4,
     )
-    return WanPipeline(
+    return parts.assembled(
+        WanPipeline,
         transformer=parts.denoiser(wan_denoiser),
         vae=coder,
         scheduler=parts.flow(),
@@ -119,35 +118,34 @@ def ltx() -> LTXPipeline:
     """LTX: attention inside the film, then attention to the text; the autoencoder packs 4 x 4 pixels of its own."""
     tokenizer = t5_tokenizer()
     denoiser = parts.denoiser(
-        lambda: LTXVideoTransformer3DModel(
-            in_channels=4,
-            out_channels=4,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            cross_attention_dim=32,
-            num_layers=2,
-            caption_channels=32,
-        )
+        LTXVideoTransformer3DModel,
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        cross_attention_dim=32,
+        num_layers=2,
+        caption_channels=32,
     )
     coder = seeded(
-        lambda: AutoencoderKLLTXVideo(
-            latent_channels=4,
-            block_out_channels=(8, 8, 8),
-            decoder_block_out_channels=(8, 8, 8),
-            layers_per_block=(1, 1, 1, 1),
-            decoder_layers_per_block=(1, 1, 1, 1),
-            spatio_temporal_scaling=(True, True, False),
-            decoder_spatio_temporal_scaling=(True, True, False),
-            decoder_inject_noise=(False,) * 4,
-            upsample_residual=(False,) * 3,
-            upsample_factor=(1, 1, 1),
-            down_block_types=("LTXVideoDownBlock3D",) * 3,
-            downsample_type=("conv",) * 3,
-            patch_size=2,
-        ),
+        AutoencoderKLLTXVideo,
         1,
+        latent_channels=4,
+        block_out_channels=(8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8),
+        layers_per_block=(1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        spatio_temporal_scaling=(True, True, False),
+        decoder_spatio_temporal_scaling=(True, True, False),
+        decoder_inject_noise=(False,) * 4,
+        upsample_residual=(False,) * 3,
+        upsample_factor=(1, 1, 1),
+        down_block_types=("LTXVideoDownBlock3D",) * 3,
+        downsample_type=("conv",) * 3,
+        patch_size=2,
     )
-    return LTXPipeline(
+    return parts.assembled(
+        LTXPipeline,
         transformer=denoiser,
         vae=coder,
         scheduler=parts.flow(use_dynamic_shifting=True),
@@ -161,32 +159,31 @@ def hunyuan_video() -> HunyuanVideoPipeline:
     tokenizer, tokenizer_2 = llm.starting(llama_tokenizer()), clip_tokenizer()
     tokenizer.padding_side = "right"
     denoiser = parts.denoiser(
-        lambda: HunyuanVideoTransformer3DModel(
-            in_channels=4,
-            out_channels=4,
-            num_attention_heads=4,
-            attention_head_dim=8,
-            num_layers=2,
-            num_single_layers=2,
-            num_refiner_layers=1,
-            text_embed_dim=llm.WIDTH,
-            pooled_projection_dim=32,
-            rope_axes_dim=(2, 2, 4),
-        )
+        HunyuanVideoTransformer3DModel,
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=4,
+        attention_head_dim=8,
+        num_layers=2,
+        num_single_layers=2,
+        num_refiner_layers=1,
+        text_embed_dim=llm.WIDTH,
+        pooled_projection_dim=32,
+        rope_axes_dim=(2, 2, 4),
     )
     levels = 4
     coder = seeded(
-        lambda: AutoencoderKLHunyuanVideo(
-            latent_channels=4,
-            block_out_channels=(8,) * levels,
-            down_block_types=("HunyuanVideoDownBlock3D",) * levels,
-            up_block_types=("HunyuanVideoUpBlock3D",) * levels,
-            layers_per_block=1,
-            norm_num_groups=4,
-        ),
+        AutoencoderKLHunyuanVideo,
         1,
+        latent_channels=4,
+        block_out_channels=(8,) * levels,
+        down_block_types=("HunyuanVideoDownBlock3D",) * levels,
+        up_block_types=("HunyuanVideoUpBlock3D",) * levels,
+        layers_per_block=1,
+        norm_num_groups=4,
     )
-    return HunyuanVideoPipeline(
+    return parts.assembled(
+        HunyuanVideoPipeline,
         transformer=denoiser,
         vae=coder,
         scheduler=parts.flow(),
@@ -201,17 +198,16 @@ def animate_diff() -> AnimateDiffPipeline:
     """AnimateDiff: Stable Diffusion 1, one frame a batch row, with attention over time between its layers."""
     made: dict[str, Any] = unet.sd_parts()
     adapter = seeded(
-        lambda: MotionAdapter(
-            block_out_channels=(16, 32, 32),
-            motion_layers_per_block=1,
-            motion_num_attention_heads=2,
-            motion_norm_num_groups=4,
-            motion_max_seq_length=8,
-        )
+        MotionAdapter,
+        block_out_channels=(16, 32, 32),
+        motion_layers_per_block=1,
+        motion_num_attention_heads=2,
+        motion_norm_num_groups=4,
+        motion_max_seq_length=8,
     )
     moving = UNetMotionModel.from_unet2d(made["unet"], adapter)
     kept = {name: made[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")}
-    return AnimateDiffPipeline(**kept, unet=moving, motion_adapter=adapter)
+    return parts.assembled(AnimateDiffPipeline, **kept, unet=moving, motion_adapter=adapter)
 
 
 TEMPLATE = {"template": "Describe the video: {}", "crop_start": 4}
