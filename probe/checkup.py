@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -91,7 +91,7 @@ def doctor(model: Any = None) -> Checkup:
     """
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
     trial = _try(model) if model is not None else None
-    problems = [*_unmet(), *_scarce(memory.available, disk.free)]
+    problems = [*unmet(_requirements()), *scarce(memory.available, disk.free)]
     if trial is not None and not trial.identical:
         problems.append("recording changed the picture")
     return Checkup(
@@ -118,36 +118,39 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _unmet() -> list[str]:
-    """Requirements of this package that the installed versions do not meet; none if it runs uninstalled."""
+def _requirements() -> list[str]:
+    """What this package asks for; nothing if it runs without having been installed."""
     try:
-        lines = metadata.requires(DISTRIBUTION) or []
+        return metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return []
-    wanted = [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def unmet(requirements: Sequence[str]) -> list[str]:
+    """Which requirements (of no extra) the installed versions do not meet, and the remedy."""
+    wanted = [r for r in map(Requirement, requirements) if r.marker is None or r.marker.evaluate({"extra": ""})]
     found = {r.name: _version(r.name) for r in wanted}
+    failed = [r for r in wanted if not r.specifier.contains(found[r.name] or "0", prereleases=True)]
+    held = {name: f"{version} is installed" if version else "is missing" for name, version in found.items()}
+    return [f"{r.name} {held[r.name]}, needed is {r}: pip install '{r}'" for r in failed]
+
+
+def scarce(memory: int, disk: int) -> list[str]:
+    """What there is too little of, in bytes free."""
+    rows = (("memory free", memory, ENOUGH_MEMORY), ("disk free here", disk, ENOUGH_DISK))
     return [
-        f"{r.name} {found[r.name] or 'is missing'}, needed is {r}: pip install '{r}'"
-        for r in wanted
-        if not r.specifier.contains(found[r.name] or "0", prereleases=True)
+        f"only {free / GIB:.1f} GiB of {name}, {enough / GIB:.0f} are comfortable"
+        for name, free, enough in rows
+        if free < enough
     ]
-
-
-def _scarce(memory: int, disk: int) -> list[str]:
-    scarce = []
-    if memory < ENOUGH_MEMORY:
-        scarce.append(f"only {memory / GIB:.1f} GiB of memory free, {ENOUGH_MEMORY / GIB:.0f} are comfortable")
-    if disk < ENOUGH_DISK:
-        scarce.append(f"only {disk / GIB:.1f} GiB of disk free here, {ENOUGH_DISK / GIB:.0f} are comfortable")
-    return scarce
 
 
 def _device() -> str:
     import torch
 
     if torch.cuda.is_available():
-        held = torch.cuda.get_device_properties(0).total_memory / GIB
-        return f"cuda, {torch.cuda.get_device_name(0)}, {held:.0f} GiB"
+        _, total = torch.cuda.mem_get_info(0)
+        return f"cuda, {torch.cuda.get_device_name(0)}, {total / GIB:.0f} GiB"
     if torch.backends.mps.is_available():
         return "mps"
     return f"cpu, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
