@@ -50,10 +50,10 @@ class Alteration:
         with torch.enable_grad(), without_weight_gradients(module):
             for image in range(len(latents)):
                 row = next(i for i, r in enumerate(rows) if r.branch == "cond" and r.image == image)
-                single = {name: _one(value, row, len(rows)) for name, value in given.items()}
+                single = arguments_of_row(given, row, len(rows))
                 moved.append(self._optimise(module, single, latents[image : image + 1].detach(), rows[row], step))
         latents.copy_(torch.cat(moved))
-        return given | {_name(given, SAMPLES): self._replaced(given[_name(given, SAMPLES)], latents, rows, step)}
+        return given | {name_of(given, SAMPLES): self._replaced(given[name_of(given, SAMPLES)], latents, rows, step)}
 
     def _optimise(self, module: nn.Module, given: Arguments, z: Tensor, row: Row, step: int) -> Tensor:
         """Refine until the target is reached, then one update; each forward pass is used once."""
@@ -75,11 +75,11 @@ class Alteration:
 
     def _forward(self, module: nn.Module, given: Arguments, z: Tensor, row: Row, step: int) -> tuple[Tensor, Score]:
         z = z.detach().requires_grad_(True)
-        x = self._scaled(given[_name(given, SAMPLES)], z, step)
+        x = self._scaled(given[name_of(given, SAMPLES)], z, step)
         if self._pass is None:
             self._survey(module, given)
         assert self._pass is not None
-        A = self._pass.maps((), given | {_name(given, SAMPLES): x})[0].unflatten(0, self._grid)  # [y, x, token]
+        A = self._pass.maps((), given | {name_of(given, SAMPLES): x})[0].unflatten(0, self._grid)  # [y, x, token]
         positions, end = self.words[row.prompt]
         maps = Maps(A, positions, end, self._previous.get(row.image))
         score = self.intervention.score(maps)
@@ -100,9 +100,9 @@ class Alteration:
 
     def _survey(self, module: nn.Module, given: Arguments) -> None:
         """Learn the layers once and choose the grid of the loss."""
-        self._pass = GradientPass(_Bare(module), given[_name(given, STATES)].shape[1])
+        self._pass = GradientPass(_Bare(module), given[name_of(given, STATES)].shape[1])
         layers = self._pass.survey((), given)
-        height, width = given[_name(given, SAMPLES)].shape[-2:]
+        height, width = given[name_of(given, SAMPLES)].shape[-2:]
         grids = {layer.cells: grid_of(layer.cells, height, width) for layer in layers}
         known = {cells: grid for cells, grid in grids.items() if grid is not None}
         wanted = self.intervention.resolution
@@ -160,18 +160,20 @@ def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Ar
     return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
 
 
-def _name(given: Arguments, names: Sequence[str]) -> str:
+def name_of(given: Arguments, names: Sequence[str]) -> str:
     """The name that this denoiser has for its latents or text states."""
     return next(name for name in names if isinstance(given.get(name), Tensor))
 
 
-def _one(value: Any, row: int, rows: int) -> Any:
-    """One row of whatever runs over the batch."""
+def arguments_of_row(given: Arguments, row: int, rows: int) -> Arguments:
+    """The arguments of one row: of whatever runs over the batch, that row."""
+    return {name: _of_row(value, row, rows) for name, value in given.items()}
+
+
+def _of_row(value: Any, row: int, rows: int) -> Any:
     if isinstance(value, Tensor):
         return value[row : row + 1] if value.ndim > 0 and value.shape[0] == rows else value
-    if isinstance(value, dict):
-        return {name: _one(item, row, rows) for name, item in value.items()}
-    return value
+    return arguments_of_row(value, row, rows) if isinstance(value, dict) else value
 
 
 def _number(loss: Any) -> float:

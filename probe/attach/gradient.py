@@ -64,9 +64,8 @@ class GradientPass:
                     raise _Enough
             return None
 
-        with _watching(Waist(lambda call, lse: None, self.chosen.__contains__, change), self.module):
-            with suppress(_Enough):
-                self.module(*args, **kwargs)
+        with _watching(Waist(lambda call, lse: None, self.chosen.__contains__, change), self.module), suppress(_Enough):
+            self.module(*args, **kwargs)
         return torch.cat(list(found.values()), dim=1).mean(1)
 
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 import probe
-from probe.errors import AlreadyRecording, BadInput, BadPrompt, MissingReadings, NoMatch, NoSuchWord, NotRecorded
+from probe.attach.attention import AttentionReader
+from probe.errors import AlreadyRecording, BadInput, MissingReadings, NoMatch, NoSuchWord, NotRecorded
 from tests import pipelines
 
 
@@ -49,13 +50,14 @@ def test_recording_leaves_the_picture_and_the_pipeline_as_they_are(pipe):
 @pytest.mark.parametrize("calls", [0, 1, 7, 14, 20, 27])
 def test_an_error_at_any_attention_call_leaves_nothing_behind(pipe, monkeypatch, calls, error):
     plain, before = pipelines.run(pipe, "sd1"), fingerprint(pipe)
-    count = 0
+    original, count = AttentionReader.read, 0
 
-    def fail(self, call, lse, current):
+    def fail(self, *args):
         nonlocal count
         if count == calls:
             raise error("injected")
         count += 1
+        return original(self, *args)
 
     with monkeypatch.context() as patch:
         patch.setattr("probe.attach.attention.AttentionReader.read", fail)
@@ -178,8 +180,6 @@ def test_bad_requests_say_what_there_is(pipe):
         pass
     with pytest.raises(NoSuchWord, match="dog.*balloon"), probe.record(pipe, words=["dog"]):
         pipelines.run(pipe, "sd1")
-    with pytest.raises(BadPrompt), probe.record(pipe):
-        pipelines.run(pipe, "sd1", prompt="  ")
     with probe.record(pipe) as empty:
         pass
     with pytest.raises(NotRecorded, match="call the pipeline inside the block"):

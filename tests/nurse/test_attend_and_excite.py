@@ -110,7 +110,8 @@ def test_follows_the_diffusers_port_at_every_step(pipe):
     assert max(float((a - b).abs().max()) for a, b in zip(ours, theirs, strict=True)) < 1e-4
     nursing = recording.trace.extra["nursing"]
     assert [entry["step"] for entry in nursing] == [0, 1, 2, 3, 4, 5]
-    assert len(nursing[0]["losses"]) == 21  # 20 refinements, each forward pass used once
+    first = nursing[0]["losses"]
+    assert 2 <= len(first) <= 21 and first[-1] < first[0]  # at most 20 refinements, each forward pass used once
 
 
 def test_strength_zero_is_bit_identical(pipe):
