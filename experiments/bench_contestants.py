@@ -1,0 +1,118 @@
+"""The contestants of bench_record: ways to generate, each with what it keeps of the attention."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.attention_dispatch import attention_backend
+from diffusers.models.attention_processor import AttnProcessor
+
+import probe
+
+PROMPT = "a red cat and a blue dog in the snow"
+WORDS = ("red", "cat", "blue", "dog", "snow")
+EVERY = ("a", "red", "cat", "and", "a#2", "blue", "dog", "in", "the", "snow")
+
+Draw = Callable[[], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to generate. `run` gives the latents and what was recorded; `weigh` its bytes and layers with data."""
+
+    name: str
+    run: Callable[[Any, Draw], tuple[torch.Tensor, Any]]
+    weigh: Callable[[Any], tuple[int, int]]
+    needs: str = ""  # a module that has to be importable
+
+
+def plain(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
+    """Generation alone: its ratio is the noise of the measurement."""
+    return draw(), None
+
+
+def recorded(**options: Any) -> Callable[[Any, Draw], tuple[torch.Tensor, Any]]:
+    """Generation inside `probe.record`."""
+
+    def run(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
+        with probe.record(pipe, **options) as recording:
+            latents = draw()
+        return latents, recording.trace
+
+    return run
+
+
+def weigh_trace(trace: probe.Trace) -> tuple[int, int]:
+    sites = {
+        str(site)
+        for node in trace.attention_nodes()
+        for site in node["site"].values
+        if np.isfinite(node["attention"].sel(site=site)).any()
+    }
+    return trace.nbytes, len(sites)
+
+
+def eager(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
+    """The attention that writes its probabilities out: the eager processor, or the backend that does the same."""
+    if not hasattr(pipe, "unet"):
+        with attention_backend("_native_math"):
+            return draw(), None
+    before = pipe.unet.attn_processors
+    pipe.unet.set_attn_processor(AttnProcessor())
+    try:
+        return draw(), None
+    finally:
+        pipe.unet.set_attn_processor(before)
+
+
+def attention_map_diffusers(**options: Any) -> Callable[[Any, Draw], tuple[torch.Tensor, Any]]:
+    """Generation inside attention-map-diffusers' capture, with its maps computed."""
+
+    def run(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
+        rival = importlib.import_module("attention_map_diffusers")
+        with rival.AttentionCapture(pipe, timesteps="all", max_capture_bytes=None, **options) as capture:
+            latents = draw()
+        return latents, list(capture.compute())
+
+    return run
+
+
+def weigh_records(records: Sequence[Any]) -> tuple[int, int]:
+    tensors = [value for r in records for value in (r.data, r.q, r.k) if isinstance(value, torch.Tensor)]
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values()), len({r.layer_id for r in records if r.data is not None})
+
+
+def daam(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
+    """Generation inside DAAM's trace, with its heat map computed."""
+    with importlib.import_module("daam").trace(pipe) as trace:
+        latents = draw()
+        trace.compute_global_heat_map()
+    return latents, list(trace.all_heat_maps)
+
+
+def weigh_heat_maps(heat_maps: Sequence[Any]) -> tuple[int, int]:
+    return sum(tensor.nbytes for _, tensor in heat_maps), len({layer for (_, layer, _), _ in heat_maps})
+
+
+def nothing(held: Any) -> tuple[int, int]:
+    return 0, 0
+
+
+RIVAL = "attention_map_diffusers"
+CONTESTANTS = {
+    contestant.name: contestant
+    for contestant in (
+        Contestant("plain", plain, nothing),
+        Contestant("probe, five words", recorded(words=WORDS), weigh_trace),
+        Contestant("probe, every word", recorded(words=EVERY), weigh_trace),
+        Contestant("diffusers, eager", eager, nothing),
+        Contestant("AMD exact, head means", attention_map_diffusers(mode="exact"), weigh_records, RIVAL),
+        Contestant("AMD exact, all heads", attention_map_diffusers(mode="exact", heads="all"), weigh_records, RIVAL),
+        Contestant("AMD fast, head means", attention_map_diffusers(mode="fast"), weigh_records, RIVAL),
+        Contestant("DAAM", daam, weigh_heat_maps, "daam"),
+    )
+}

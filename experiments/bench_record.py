@@ -1,0 +1,212 @@
+"""What does recording cost? One table: plain generation, probe at three levels, diffusers' eager attention, and rivals.
+
+Each contestant has a fresh process with the same pipeline. There it first generates without anything, then in turns
+without and with its recording; the ratio is that of the two medians, so that what else the machine does hits both.
+Bytes are those of what is held at the end; growth is how much higher the process's memory has peaked than by plain
+generation. "At length" scales the bytes to all blocks and steps of the published model.
+
+    python -m experiments.bench_record --only Menagerie --rounds 5
+    pip install --no-deps --target rivals attention-map-diffusers==1.0.0 daam==0.2.0
+    pip install --no-deps --target rivals spacy "thinc<8.4" cymem preshed murmurhash wasabi srsly catalogue \\
+        confection weasel blis smart-open cloudpathlib typer spacy-legacy spacy-loggers inflect more-itertools \\
+        typeguard numba llvmlite scikit-image lazy-loader
+    python -m experiments.bench_record --rivals rivals
+
+The second and third line put the rivals into a folder of their own, beside nothing that probe needs; without them
+their rows say so. `--quick` shrinks everything to toys: it shows that the benchmark works, and no figure that matters.
+"""
+
+import argparse
+import gc
+import importlib
+import multiprocessing
+import resource
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import probe
+from experiments.bench_contestants import CONTESTANTS, PROMPT, Draw
+from experiments.bench_shapes import SHAPES, Shape, build_pipeline
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured. `problem` says why there is nothing."""
+
+    shape: str
+    contestant: str
+    plain: float = float("nan")  # seconds, median
+    traced: float = float("nan")
+    held: int = 0
+    growth: int = 0
+    difference: float = float("nan")
+    layers: int = 0
+    steps: int = 0
+    problem: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.traced / self.plain
+
+
+# One process
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process measures."""
+
+    shape: str
+    contestant: str
+    rounds: int
+    quick: bool
+    rivals: str | None
+    steps: int | None = None  # None: the shape's own
+
+
+def alone(job: Job) -> Row:
+    """`measure`, in a process that does nothing else."""
+    warnings.simplefilter("ignore")
+    if job.rivals:
+        sys.path.append(job.rivals)
+    return measure(job)
+
+
+def measure(job: Job) -> Row:
+    """Plain and recorded generation in turns, in this process."""
+    shape, contestant = SHAPES[job.shape], CONTESTANTS[job.contestant]
+    if contestant.needs:
+        importlib.import_module(contestant.needs)
+    pipe = build_pipeline(shape, job.quick)
+    seconds: dict[str, list[float]] = {"plain": [], "traced": []}
+    draw = drawing(pipe, shape, job.quick, job.steps)
+    dir(probe.record)  # imported here, so that its libraries do not count as growth
+    reference, peak = draw(), peak_memory()
+    latents, held = contestant.run(pipe, draw)
+    growth = peak_memory() - peak
+    for _ in range(job.rounds):
+        held = None
+        seconds["plain"].append(timed(draw)[0])
+        elapsed, (latents, held) = timed(lambda: contestant.run(pipe, draw))
+        seconds["traced"].append(elapsed)
+    times = {name: statistics.median(values) for name, values in seconds.items()}
+    difference = float((latents.double() - reference.double()).abs().max())
+    weight, layers = contestant.weigh(held)
+    found = {"held": weight, "growth": growth, "difference": difference, "layers": layers}
+    return Row(shape.name, contestant.name, **times, **found, steps=job.steps or shape.steps)
+
+
+def drawing(pipe: Any, shape: Shape, quick: bool, steps: int | None = None) -> Draw:
+    """Generates the latents of seed 0."""
+    side, steps = shape.side(quick), 2 if quick else steps or shape.steps
+    call = {"num_inference_steps": steps, "guidance_scale": shape.guidance, "height": side, "width": side}
+
+    def draw() -> torch.Tensor:
+        return pipe(PROMPT, **call, generator=torch.Generator().manual_seed(0), output_type="latent")[0]
+
+    return draw
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    gc.collect()
+    began = time.perf_counter()
+    result = call()
+    return time.perf_counter() - began, result
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+# All of them
+
+
+def run(job: Job) -> Row:
+    """A row, from a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        future = pool.submit(alone, job)
+        problem = future.exception()
+    if problem is not None:
+        return Row(job.shape, job.contestant, problem=f"{type(problem).__name__}: {str(problem).splitlines()[0][:60]}")
+    return future.result()
+
+
+def report(rows: Sequence[Row], quick: bool) -> Table:
+    """The table."""
+    table = Table(title="What recording costs", caption=f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for name in ("pipeline", "contestant"):
+        table.add_column(name)
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    previous = ""
+    for row in rows:
+        first = row.shape != previous
+        if first:
+            table.add_section()
+        table.add_row(row.shape if first else "", row.contestant, *cells(row, quick))
+        previous = row.shape
+    return table
+
+
+COLUMNS = ("plain s", "time ratio", "held MiB", "at length MiB", "growth MiB", "latents differ by", "layers with data")
+
+
+def cells(row: Row, quick: bool) -> list[str]:
+    """A row's figures, or why it has none."""
+    if row.problem:
+        return [row.problem, *[""] * (len(COLUMNS) - 1)]
+    shape = SHAPES[row.shape]
+    full = "" if quick or not row.layers or shape.full is None or "DAAM" in row.contestant else at_length(row, shape)
+    held = f"{row.held / MIB:,.2f}" if row.layers else ""
+    layers = str(row.layers) if row.layers else ""
+    times = [f"{row.plain:.2f}", f"{row.ratio:.3f}"]
+    return [*times, held, full, f"{row.growth / MIB:,.0f}", f"{row.difference:.1e}", layers]
+
+
+def at_length(row: Row, shape: Shape) -> str:
+    """The bytes that the published model's sites and steps would take."""
+    assert shape.full is not None
+    sites, steps = shape.full
+    return f"{row.held / MIB * sites / row.layers * steps / row.steps:,.1f}"
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="PIPELINE")
+    parser.add_argument(
+        "--contestants", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS), metavar="NAME"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="plain and recorded runs a contestant")
+    parser.add_argument("--steps", type=int, help="denoising steps (default: the pipeline's own number)")
+    parser.add_argument("--rivals", metavar="FOLDER", help="where the rivals were installed")
+    parser.add_argument("--quick", action="store_true", help="toys, two steps, one round")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    chosen = arguments(argv)
+    rounds = 1 if chosen.quick else chosen.rounds
+    pairs = [(shape, contestant) for shape in chosen.only for contestant in chosen.contestants]
+    jobs = [Job(s, c, rounds, chosen.quick, chosen.rivals, chosen.steps) for s, c in pairs]
+    rows = [run(job) for job in jobs]
+    Console(width=160).print(report(rows, chosen.quick))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
