@@ -12,10 +12,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from probe.attach.attention import AttentionReader
 from probe.attach.families import denoiser
 from probe.attach.take import Take
 from probe.attach.thumbnails import thumbnails
-from probe.axes import READING
+from probe.axes import CHANNEL, FRAME, IMAGE, READING, STEP, X, Y
 from probe.errors import MissingReadings
 from probe.site import Site
 from probe.trace import Run, Trace
@@ -28,8 +29,8 @@ def assemble(take: Take, pipe: Any, seconds: float, extra: dict[str, Any] | None
     nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
     return Trace(
         run=run_of(take, pipe, seconds),
-        words=take.prompts[0].words,
-        tokens=take.prompts[0].tokens,
+        words=take.prompts[0].words if take.prompts else (),
+        tokens=take.prompts[0].tokens if take.prompts else (),
         sites=take.attention.sites(),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
@@ -38,64 +39,78 @@ def assemble(take: Take, pipe: Any, seconds: float, extra: dict[str, Any] | None
 
 
 def attention_nodes(take: Take) -> dict[str, xr.Dataset]:
-    """One dataset a grid: attention (site, step, branch, image, word, y, x)."""
-    reader = take.attention
-    places = {
-        key: place.site for key, place in reader.places.items() if place is not None and place.site.kind != "self"
-    }
-    grids = dict.fromkeys(site.grid for site in places.values())
+    """One dataset a grid: attention (site, step, branch, image, word, y, x), with frames before y for films."""
+    places, labels = take.attention.readings(), _labels(take)
+    shapes = dict.fromkeys((site.frames, *site.grid) for site in places.values()) if labels else {}
     return {
-        f"/attention/{h}x{w}": _grid_node(take, {k: s for k, s in places.items() if s.grid == (h, w)}) for h, w in grids
+        "/attention/" + "x".join(str(side) for side in (shape[1:] if shape[0] == 1 else shape)): _grid_node(
+            take, {k: s for k, s in places.items() if (s.frames, *s.grid) == shape}, labels
+        )
+        for shape in shapes
     }
 
 
-def _grid_node(take: Take, places: dict[tuple[str, int], Site]) -> xr.Dataset:
-    maps, labels = take.attention.maps, _labels(take)
+def _grid_node(take: Take, places: dict[tuple[str, int], Site], labels: Sequence[str]) -> xr.Dataset:
+    maps = take.attention.maps
     branches = [b for b in take.attention.branches if any(branch == b for _, _, branch in maps)]
+    images = sorted({image for found in maps.values() for image in found})
     site_rows = []
     for key in places:
         step_rows = []
         for step in range(take.step):
-            rows = [_images(maps, (step, key, branch), take, labels) for branch in branches]
+            rows = [_planes(take, (step, key, branch), images, labels) for branch in branches]
             step_rows.append(torch.stack(rows))
         site_rows.append(torch.stack(step_rows))
     sites = list(places.values())
     values = torch.stack(site_rows).float().cpu().numpy()  # [site, step, branch, image, word, cell]
-    values = values.reshape(*values.shape[:-1], *sites[0].grid)
+    film = sites[0].frames > 1
+    values = values.reshape(*values.shape[:-1], *((sites[0].frames,) if film else ()), *sites[0].grid)
     coords = {
         "site": [site.path for site in sites],
         "step": np.arange(take.step),
         "branch": branches,
-        "word": labels,
+        "word": list(labels),
         "timestep": ("step", np.array(take.guidance.timesteps[: take.step])),
     }
-    return xr.Dataset({"attention": (READING, values)}, coords=coords)
+    axes = (*READING[:-2], FRAME, *READING[-2:]) if film else READING
+    return xr.Dataset({"attention": (axes, values)}, coords=coords)
 
 
 def _labels(take: Take) -> list[str]:
-    """Labels of all prompts, in order of appearance."""
-    return list(dict.fromkeys(label for lexicon in take.attention.lexicons for label in lexicon.labels))
+    """Labels of all prompts of the wanted branches, in order of appearance."""
+    reader = take.attention
+    wanted = [lexicon for (branch, _), lexicon in reader.lexicons.items() if branch in reader.branches]
+    return list(dict.fromkeys(label for lexicon in wanted for label in lexicon.labels))
 
 
-def _images(maps: Any, key: tuple[int, tuple[str, int], str], take: Take, labels: Sequence[str]) -> Tensor:
-    """[image, word, cell] of one site, step and branch; a word that a picture's prompt lacks is NaN."""
-    found = maps.get(key)
-    if not found:
+def _planes(take: Take, key: tuple[int, tuple[str, int], str], images: Sequence[int], labels: Sequence[str]) -> Tensor:
+    """[image, word, cell] of one site, step and branch; NaN for words that a prompt lacks and branches that rested."""
+    reader, (step, place, branch) = take.attention, key
+    found = reader.maps.get(key, {})
+    known = branch in {whose[0] for whose in reader.lexicons}
+    if not found and known and (step, place[0].partition(".")[0], branch) in reader.ran:
         raise MissingReadings(
-            f"site {key[1][0]} gave no reading at step {key[0]} (branch {key[2]}); it did at others. "
+            f"site {place[0]} gave no reading at step {step} (branch {branch}); it did at others. "
             "Record it alone (sites=...) or switch off what skips it (caches, layer skipping)"
         )
-    per_image = max(1, len(found) // len(take.prompts))
-    planes = []
-    for image in sorted(found):
-        own = take.attention.lexicons[min(image // per_image, len(take.prompts) - 1)].labels
-        plane = found[image]
-        if list(own) != list(labels):
-            blank = torch.full((len(labels), plane.shape[-1]), torch.nan, device=plane.device)
-            blank[[list(labels).index(label) for label in own]] = plane
-            plane = blank
-        planes.append(plane)
-    return torch.stack(planes)
+    site = reader.readings()[place]
+    blank = torch.full((len(labels), site.frames * site.grid[0] * site.grid[1]), torch.nan)
+    return torch.stack([_plane(reader, branch, found.get(image), labels, blank) for image in images])
+
+
+def _plane(
+    reader: AttentionReader, branch: str, found: tuple[int, Tensor] | None, labels: Sequence[str], blank: Tensor
+) -> Tensor:
+    """[word, cell] of one picture, on the host."""
+    if found is None:
+        return blank
+    prompt, plane = found
+    own = reader.lexicons[branch, prompt].labels
+    if list(own) == list(labels):
+        return plane.cpu()
+    whole = blank.clone()
+    whole[[labels.index(label) for label in own]] = plane.to(blank)
+    return whole
 
 
 def guidance_node(take: Take) -> dict[str, xr.Dataset]:
@@ -107,24 +122,23 @@ def guidance_node(take: Take) -> dict[str, xr.Dataset]:
     names = dict.fromkeys(name for row in rows for name in row)
     variables = {}
     for name in names:
-        values = torch.stack([row[name].float().cpu() for row in rows if name in row])
-        if len(values) == len(rows):
-            dims = ("step", "image", "y", "x") if values.ndim == 4 else ("step", "image")
-            variables[name] = (dims, values.numpy())
+        shape = next(row[name].shape for row in rows if name in row)
+        nothing = torch.full(shape, torch.nan)  # where a branch rested, there is no difference
+        values = torch.stack([row[name].float().cpu() if name in row else nothing for row in rows])
+        dims = {2: (STEP, IMAGE), 4: (STEP, IMAGE, Y, X), 5: (STEP, IMAGE, FRAME, Y, X)}[values.ndim]
+        variables[name] = (dims, values.numpy())
     return {"/guidance": xr.Dataset(variables, coords=_steps(take))}
 
 
 def latent_node(take: Take) -> dict[str, xr.Dataset]:
     """Latents before each step and after the last, and the predicted clean latents."""
     record = take.guidance
-    if not record.samples or take.final is None or record.samples[0].ndim != 4:
+    if not record.samples or take.final is None:
         return {}
     latents = torch.stack([*record.samples, take.final.half()]).cpu().numpy()
     predicted = torch.stack(record.predicted).cpu().numpy()
-    variables = {
-        "latents": (("time", "image", "channel", "y", "x"), latents),
-        "predicted": (("step", "image", "channel", "y", "x"), predicted),
-    }
+    axes = (IMAGE, CHANNEL, *((FRAME,) if latents.ndim == 6 else ()), Y, X)
+    variables = {"latents": (("time", *axes), latents), "predicted": ((STEP, *axes), predicted)}
     return {"/latents": xr.Dataset(variables, coords=_steps(take))}
 
 
@@ -149,7 +163,7 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
     width, height = take.pictures[0].size if take.pictures else _pixels(take, pipe)
     scale = getattr(pipe, "guidance_scale", None)
     return Run(
-        prompts=take.encoded.prompts,
+        prompts=take.encoded.prompts or ("",),
         negative_prompts=take.encoded.negatives,
         seed=take.seed,
         steps=take.step,

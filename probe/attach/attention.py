@@ -1,132 +1,174 @@
 """Reads the attention that each cell gives to each word, from the calls that the waist shows."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from math import prod
 
 import torch
 from torch import Tensor
 
 from probe.attach.families import Family, grid_of
+from probe.attach.layout import Plane
+from probe.attach.lexicon import Lexicon
+from probe.attach.rows import Row
 from probe.attach.waist import Call, probabilities
-from probe.axes import Branch, Kind
-from probe.errors import MissingReadings
+from probe.axes import Kind
+from probe.errors import MissingReadings, UnknownFamily
 from probe.site import Site
 
+__all__ = ["AttentionReader", "Pass", "Place", "Row"]
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one row of the denoiser's batch is: its branch, its picture, and which prompt it was given."""
-
-    branch: Branch
-    image: int
-    prompt: int
+Whose = tuple[str, int]  # branch, prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One forward pass of the denoiser: the step it belongs to and the shapes that decide the layout."""
+    """One forward pass of a denoiser: the step it belongs to and the shapes that decide the layout."""
 
+    denoiser: str
     step: int
     rows: tuple[Row, ...]
-    height: int  # of the latents
-    width: int
+    plane: Plane
     text: int  # length of the sequence of text states
+    texts: tuple[int, ...]  # how much of it takes part, row by row
 
 
 @dataclass(frozen=True, slots=True)
-class Lexicon:
-    """Which columns make which word, for one prompt: maps = P[:, columns] @ weights + offset."""
-
-    columns: tuple[int, ...]
-    labels: tuple[str, ...]
-    members: tuple[tuple[int, ...], ...]  # per label: positions in `columns`
-    rest: str | None = None  # the label of what all columns leave over (padding)
-
-    def weights(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """([t, w], [w]): sums over each word's columns; the rest is one minus the sum of all."""
-        w = torch.zeros(len(self.columns), len(self.labels))
-        offset = torch.zeros(len(self.labels))
-        for i, (label, members) in enumerate(zip(self.labels, self.members, strict=True)):
-            w[list(members), i] = 1.0
-            if label == self.rest:
-                w[:, i], offset[i] = -1.0, 1.0
-        return w.to(device), offset.to(device)
-
-
-@dataclass(slots=True)
 class Place:
-    """Where one attention call sits: its site, its picture rows and the column of its first text key."""
+    """Where the calls of one module sit: their site, and whether their keys hold the text."""
 
-    site: Site
-    rows: slice
-    first: int
+    site: Site | None  # None: no cells of the picture ask here
+    reads: bool  # whether cells ask the text
+    folded: int = 1  # frames that lie in the batch
 
 
 @dataclass
 class AttentionReader:
-    """Collects [image, word, cells] per step, site and branch, on the model's device."""
+    """Collects [word, cells] per step, site, branch and picture, on the model's device."""
 
     family: Family
-    lexicons: Sequence[Lexicon]
     branches: tuple[str, ...] = ("cond",)
-    places: dict[tuple[str, int], Place | None] = field(default_factory=dict)
-    maps: dict[tuple[int, tuple[str, int], str], dict[int, Tensor]] = field(default_factory=dict)
-    _weights: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    lexicons: dict[Whose, Lexicon] = field(default_factory=dict)
+    places: dict[tuple[str, int], Place] = field(default_factory=dict)
+    maps: dict[tuple[int, tuple[str, int], str], dict[int, tuple[int, Tensor]]] = field(default_factory=dict)
+    ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
+    _heard: set[str] = field(default_factory=set)
+    _taken: Counter[str] = field(default_factory=Counter)
+    _weights: dict[Whose, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def begin_pass(self, current: Pass) -> None:
+        """A forward pass starts."""
+        self._heard.clear()
+        self._taken.clear()
+        self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
     def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
-        """Take one call's columns."""
-        key = (call.path, call.rank)
+        """Take one call's columns. Raises UnknownFamily where it cannot be said what asks and what is asked."""
+        self._heard.add(call.path)
+        offset, each = self._share(call, current)
+        key = (call.path, 0 if offset else call.rank)
         if key not in self.places:
-            self.places[key] = self._place(call, current)
+            self.places[key] = self._place(call, current, each)
         place = self.places[key]
-        if place is None or place.site.kind == "self":
+        if not place.reads:
             return
-        for (branch, prompt), rows in _groups(current.rows, self.branches).items():
-            part, part_lse = _batch(call, lse, rows)
-            maps = self._maps(part, part_lse, place, prompt)
+        for (branch, prompt, text), rows in _groups(current, self.branches, offset, call.q.shape[0] // each).items():
+            if (branch, prompt) not in self.lexicons:
+                continue
+            part, part_lse = _batch(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
+            planes = self._maps(part, part_lse, place, (branch, prompt, text))
             kept = self.maps.setdefault((current.step, key, branch), {})
-            for row, plane in zip(rows, maps, strict=True):
-                kept[current.rows[row].image] = plane
+            for row, plane in zip(rows, planes, strict=True):
+                kept[current.rows[row].image] = (prompt, plane)
 
-    def _maps(self, call: Call, lse: Tensor | None, place: Place, prompt: int) -> Tensor:
-        """[b, w, n]: mean over heads of the probability that each cell gives to each word."""
-        columns, weights, offset = self._columns(prompt, call.q.device)
-        p = probabilities(call, place.rows, columns + place.first, lse)  # [b, h, n, t]
-        return (p.mean(1) @ weights + offset).transpose(1, 2).detach()
+    def _share(self, call: Call, current: Pass) -> tuple[int, int]:
+        """(first row, batch entries a row): frames and cells may lie in the batch, and calls may share its rows."""
+        count, rows = call.q.shape[0], len(current.rows)
+        if count % rows == 0:
+            return 0, count // rows
+        first = self._taken[call.path]
+        self._taken[call.path] += count
+        return first, 1
 
-    def _columns(self, prompt: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        if prompt not in self._weights:
-            lexicon = self.lexicons[prompt]
-            self._weights[prompt] = (torch.tensor(lexicon.columns, device=device), *lexicon.weights(device))
-        return self._weights[prompt]
+    def _maps(self, call: Call, lse: Tensor | None, place: Place, whose: tuple[str, int, int]) -> Tensor:
+        """[b, w, n]: mean over heads of the probability that each cell gives to each word; frame by frame in n."""
+        branch, prompt, text = whose
+        cells, first = self._span(call, place, text)
+        columns, weights, offset = self._columns((branch, prompt), call.q.device)
+        p = probabilities(call, cells, columns + first, lse).mean(1)  # [b * f, n, t]
+        words = (p @ weights + offset).unflatten(0, (-1, place.folded)).flatten(1, 2)  # [b, f * n, w]
+        return words.transpose(1, 2).detach()
 
-    def _place(self, call: Call, current: Pass) -> Place | None:
-        """Tell cross, joint and self-attention apart by their shapes; None for what is none of them."""
-        rows, columns, text = call.rows, call.columns, current.text
-        if rows == columns and _grid(rows - text, self.family, current) and self.family.text != "cross":
-            cells = slice(0, rows - text) if self.family.text == "last" else slice(text, rows)
-            first = rows - text if self.family.text == "last" else 0
-            return self._site(call, "joint", rows - text, cells, first, current)
-        if columns == text and call.rank == 0 and not (rows == columns and call.path.endswith("attn1")):
-            return self._site(call, "cross", rows, slice(0, rows), 0, current)
-        if rows == columns:
-            return self._site(call, "self", rows, slice(0, rows), 0, current)
-        return None
+    def _span(self, call: Call, place: Place, text: int) -> tuple[slice, int]:
+        """(the picture's rows, the text's first column) of a call."""
+        assert place.site is not None
+        if place.site.kind != "joint":
+            return slice(0, call.rows), 0
+        cells = place.site.frames * prod(place.site.grid)
+        picture, first = self.family.starts(cells, text)
+        return slice(picture, picture + cells), first
 
-    def _site(self, call: Call, kind: Kind, cells: int, rows: slice, first: int, current: Pass) -> Place | None:
-        grid = _grid(cells, self.family, current)
-        if grid is None:
-            return None
+    def _columns(self, whose: Whose, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        if whose not in self._weights:
+            lexicon = self.lexicons[whose]
+            columns = torch.tensor(lexicon.columns, device=device, dtype=torch.long)
+            self._weights[whose] = (columns, *lexicon.weights(device))
+        return self._weights[whose]
+
+    def _place(self, call: Call, current: Pass, each: int) -> Place:
+        """Tell cross, joint and self-attention apart by their shapes."""
+        rows, columns, text, where = call.rows, call.columns, current.text, current.plane
+        joint = max(self.family.total(where.tokens, t) for t in current.texts) if self.family.joint else 0
+        if joint and rows == columns == joint:
+            return Place(self._site(call, "joint", (where.height, where.width), where.frames), True)
+        if text and columns == text and not (rows == columns and (joint or call.path.endswith("attn1"))):
+            return self._grid_place(call, current, each, "cross")
+        if text and columns == rows + text:  # keys of the text and of the picture side by side
+            return self._grid_place(call, current, each, "cross")
+        if rows == columns and not (joint and rows in {text, self.family.filled(text)}):
+            return self._grid_place(call, current, each, "self")
+        return self._other(call, current)
+
+    def _grid_place(self, call: Call, current: Pass, each: int, kind: Kind) -> Place:
+        """A site whose queries are cells: of all frames, of one frame with the others in the batch, or of one cell."""
+        where, frames = current.plane, current.plane.frames
+        folded = each if each == frames else 1
+        grid = grid_of(call.rows * folded // frames, where.height, where.width)
+        if grid is not None and call.rows * folded == frames * prod(grid):
+            return Place(self._site(call, kind, grid, frames), kind != "self", folded)
+        grid = grid_of(each, where.height, where.width)
+        if kind == "self" and call.rows == frames and grid is not None:
+            return Place(self._site(call, kind, grid, frames), False)
+        return self._other(call, current)
+
+    def _other(self, call: Call, current: Pass) -> Place:
+        """What asks is no cell, or what is asked is neither text nor picture: known for text and for adapters."""
+        among = {current.text, self.family.filled(current.text), *current.texts}
+        if call.rank or call.rows in among or self.family.text == "none":
+            return Place(None, False)
+        raise UnknownFamily(
+            f"{call.path}: attention of {call.rows} rows to {call.columns} columns fits neither the picture "
+            f"({current.plane.frames} x {current.plane.height} x {current.plane.width} cells) nor the text "
+            f"({current.text} columns) of a {self.family.name} layout; describe it in probe.attach.families.FAMILIES"
+        )
+
+    def _site(self, call: Call, kind: Kind, grid: tuple[int, int], frames: int) -> Site:
         path = call.path if call.rank == 0 else f"{call.path}#{call.rank + 1}"
-        return Place(Site(path=path, kind=kind, grid=grid, heads=call.heads, order=len(self.places)), rows, first)
+        return Site(path=path, kind=kind, grid=grid, heads=call.heads, order=len(self.places), frames=frames)
+
+    def readings(self) -> dict[tuple[str, int], Site]:
+        """The sites with words, by place, in the order in which they ran."""
+        return {key: place.site for key, place in self.places.items() if place.reads and place.site is not None}
 
     def sites(self) -> tuple[Site, ...]:
-        """All sites with words, in the order in which they ran."""
-        return tuple(p.site for p in self.places.values() if p is not None and p.site.kind != "self")
+        """The sites with words, in the order in which they ran."""
+        return tuple(self.readings().values())
 
     def check(self, ran: set[str], current: Pass) -> None:
-        """Every attention module that ran must have shown at least one call: coverage is judged by readings."""
-        silent = sorted(ran - {path for path, _ in self.places})
+        """Every attention module that ran must have shown a call in this pass: coverage is judged by readings."""
+        silent = sorted(p for p in ran - self._heard if not any(fnmatch(p, known) for known in self.family.silent))
         if silent:
             raise MissingReadings(
                 f"{len(silent)} of {len(ran)} attention modules gave no reading at step {current.step}: "
@@ -136,17 +178,15 @@ class AttentionReader:
             )
 
 
-def _grid(cells: int, family: Family, current: Pass) -> tuple[int, int] | None:
-    patch = family.patch
-    return grid_of(cells, -(-current.height // patch), -(-current.width // patch)) if cells > 0 else None
-
-
-def _groups(rows: Sequence[Row], branches: tuple[str, ...]) -> Mapping[tuple[str, int], list[int]]:
-    """(branch, prompt) -> rows of the batch, for the branches that are wanted."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for i, row in enumerate(rows):
+def _groups(
+    current: Pass, branches: tuple[str, ...], first: int, count: int
+) -> Mapping[tuple[str, int, int], list[int]]:
+    """(branch, prompt, length of text) -> rows of the batch, for the wanted branches, among `count` rows."""
+    groups: dict[tuple[str, int, int], list[int]] = {}
+    for i in range(first, min(first + count, len(current.rows))):
+        row = current.rows[i]
         if row.branch in branches:
-            groups.setdefault((row.branch, row.prompt), []).append(i)
+            groups.setdefault((row.branch, row.prompt, current.texts[i]), []).append(i)
     return groups
 
 
@@ -156,15 +196,5 @@ def _batch(call: Call, lse: Tensor | None, rows: list[int]) -> tuple[Call, Tenso
         return call, lse
     chosen = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else rows
     mask = call.mask[chosen] if call.mask is not None and call.mask.shape[0] > 1 and call.mask.ndim == 4 else call.mask
-    part = Call(
-        call.path,
-        call.rank,
-        call.q[chosen],
-        call.k[chosen],
-        call.v[chosen],
-        mask,
-        call.scale,
-        call.causal,
-        call.dropout,
-    )
+    part = replace(call, q=call.q[chosen], k=call.k[chosen], v=call.v[chosen], mask=mask)
     return part, None if lse is None else lse[chosen]

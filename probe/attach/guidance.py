@@ -21,7 +21,7 @@ class GuidanceReader:
         default_factory=dict
     )  # of the running step: branch -> image -> output
     rows: list[Row] = field(default_factory=list)
-    directions: list[Tensor] = field(default_factory=list)
+    directions: list[Tensor | None] = field(default_factory=list)  # None where only one branch ran
     samples: list[Tensor] = field(default_factory=list)
     predicted: list[Tensor] = field(default_factory=list)
     timesteps: list[float] = field(default_factory=list)
@@ -50,19 +50,21 @@ class GuidanceReader:
         """delta = eps_cond - eps_uncond, where both branches ran for every picture."""
         other = eps.get("uncond", eps.get("negative"))
         if other is None or "cond" not in eps or eps["cond"].shape != other.shape or other.shape != sample.shape:
+            self.directions.append(None)
             return
         delta = eps["cond"] - other
         row["difference_norm"] = _norm(delta)
         row["magnitude"] = delta.norm(dim=1)
-        previous = self.directions[-1] if self.directions else None
+        previous = next((direction for direction in self.directions[::-1] if direction is not None), None)
         row["cosine_previous"] = torch.full((len(delta),), torch.nan) if previous is None else _cosine(delta, previous)
         self.directions.append(delta.half())
 
     def finish(self) -> None:
         """Compare every direction with the last one."""
-        if len(self.directions) == len(self.rows):
-            for row, direction in zip(self.rows, self.directions, strict=True):
-                row["cosine_final"] = _cosine(direction, self.directions[-1])
+        last = next((direction for direction in self.directions[::-1] if direction is not None), None)
+        for row, direction in zip(self.rows, self.directions, strict=True):
+            if direction is not None and last is not None:
+                row["cosine_final"] = _cosine(direction, last)
 
 
 def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:

@@ -10,26 +10,27 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
-import numpy as np
-from PIL import Image
 from torch import Tensor, nn
 
 from probe.attach.alter import Alteration, arguments, check_subjects
 from probe.attach.assemble import assemble
 from probe.attach.attention import AttentionReader
 from probe.attach.borrow import around, lease
-from probe.attach.families import Family, denoiser, family
+from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
-from probe.attach.take import Encoded, Take, lexicon
+from probe.attach.hearing import Listener, state_groups, texts
+from probe.attach.lexicon import check_words, dictionary
+from probe.attach.take import Take
+from probe.attach.thumbnails import pictures_of
 from probe.attach.waist import Call, Waist, attention_modules
-from probe.axes import SPECIAL
 from probe.errors import BadInput, NoMatch, NotRecorded
 from probe.intervention import LatentIntervention
 from probe.site import matches
 from probe.trace import Trace
-from probe.words import Prompt, read_prompt
+from probe.words import Prompt
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,13 @@ class Recording:
         return self.traces[-1]
 
     def __enter__(self) -> Self:
-        name, module = denoiser(self._pipe)
+        self._modules: dict[str, nn.Module] = denoisers(self._pipe)
         self._family: Family = family(self._pipe)
-        self._module: nn.Module = module
-        self._prefix = name
+        if self._family.text == "none" and self._request.words:
+            raise BadInput(f"words={list(self._request.words)}: {self._family.name} cannot tell. {self._family.note}")
         with ExitStack() as stack:
-            stack.enter_context(lease(module, self._wait))
+            for module in self._modules.values():
+                stack.enter_context(lease(module, self._wait))
             self._attach(stack)
             self._stack = stack.pop_all()
         return self
@@ -84,33 +86,47 @@ class Recording:
             take, self._take = self._take, None
         if kind is None and take is not None:
             self._finish(take)
-        self._pipe = self._module = None  # what is returned holds no model
+        self._pipe = self._listener = None  # what is returned holds no model
+        self._modules = {}
 
     def _attach(self, stack: ExitStack) -> None:
-        paths = attention_modules(self._module)
-        wanted = {path: module for path, module in paths.items() if self._wants(f"{self._prefix}.{path}")}
+        paths = {
+            f"{name}.{path}": part
+            for name, module in self._modules.items()
+            for path, part in attention_modules(module).items()
+        }
+        wanted = {path: module for path, module in paths.items() if self._wants(path)}
         if not wanted:
-            listed = "\n  ".join(f"{self._prefix}.{path}" for path in paths)
+            listed = "\n  ".join(paths)
             raise NoMatch(f"sites={self._request.sites!r} matches none of the attention modules:\n  {listed or 'none'}")
         self._waist = Waist(self._read, lambda path: True)
         stack.callback(self._waist.begin_pass)
         for path, module in wanted.items():
-            for handle in self._waist.hooks(module, f"{self._prefix}.{path}"):
+            for handle in self._waist.hooks(module, path):
                 stack.callback(handle.remove)
-        before = self._module.register_forward_pre_hook(self._begin_pass, with_kwargs=True)
-        stack.callback(before.remove)
-        stack.callback(self._module.register_forward_hook(self._end_pass).remove)
+        for name, module in self._modules.items():
+            before = module.register_forward_pre_hook(partial(self._begin_pass, name), with_kwargs=True)
+            stack.callback(before.remove)
+            stack.callback(module.register_forward_hook(self._end_pass).remove)
+        self._listener = Listener(self._pipe)
+        for handle in self._listener.hooks():
+            stack.callback(handle.remove)
         self._stand_in(stack)
 
     def _stand_in(self, stack: ExitStack) -> None:
         """The methods that know what no hook sees: prompts, seed, branch, step and pictures."""
         pipe = self._pipe
+        prior, decoder = getattr(pipe, "prior_pipe", None), getattr(pipe, "decoder_pipe", pipe)
+        processor = getattr(pipe, "image_processor", None) or getattr(pipe, "video_processor", None)
         methods = (
+            (pipe, "check_inputs", self._start),
             (pipe, "encode_prompt", self._encode),
-            (pipe, "prepare_latents", self._prepare),
-            (self._module, "cache_context", self._name_branch),
+            (pipe, "_encode_prompt", partial(self._encode, whole=False)),
+            (prior, "_encode_prompt", partial(self._encode, whole=False)),
+            (decoder, "prepare_latents", self._prepare),
+            *((module, "cache_context", self._name_branch) for module in self._modules.values()),
             (pipe.scheduler, "step", self._step),
-            (getattr(pipe, "image_processor", None), "postprocess", self._show),
+            (processor, "postprocess", self._show),
         )
         for owner, name, wrapper in methods:
             if hasattr(owner, name):
@@ -124,43 +140,41 @@ class Recording:
 
     # What the pipeline does, in the order in which it does it.
 
-    def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = inspect.signature(original).bind_partial(*args, **kwargs).arguments
-        prompts = _texts(given.get("prompt"))
-        take = self._begin(prompts, _texts(given.get("negative_prompt")))  # bad words stop it before any work
+    def _start(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The pipeline checks what it was given: a text begins anew, embeddings go on with what was encoded."""
+        if texts(inspect.signature(original).bind_partial(*args, **kwargs).arguments.get("prompt")):
+            self._drop()
+        return original(*args, **kwargs)
+
+    def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = True) -> Any:
+        """Hear a prompt being encoded. The older kind (not `whole`) returns the states of all branches in one."""
+        bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
+        take = self._ready()
+        if self._request.words and not take.prompts and "negative" not in self._request.branches:
+            check_words(self._request.words, texts(given.get("prompt")))  # bad words stop it before any work
         result = original(*args, **kwargs)
+        heard, states = self._listener.take()
+        take.encoded.note(given, state_groups(result) if whole else states, heard)
+        take.read_prompts(self._pipe)
         self._plan(take)
-        tensors = [value for value in result if isinstance(value, Tensor) and value.ndim == 3]
-        take.encoded.cond = tensors[0] if tensors else None
-        take.encoded.uncond = tensors[1] if len(tensors) > 1 else None
         return result
 
-    def _begin(self, prompts: tuple[str, ...], negatives: tuple[str, ...]) -> Take:
+    def _ready(self) -> Take:
+        """The take of the generation that is being prepared."""
         if self._take is not None and self._take.step:
-            self._finish(self._take)
-        self._began = time.monotonic()
-        read = tuple(self._read_prompt(prompt) for prompt in prompts)
-        lexicons = [lexicon(prompt, self._labels(prompt), self._family, self._text_length()) for prompt in read]
-        reader = AttentionReader(self._family, lexicons, self._request.branches)
-        self._take = Take(self._family, Encoded(prompts, negatives), read, reader, GuidanceReader(self._pipe.scheduler))
+            self._drop()
+        if self._take is None:
+            self._began = time.monotonic()
+            reader = AttentionReader(self._family, self._request.branches)
+            guidance = GuidanceReader(self._pipe.scheduler)
+            self._take = Take(self._family, reader, guidance, self._request.words)
         return self._take
 
-    def _read_prompt(self, prompt: str) -> Prompt:
-        tokenizers = {s.encoder: getattr(self._pipe, s.tokenizer) for s in self._family.streams}
-        lengths = {
-            s.encoder: s.length or getattr(self._pipe, s.tokenizer).model_max_length for s in self._family.streams
-        }
-        return read_prompt(prompt, tokenizers, lengths=lengths)
-
-    def _labels(self, prompt: Prompt) -> tuple[str, ...]:
-        if self._request.words is not None:
-            return tuple(label if label in SPECIAL else prompt.find(label).label for label in self._request.words)
-        content = tuple(word.label for word in prompt.words if word.content) or tuple(w.label for w in prompt.words)
-        return content + (SPECIAL if self._family.text == "cross" else ())
-
-    def _text_length(self) -> int:
-        lengths = [s.length or getattr(self._pipe, s.tokenizer).model_max_length for s in self._family.streams]
-        return lengths[0] if self._family.shared else sum(lengths)
+    def _drop(self) -> None:
+        """What was recorded so far is a trace, if there was a step."""
+        if self._take is not None:
+            self._finish(self._take)
 
     def _prepare(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         given = inspect.signature(original).bind_partial(*args, **kwargs).arguments
@@ -170,6 +184,8 @@ class Recording:
             self._take.seed = first.initial_seed()
         result = original(*args, **kwargs)
         self._latents = result[0] if isinstance(result, tuple | list) else result
+        if self._take is not None:
+            self._take.pictures_asked = len(self._latents)
         return result
 
     def _name_branch(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -182,18 +198,18 @@ class Recording:
         self._alterations = [
             Alteration(
                 item,
-                [_positions(item, prompt, self._family, self._text_length()) for prompt in take.prompts],
+                [_positions(item, prompt, self._family) for prompt in take.prompts],
                 self._pipe.scheduler,
             )
             for item in self._request.interventions
         ]
 
-    def _begin_pass(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _begin_pass(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._waist.begin_pass()
         take = self._take
         if take is None:
             return None
-        take.begin_pass(module, args, kwargs, self._named)
+        take.begin_pass(name, inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments, self._named)
         due = [a for a in self._alterations if a.due(take.step)]
         return self._alter(due, module, arguments(module, args, kwargs)) if due and self._latents is not None else None
 
@@ -235,7 +251,7 @@ class Recording:
     def _show(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = original(*args, **kwargs)
         if self._take is not None:
-            self._take.pictures = _pictures(result)
+            self._take.pictures = pictures_of(result)
         return result
 
     def _finish(self, take: Take) -> None:
@@ -270,28 +286,8 @@ def record(
     return Recording(pipe, Request(chosen, sites, tuple(branches), tuple(interventions)), wait)
 
 
-def _positions(
-    item: LatentIntervention, prompt: Prompt, family: Family, length: int
-) -> tuple[dict[str, tuple[int, ...]], int]:
+def _positions(item: LatentIntervention, prompt: Prompt, family: Family) -> tuple[dict[str, tuple[int, ...]], int]:
     """Each subject's positions in the sequence of text states, and the end token's."""
-    encoder = family.streams[0].encoder
-    start = family.columns(encoder, length)
+    encoder, start = next(iter(dictionary(prompt, family).starts.items()))
     positions = {name: tuple(start + i for i in prompt.columns(name, encoder)) for name in item.names}
     return positions, start + prompt.columns("<end>", encoder)[0]
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
-def _pictures(result: Any) -> list[Image.Image]:
-    """PIL pictures of a pipeline's output, whatever its type; none for latents."""
-    if isinstance(result, list) and result and isinstance(result[0], Image.Image):
-        return list(result)
-    if isinstance(result, Tensor):
-        result = result.detach().float().permute(0, 2, 3, 1).cpu().numpy() if result.ndim == 4 else None
-    if isinstance(result, np.ndarray) and result.ndim == 4 and result.shape[-1] == 3:
-        return [Image.fromarray((np.clip(row, 0, 1) * 255).round().astype(np.uint8)) for row in result]
-    return []

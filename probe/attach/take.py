@@ -1,33 +1,31 @@
 """A take: what one generation has shown so far. It lives while the pipeline runs and becomes a Trace."""
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from probe.attach.attention import AttentionReader, Lexicon, Pass, Row
+from probe.attach.attention import AttentionReader, Pass
 from probe.attach.families import Family
 from probe.attach.guidance import GuidanceReader
+from probe.attach.hearing import Encoded
+from probe.attach.layout import Arguments, Plane, plane, unpacked
+from probe.attach.lexicon import IMAGE, dictionary, parted, wanted_labels
+from probe.attach.reading import PromptReader
+from probe.attach.rows import Labeller, Row, sources
+from probe.axes import SPECIAL
 from probe.errors import RecordingError
 from probe.words import Prompt
 
-PADDING = "<padding>"
 STATES = ("encoder_hidden_states", "context", "prompt_embeds", "cap_feats")
 SAMPLES = ("sample", "hidden_states", "x", "latent_model_input")
+MASKS = ("encoder_attention_mask", "text_attention_mask", "cap_mask")
+REMEMBERED = 8  # different text states whose rows are known by heart
 
-
-@dataclass
-class Encoded:
-    """What the pipeline's own encoding of the prompts said."""
-
-    prompts: tuple[str, ...] = ()
-    negatives: tuple[str, ...] = ()
-    cond: Tensor | None = None  # [n, t, c]
-    uncond: Tensor | None = None
+Many = Tensor | Sequence[Tensor]
+Known = tuple[tuple[Row, ...], tuple[int, ...], Many]
 
 
 @dataclass
@@ -35,131 +33,128 @@ class Take:
     """One generation, from the encoding of its prompts to its pictures."""
 
     family: Family
-    encoded: Encoded
-    prompts: tuple[Prompt, ...]
     attention: AttentionReader
     guidance: GuidanceReader
+    words: tuple[str, ...] | None = None
+    encoded: Encoded = field(default_factory=Encoded)
+    prompts: tuple[Prompt, ...] = ()
+    others: tuple[Prompt | None, ...] = ()
     step: int = 0
     current: Pass | None = None
     seed: int | None = None
+    pictures_asked: int = 0  # how many pictures the pipeline makes at once
     final: Tensor | None = None
     pictures: list[Image.Image] = field(default_factory=list)
-    _rows: dict[tuple[int, tuple[int, ...], str], tuple[Row, ...]] = field(default_factory=dict)
+    plane: Plane | None = None
+    _labeller: Labeller | None = None
+    _known: dict[Any, Known] = field(default_factory=dict)
 
-    def begin_pass(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], named: str | None) -> None:
-        """The denoiser is about to run: which step, which branch and picture is each row of its batch?"""
-        given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+    def read_prompts(self, pipe: Any) -> None:
+        """Place the words in the columns, from what the encoders have read so far."""
+        reader = PromptReader(pipe, self.family, self.encoded)
+        self.prompts, self.others = reader.prompts(), reader.others()
+        self._labeller = None
+
+    def _open_lexicons(self) -> None:
+        """Everything has been encoded: which columns make which word?"""
+        read = [("cond", i, prompt) for i, prompt in enumerate(self.prompts)]
+        read += [(self.encoded.other, i, prompt) for i, prompt in enumerate(self.others) if prompt is not None]
+        self.attention.lexicons = {
+            (branch, i): dictionary(prompt, self.family).lexicon(wanted_labels(prompt, self.words, self.family))
+            for branch, i, prompt in read
+        }
+        self._check_words()
+
+    def _check_words(self) -> None:
+        """Every word asked for must have a column somewhere. Raises NoSuchWord, which says why it has none."""
+        held = {label for lexicon in self.attention.lexicons.values() for label in lexicon.labels}
+        for word in self.words or ():
+            labels = {label for prompt in self.prompts for label in wanted_labels(prompt, (word,), self.family)}
+            if self.prompts and not labels & held and parted(word)[0] not in (*SPECIAL, IMAGE):
+                self.prompts[0].find(parted(word)[0])
+
+    def begin_pass(self, denoiser: str, given: Arguments, named: str | None) -> None:
+        """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
         sample, states = _first(given, SAMPLES), _first(given, STATES)
-        if sample is None or states is None:
+        if sample is None or (states is None and self.family.text != "none"):
             raise RecordingError(
-                f"{type(module).__name__} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
+                f"{denoiser} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
                 f"and text states named one of {STATES}: describe the model in probe.attach.families"
             )
-        key = (states.data_ptr(), tuple(states.shape), named or "")
-        if key not in self._rows:
-            self._rows[key] = label_rows(states, self.encoded, named)
-        height, width = sample.shape[-2:]
-        self.current = Pass(self.step, self._rows[key], height, width, states.shape[1])
+        self.plane = plane(given, sample, self.family)
+        rows, texts = self._rows(given, states, len(sample), named)
+        further = sum(given[name].shape[1] for name in self.family.further if name in given)
+        length = 0 if states is None else max(len(row) for row in states) + further
+        full = tuple(text + further for text in texts)
+        self.current = Pass(denoiser, self.step, rows, self.plane, length, full)
+        self.attention.begin_pass(self.current)
+
+    def _rows(
+        self, given: Arguments, states: Many | None, count: int, named: str | None
+    ) -> tuple[tuple[Row, ...], tuple[int, ...]]:
+        """The rows and the lengths of their texts. The same text states at the same place of a step are looked up."""
+        labeller = self._labeller or self._new_labeller(count)
+        if states is None:
+            return labeller.by_order(count, named), (0,) * count
+        key = (_identity(states), named, frozenset(labeller.seen.items()))
+        known = self._known.get(key)
+        if known is None:
+            every = len(states) // count  # films may repeat the text for every frame
+            known = labeller.label(list(states)[::every], named), _lengths(given, states, self.family)[::every], states
+            if len(self._known) < REMEMBERED:
+                self._known[key] = known
+        else:
+            labeller.repeat(known[0])
+        return known[0], known[1]
+
+    def _new_labeller(self, count: int) -> Labeller:
+        """The first pass of all."""
+        self._open_lexicons()
+        found = sources(self.encoded, cond_first=self.family.cond_first)
+        prompts = max(1, len(self.encoded.prompts))
+        self._labeller = Labeller(found, self.encoded.other, self.pictures_asked or count, prompts)
+        return self._labeller
 
     def end_pass(self, output: Any) -> None:
         """The denoiser has run."""
+        if self.current is None or self.plane is None:
+            return
         value = output[0] if isinstance(output, tuple | list) else output.sample
-        if self.current is not None:
-            for i, row in enumerate(self.current.rows):
-                self.guidance.saw(row.branch, row.image, value[i])
+        planes = unpacked(value, self.plane, self.family) * self.family.sign
+        for row, prediction in zip(self.current.rows, planes, strict=True):
+            self.guidance.saw(row.branch, row.image, prediction)
 
-    def stepped(self, given: dict[str, Any]) -> None:
+    def stepped(self, given: Arguments) -> None:
         """The scheduler is about to step."""
-        self.guidance.stepped(given["model_output"], given["timestep"], given["sample"])
+        self.guidance.stepped(self.planes(given["model_output"]), given["timestep"], self.planes(given["sample"]))
 
     def ended_step(self, result: Any) -> None:
         """The scheduler has stepped."""
-        self.final = (result[0] if isinstance(result, tuple) else result.prev_sample).detach()
+        self.final = self.planes((result[0] if isinstance(result, tuple) else result.prev_sample).detach())
         self.step += 1
+        if self._labeller is not None:
+            self._labeller.begin_step()
+
+    def planes(self, x: Many) -> Tensor:
+        """Latents as planes."""
+        if self.plane is None:
+            raise RecordingError("the scheduler stepped before the denoiser ran; record the whole generation")
+        return unpacked(x, self.plane, self.family)
 
 
-def label_rows(states: Tensor, encoded: Encoded, named: str | None = None) -> tuple[Row, ...]:
-    """The branch, picture and prompt of each row, by comparing its text states with the encoded prompts.
-
-    Content decides, so batched and separate calls, several prompts and several pictures all come out right. Where the
-    contents are equal (a negative prompt equal to the prompt), the order of diffusers decides: unconditional first.
-    `named` is the branch that the pipeline itself announced for this call.
-    """
-    sources = _sources(encoded, named)
-    if not sources:
-        return _by_order(len(states), encoded, named)
-    flat = states.detach().flatten(1).float()
-    distances = torch.stack([_distance(flat, source) for _, _, source in sources])  # [source, row]
-    rows: list[Row] = []
-    seen: dict[tuple[str, int], int] = {}
-    for i in range(len(states)):
-        closest = torch.nonzero(distances[:, i] <= distances[:, i].min()).flatten().tolist()
-        branch, prompt, _ = sources[min(closest, key=lambda s: (seen.get(sources[s][:2], 0), s))]
-        seen[branch, prompt] = seen.get((branch, prompt), 0) + 1
-        rows.append(Row(branch, prompt, prompt))
-    return tuple(_number(rows))
+def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
+    return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
 
 
-def _sources(encoded: Encoded, named: str | None) -> list[tuple[Any, int, Tensor]]:
-    other = "negative" if any(encoded.negatives) else "uncond"
-    parts = [(other, encoded.uncond), ("cond", encoded.cond)]
-    if named is not None:
-        wanted = "cond" if named == "cond" else other
-        parts = [(branch, value) for branch, value in parts if branch == wanted]
-    distinct = max(1, len(encoded.prompts))
-    return [
-        (branch, prompt, value[prompt * (len(value) // distinct)].detach().flatten().float())
-        for branch, value in parts
-        if value is not None
-        for prompt in range(min(distinct, len(value)))
-    ]
+def _identity(states: Many) -> tuple[Any, ...]:
+    """What tells these states from others; they are held on to, so that no other can take their place in memory."""
+    tensors = [states] if isinstance(states, Tensor) else states
+    return tuple((tensor.data_ptr(), tuple(tensor.shape)) for tensor in tensors)
 
 
-def _distance(flat: Tensor, source: Tensor) -> Tensor:
-    if flat.shape[1] != source.shape[0]:
-        return torch.zeros(len(flat), device=flat.device)
-    return (flat - source.to(flat.device)).abs().amax(1)
-
-
-def _by_order(count: int, encoded: Encoded, named: str | None) -> tuple[Row, ...]:
-    prompts = max(1, len(encoded.prompts))
-    half = count // 2 if named is None and encoded.uncond is not None and count % 2 == 0 else 0
-    rows = [Row("uncond" if i < half else "cond", 0, 0) for i in range(count)]
-    each = max(1, (count - half) // prompts)
-    return tuple(
-        Row(row.branch, (i if i < half else i - half), (i if i < half else i - half) // each)
-        for i, row in enumerate(rows)
-    )
-
-
-def _number(rows: Sequence[Row]) -> list[Row]:
-    """Number the pictures within each branch, in the order of the batch."""
-    counts: dict[str, int] = {}
-    numbered = []
-    for row in rows:
-        image = counts.get(row.branch, 0)
-        counts[row.branch] = image + 1
-        numbered.append(Row(row.branch, image, row.prompt))
-    return numbered
-
-
-def _first(given: dict[str, Any], names: tuple[str, ...]) -> Tensor | None:
-    return next((given[name] for name in names if isinstance(given.get(name), Tensor)), None)
-
-
-def lexicon(prompt: Prompt, labels: Sequence[str], family: Family, length: int) -> Lexicon:
-    """Which columns of the text states make each label, over all encoders of the family."""
-    streams = family.streams[:1] if family.shared else family.streams
-    starts = {stream.encoder: family.columns(stream.encoder, length) for stream in streams}
-    rest = PADDING if family.text == "cross" and PADDING in labels else None
-    wanted = {
-        label: [] if label == rest else [starts[e] + i for e in starts for i in prompt.columns(label, e)]
-        for label in labels
-    }
-    columns = dict.fromkeys(column for found in wanted.values() for column in found)
-    if rest:  # what is left over is exact only when all other columns are read
-        real = (t for t in prompt.tokens if t.special != PADDING and t.encoder in starts)
-        columns |= dict.fromkeys(starts[t.encoder] + t.index for t in real)
-    place = {column: i for i, column in enumerate(columns)}
-    members = tuple(tuple(place[column] for column in found) for found in wanted.values())
-    return Lexicon(tuple(columns), tuple(wanted), members, rest)
+def _lengths(given: Arguments, states: Many, family: Family) -> tuple[int, ...]:
+    """How many columns of text take part, row by row."""
+    mask = _first(given, MASKS)
+    if family.effective and isinstance(mask, Tensor):
+        return tuple(mask.bool().sum(1).tolist())
+    return tuple(len(row) for row in states)

@@ -20,11 +20,19 @@ def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Imag
     """
     if final.ndim != 4 or not predicted:
         return None
-    if sum(z.shape[0] * z.shape[-1] * z.shape[-2] for z in predicted) <= DECODED_CELLS and hasattr(pipe, "vae"):
-        return _decoded(torch.stack(predicted), pipe.vae)
+    vae = getattr(pipe, "vae", None)
+    few = sum(z.shape[0] * z.shape[-1] * z.shape[-2] for z in predicted) <= DECODED_CELLS
+    if few and getattr(getattr(vae, "config", None), "scaling_factor", None) and _fits(final, vae):
+        return _decoded(torch.stack(predicted), vae)
     if len(pictures) == len(final):
         return _fitted(torch.stack(predicted), final, pictures)
     return None
+
+
+def _fits(z: Tensor, vae: Any) -> bool:
+    """Whether latents are what a picture's autoencoder decodes, without statistics of its own."""
+    own = getattr(vae.config, "latents_mean", None) is not None or hasattr(vae, "bn")
+    return not own and z.shape[1] == getattr(vae.config, "latent_channels", None)
 
 
 def _decoded(z: Tensor, vae: Any) -> np.ndarray:
@@ -51,3 +59,14 @@ def _features(z: np.ndarray) -> np.ndarray:
     """[image, c, h, w] -> [cells, c + 1]: the channels of each cell and a constant."""
     cells = np.moveaxis(z, 1, -1).reshape(-1, z.shape[1]).astype(np.float64)
     return np.concatenate([cells, np.ones((len(cells), 1))], axis=1)
+
+
+def pictures_of(result: Any) -> list[Image.Image]:
+    """PIL pictures of a pipeline's output, whatever its type; none for latents."""
+    if isinstance(result, list) and result and isinstance(result[0], Image.Image):
+        return list(result)
+    if isinstance(result, Tensor):
+        result = result.detach().float().permute(0, 2, 3, 1).cpu().numpy() if result.ndim == 4 else None
+    if isinstance(result, np.ndarray) and result.ndim == 4 and result.shape[-1] == 3:
+        return [Image.fromarray((np.clip(row, 0, 1) * 255).round().astype(np.uint8)) for row in result]
+    return []

@@ -67,9 +67,9 @@ Reader = Callable[[Call, Tensor | None], None]
 Changer = Callable[[Call], Tensor | None]
 
 
-def scores(call: Call, rows: slice, columns: Tensor) -> Tensor:
-    """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] float32."""
-    s = (call.q[..., rows, :].float() * call.scale) @ call.keys(columns).float().transpose(-1, -2)
+def scores(call: Call, rows: slice, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] of `dtype`."""
+    s = (call.q[..., rows, :].to(dtype) @ call.keys(columns).to(dtype).transpose(-1, -2)) * call.scale
     bias = call.bias(rows, columns)
     s = s if bias is None else s + bias
     if call.causal:
@@ -84,7 +84,8 @@ def probabilities(call: Call, rows: slice, columns: Tensor, lse: Tensor | None =
     `lse` [b, h, n] is the log-sum-exp of each row over all columns, as the fused kernel returns it.
     """
     lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
-    return torch.exp(scores(call, rows, columns) - lse[..., None].float())
+    wide = torch.float64 if call.q.device.type == "cpu" and call.q.dtype == torch.float32 else torch.float32
+    return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
 
 
 def log_sum_exp(call: Call, rows: slice) -> Tensor:

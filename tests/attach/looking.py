@@ -1,0 +1,82 @@
+"""What the tests of recording share: a recording that is checked call by call against plain float64 arithmetic."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import probe
+from probe.attach import attention
+from probe.attach.attention import AttentionReader, Pass
+from probe.attach.waist import Call
+from probe.trace import Trace
+from tests import pipelines
+
+WORDS = ("a", "cat", "and", "a#2", "red", "balloon")  # all words of the prompt of the tiny pipelines
+SPECIAL = ("<start>", "<end>", "<padding>")
+
+
+def softmax64(call: Call, rows: slice = slice(None)) -> Tensor:
+    """[b, h, n, m] float64: the whole matrix of a call, mask and all, by the definition."""
+    k = call.k.double().repeat_interleave(call.heads // call.k.shape[-3], dim=-3)
+    s = call.q.double() @ k.transpose(-1, -2) * call.scale
+    if call.mask is not None:
+        boolean = call.mask.dtype == torch.bool
+        s = s.masked_fill(~call.mask, -torch.inf) if boolean else s + call.mask.double()
+    return s.softmax(-1)[..., rows, :]
+
+
+@dataclass
+class Checks:
+    """Largest differences from the definition, by path; and the calls themselves, of the first step."""
+
+    errors: dict[str, float] = field(default_factory=dict)
+    calls: list[tuple[Call, Pass]] = field(default_factory=list)
+
+
+@contextmanager
+def checking() -> Iterator[Checks]:
+    """Compare all columns that are read with the explicit softmax of the very same call."""
+    checks, columns_of, read = Checks(), attention.probabilities, AttentionReader.read
+
+    def compared(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None) -> Tensor:
+        p = columns_of(call, rows, columns, lse)
+        error = float((p.double() - softmax64(call, rows)[..., columns]).abs().max()) if p.numel() else 0.0
+        checks.errors[call.path] = max(error, checks.errors.get(call.path, 0.0))
+        return p
+
+    def kept(reader: AttentionReader, call: Call, lse: Tensor | None, current: Pass) -> None:
+        if current.step == 0:
+            checks.calls.append((call, current))
+        read(reader, call, lse, current)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "probabilities", compared)
+        patch.setattr(AttentionReader, "read", kept)
+        yield checks
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One family, run plain and recorded from the same noise."""
+
+    plain: np.ndarray
+    recorded: np.ndarray
+    trace: Trace
+    checks: Checks
+
+
+@cache
+def seen(family: str, **options: Any) -> Seen:
+    """The family with the words of its prompt, all of them, and all else that there is."""
+    pipe = pipelines.pipeline(family)
+    plain = pipelines.run(pipe, family)
+    with checking() as checks, probe.record(pipe, **options) as recording:
+        recorded = pipelines.run(pipe, family)
+    return Seen(plain, recorded, recording.trace, checks)
