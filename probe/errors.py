@@ -15,7 +15,8 @@ ProbeError
 │   ├── AlreadyRecording    the weights are leased to another recording
 │   └── NotRecorded         the trace lacks what was asked for
 ├── DamagedFile (ValueError)   a trace or weights that do not match their manifest
-└── OutputError (OSError)      an output that exists already or cannot be written
+├── OutputError (OSError)      an output that exists already or cannot be written
+└── ProbeWarning (UserWarning) not wrong, but not what was asked for either: words that fell off, an inferred layout
 """
 
 
@@ -81,3 +82,7 @@ class DamagedFile(ProbeError, ValueError):
 
 class OutputError(ProbeError, OSError):
     """The output exists already or cannot be written."""
+
+
+class ProbeWarning(ProbeError, UserWarning):
+    """What was done is not quite what was asked for: words fell off the prompt, or a layout was inferred."""
