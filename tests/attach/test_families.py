@@ -1,4 +1,4 @@
-"""Every family of denoisers: all its attention is read, exactly, on the right columns, and its picture stays as it is."""
+"""Every family of denoisers: its attention is read, exactly, on the right columns, and its picture stays as it is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
