@@ -20,8 +20,10 @@ from probe.errors import ProbeError as ProbeError
 if TYPE_CHECKING:
     from probe import show as show
     from probe.attach.record import record as record
+    from probe.attach.relevant import Relevancy as Relevancy
     from probe.checkup import doctor as doctor
     from probe.explain.attention import attention as attention
+    from probe.explain.relevancy import relevancy as relevancy
     from probe.generator.weights import load as load
     from probe.heatmap import Heatmap as Heatmap
     from probe.site import Site as Site
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Heatmap",
     "ProbeError",
+    "Relevancy",
     "Site",
     "Trace",
     "Word",
@@ -44,6 +47,7 @@ __all__ = [
     "load",
     "open",
     "record",
+    "relevancy",
     "select",
     "show",
     "verify",
@@ -51,6 +55,7 @@ __all__ = [
 
 _HOMES = {
     "Heatmap": "probe.heatmap",
+    "Relevancy": "probe.attach.relevant",
     "Site": "probe.site",
     "Trace": "probe.trace",
     "Word": "probe.words",
@@ -59,6 +64,7 @@ _HOMES = {
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
+    "relevancy": "probe.explain.relevancy",
     "select": "probe.site",
     "verify": "probe.store",
 }

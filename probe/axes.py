@@ -16,3 +16,4 @@ SITE, STEP, BRANCH, IMAGE, HEAD = "site", "step", "branch", "image", "head"
 WORD, TOKEN, FRAME, Y, X, CHANNEL = "word", "token", "frame", "y", "x", "channel"
 READING = (SITE, STEP, BRANCH, IMAGE, WORD, Y, X)
 SPECIAL = ("<start>", "<end>", "<padding>")
+RELEVANCY = (STEP, IMAGE, WORD, Y, X)

@@ -4,7 +4,6 @@ At the first pass of a step the pipeline's latents are optimised, written back i
 holds, and put into the denoiser's input. With strength 0 nothing is written, so the picture stays the same to the bit.
 """
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -153,11 +152,6 @@ class _Bare(nn.Module):
 
     def named_modules(self, *args: Any, **kwargs: Any) -> Any:
         return self.inner[0].named_modules(*args, **kwargs)
-
-
-def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
-    """A call's arguments by name."""
-    return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
 
 
 def name_of(given: Arguments, names: Sequence[str]) -> str:

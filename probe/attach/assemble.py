@@ -4,7 +4,6 @@ import datetime
 import importlib.metadata
 import json
 import platform
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,22 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from probe.attach.attention import AttentionReader
+from probe.attach.aside import Asides
 from probe.attach.families import denoiser
+from probe.attach.planes import attention_nodes
+from probe.attach.relevant import RelevancyReader
 from probe.attach.take import Take
 from probe.attach.thumbnails import thumbnails
-from probe.axes import CHANNEL, FRAME, IMAGE, READING, STEP, X, Y
-from probe.errors import MissingReadings
-from probe.site import Site
+from probe.axes import CHANNEL, FRAME, IMAGE, RELEVANCY, STEP, X, Y
 from probe.trace import Run, Trace
 
 PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "xarray", "zarr")
 
 
-def assemble(take: Take, pipe: Any, seconds: float, extra: dict[str, Any] | None = None) -> Trace:
-    """A Trace of everything that the take holds."""
+def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
+    """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
+    nodes |= relevancy_node(asides.relevancies)
     return Trace(
         run=run_of(take, pipe, seconds),
         words=take.prompts[0].words if take.prompts else (),
@@ -34,83 +34,20 @@ def assemble(take: Take, pipe: Any, seconds: float, extra: dict[str, Any] | None
         sites=take.attention.sites(),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
-        extra=extra or {},
+        extra={"nursing": asides.log} if asides.log else {},
     )
 
 
-def attention_nodes(take: Take) -> dict[str, xr.Dataset]:
-    """One dataset a grid: attention (site, step, branch, image, word, y, x), with frames before y for films."""
-    places, labels = take.attention.readings(), _labels(take)
-    shapes = dict.fromkeys((site.frames, *site.grid) for site in places.values()) if labels else {}
-    return {
-        "/attention/" + "x".join(str(side) for side in (shape[1:] if shape[0] == 1 else shape)): _grid_node(
-            take, {k: s for k, s in places.items() if (s.frames, *s.grid) == shape}, labels
-        )
-        for shape in shapes
-    }
-
-
-def _grid_node(take: Take, places: dict[tuple[str, int], Site], labels: Sequence[str]) -> xr.Dataset:
-    maps = take.attention.maps
-    branches = [b for b in take.attention.branches if any(branch == b for _, _, branch in maps)]
-    images = sorted({image for found in maps.values() for image in found})
-    site_rows = []
-    for key in places:
-        step_rows = []
-        for step in range(take.step):
-            rows = [_planes(take, (step, key, branch), images, labels) for branch in branches]
-            step_rows.append(torch.stack(rows))
-        site_rows.append(torch.stack(step_rows))
-    sites = list(places.values())
-    values = torch.stack(site_rows).float().cpu().numpy()  # [site, step, branch, image, word, cell]
-    film = sites[0].frames > 1
-    values = values.reshape(*values.shape[:-1], *((sites[0].frames,) if film else ()), *sites[0].grid)
-    coords = {
-        "site": [site.path for site in sites],
-        "step": np.arange(take.step),
-        "branch": branches,
-        "word": list(labels),
-        "timestep": ("step", np.array(take.guidance.timesteps[: take.step])),
-    }
-    axes = (*READING[:-2], FRAME, *READING[-2:]) if film else READING
-    return xr.Dataset({"attention": (axes, values)}, coords=coords)
-
-
-def _labels(take: Take) -> list[str]:
-    """Labels of all prompts of the wanted branches, in order of appearance."""
-    reader = take.attention
-    wanted = [lexicon for (branch, _), lexicon in reader.lexicons.items() if branch in reader.branches]
-    return list(dict.fromkeys(label for lexicon in wanted for label in lexicon.labels))
-
-
-def _planes(take: Take, key: tuple[int, tuple[str, int], str], images: Sequence[int], labels: Sequence[str]) -> Tensor:
-    """[image, word, cell] of one site, step and branch; NaN for words that a prompt lacks and branches that rested."""
-    reader, (step, place, branch) = take.attention, key
-    found = reader.maps.get(key, {})
-    known = branch in {whose[0] for whose in reader.lexicons}
-    if not found and known and (step, place[0].partition(".")[0], branch) in reader.ran:
-        raise MissingReadings(
-            f"site {place[0]} gave no reading at step {step} (branch {branch}); it did at others. "
-            "Record it alone (sites=...) or switch off what skips it (caches, layer skipping)"
-        )
-    site = reader.readings()[place]
-    blank = torch.full((len(labels), site.frames * site.grid[0] * site.grid[1]), torch.nan)
-    return torch.stack([_plane(reader, branch, found.get(image), labels, blank) for image in images])
-
-
-def _plane(
-    reader: AttentionReader, branch: str, found: tuple[int, Tensor] | None, labels: Sequence[str], blank: Tensor
-) -> Tensor:
-    """[word, cell] of one picture, on the host."""
-    if found is None:
-        return blank
-    prompt, plane = found
-    own = reader.lexicons[branch, prompt].labels
-    if list(own) == list(labels):
-        return plane.cpu()
-    whole = blank.clone()
-    whole[[labels.index(label) for label in own]] = plane.to(blank)
-    return whole
+def relevancy_node(reader: RelevancyReader | None) -> dict[str, xr.Dataset]:
+    """Relevancy of the words at the explained steps, for the first prompt's pictures."""
+    if reader is None or not reader.maps:
+        return {}
+    words = list(reader.words[0])
+    rows = [torch.stack([images[i] for i in sorted(images)]) for images in reader.maps.values()]
+    values = torch.stack(rows).float().cpu().numpy()  # [step, image, word, y, x]
+    coords = {"step": np.array(list(reader.maps)), "word": words}
+    attributes = {"target": reader.request.target, "box": list(reader.request.box or (0.0, 0.0, 1.0, 1.0))}
+    return {"/relevancy": xr.Dataset({"relevancy": (RELEVANCY, values, attributes)}, coords=coords)}
 
 
 def guidance_node(take: Take) -> dict[str, xr.Dataset]:

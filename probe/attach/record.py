@@ -15,14 +15,16 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from probe.attach.alter import Alteration, arguments, check_subjects
+from probe.attach.alter import check_subjects
+from probe.attach.aside import Asides, arguments
 from probe.attach.assemble import assemble
 from probe.attach.attention import AttentionReader
 from probe.attach.borrow import around, lease
 from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
 from probe.attach.hearing import Listener, state_groups, texts
-from probe.attach.lexicon import check_words, dictionary
+from probe.attach.lexicon import check_words
+from probe.attach.relevant import Relevancy
 from probe.attach.take import Take
 from probe.attach.thumbnails import pictures_of
 from probe.attach.waist import Call, Waist, attention_modules
@@ -30,7 +32,6 @@ from probe.errors import BadInput, NoMatch, NotRecorded
 from probe.intervention import LatentIntervention
 from probe.site import matches
 from probe.trace import Trace
-from probe.words import Prompt
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Request:
     sites: str | Sequence[str] | None = None
     branches: tuple[str, ...] = ("cond",)
     interventions: tuple[LatentIntervention, ...] = ()
+    relevancy: Relevancy | None = None
 
 
 class Recording:
@@ -51,7 +53,7 @@ class Recording:
         self._request, self._wait = request, wait
         self._stack = ExitStack()
         self._take: Take | None = None
-        self._alterations: list[Alteration] = []
+        self._asides = Asides()
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
         self._began = time.monotonic()
@@ -157,7 +159,8 @@ class Recording:
         heard, states = self._listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
         take.read_prompts(self._pipe)
-        self._plan(take)
+        self._asides = Asides(self._request.interventions, self._request.relevancy)
+        self._asides.plan(take.prompts, self._family, self._pipe.scheduler)
         return result
 
     def _ready(self) -> Take:
@@ -193,39 +196,21 @@ class Recording:
         self._named = name if name in ("cond", "uncond") else None
         return original(*args, **kwargs)
 
-    def _plan(self, take: Take) -> None:
-        """Find each intervention's subjects in each prompt before any work is done."""
-        self._alterations = [
-            Alteration(
-                item,
-                [_positions(item, prompt, self._family) for prompt in take.prompts],
-                self._pipe.scheduler,
-            )
-            for item in self._request.interventions
-        ]
-
     def _begin_pass(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._waist.begin_pass()
         take = self._take
         if take is None:
             return None
-        take.begin_pass(name, inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments, self._named)
-        due = [a for a in self._alterations if a.due(take.step)]
-        return self._alter(due, module, arguments(module, args, kwargs)) if due and self._latents is not None else None
-
-    def _alter(self, due: list[Alteration], module: nn.Module, given: dict[str, Any]) -> Any:
-        """Let the interventions move the latents; what they run is not part of the record."""
-        take = self._take
-        assert take is not None and self._latents is not None
-        current, take.current = take.current, None
-        assert current is not None
+        given = arguments(module, args, kwargs)
+        take.begin_pass(name, given, self._named)
+        if take.current is None or self._latents is None or not self._asides.due(take.step):
+            return None
+        current, take.current = take.current, None  # what runs aside is not part of the record
         try:
-            for alteration in due:
-                given = alteration.alter(module, given, current.rows, self._latents, take.step)
+            return (), self._asides.run(module, given, current.rows, self._latents, take.step)
         finally:
             take.current = current
             self._waist.begin_pass()
-        return (), given
 
     def _read(self, call: Call, lse: Tensor | None) -> None:
         take = self._take
@@ -256,9 +241,7 @@ class Recording:
 
     def _finish(self, take: Take) -> None:
         if take.step:
-            log = [entry for alteration in self._alterations for entry in alteration.log]
-            extra = {"nursing": log} if log else {}
-            self.traces.append(assemble(take, self._pipe, time.monotonic() - self._began, extra))
+            self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
         self._take = None
 
 
@@ -269,12 +252,14 @@ def record(
     sites: str | Sequence[str] | None = None,
     branches: Sequence[str] = ("cond",),
     interventions: Sequence[LatentIntervention] = (),
+    relevancy: Relevancy | None = None,
     wait: float = 0.0,
 ) -> Recording:
     """Record what a pipeline does inside the block; the picture stays the same to the bit.
 
     `words`: the words to watch (default: the prompt's content words). `sites`: patterns of module names (default:
     all). `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`).
+    `relevancy`: steps whose output is traced back to the words (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.
     Raises NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
     """
@@ -283,11 +268,4 @@ def record(
     for item in interventions:
         check_subjects(item)
     chosen = None if words is None else tuple(words)
-    return Recording(pipe, Request(chosen, sites, tuple(branches), tuple(interventions)), wait)
-
-
-def _positions(item: LatentIntervention, prompt: Prompt, family: Family) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Each subject's positions in the sequence of text states, and the end token's."""
-    encoder, start = next(iter(dictionary(prompt, family).starts.items()))
-    positions = {name: tuple(start + i for i in prompt.columns(name, encoder)) for name in item.names}
-    return positions, start + prompt.columns("<end>", encoder)[0]
+    return Recording(pipe, Request(chosen, sites, tuple(branches), tuple(interventions), relevancy), wait)
