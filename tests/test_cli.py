@@ -107,6 +107,11 @@ def test_words_negative_and_size_reach_the_pipeline(model: str, tmp_path: Path, 
     assert str(tmp_path / "t" / "report.html") in capsys.readouterr().out
 
 
+def test_cut_goes_on_without_the_words_that_fell_off(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["trace", LONG, "--cut", "--model", model, "--steps", "2", "--out", str(tmp_path / "t")]) == 0
+    assert re.search(r"note: the end of .* fell off: text_encoder reads 77 tokens", capsys.readouterr().err)
+
+
 def test_without_out_a_free_folder_is_named_after_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert output.choose(None, "A cat, and a “red” balloon!") == tmp_path / "out" / "a-cat-and-a-red-balloon"
@@ -121,7 +126,7 @@ def test_without_out_a_free_folder_is_named_after_the_prompt(tmp_path: Path, mon
 LONG = "a cat and a red balloon " * 20
 REFUSED = {
     "empty prompt": (["  "], "the prompt is empty", 2),
-    "too long": ([LONG], r"too long: text_encoder reads 77 tokens, and not all of: .*balloon#\d+", 2),
+    "too long": ([LONG], r"too long: .*reads 77 tokens, and not all of: .*balloon#\d+.*Shorten it, or .*--cut", 2),
     "no such word": ([PROMPT, "--words", "cat,dog"], "'dog' is not in the prompt; its words are: a, cat, and", 2),
     "no such model": ([PROMPT, "--model", "nowhere"], "no folder 'nowhere'.*leave it out for Menagerie", 2),
     "unknown on the hub": ([PROMPT, "--model", "who/knows"], "'who/knows' could not be loaded.*Check the name", 2),

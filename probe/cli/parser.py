@@ -31,6 +31,7 @@ def trace_options(parser: ArgumentParser) -> None:
     add("--negative", type=str, metavar="TEXT", help="what not to draw")
     add("--width", type=PositiveInt, metavar="PIXELS", help="left out: the model's own width")
     add("--height", type=PositiveInt, metavar="PIXELS", help="left out: the model's own height")
+    add("--cut", action="store_true", help="go on although the end of a long prompt falls off")
     add("--out", type=str, metavar="FOLDER", help="a new folder; left out: one in out/, named after the prompt")
     add("--overwrite", action="store_true", help="replace an earlier result in that folder")
     add("--config", action="config", metavar="FILE", help="read options from a file, such as an earlier settings.yaml")

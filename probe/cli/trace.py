@@ -1,7 +1,9 @@
 """`probe trace`: one prompt becomes a picture, a trace, figures and a report."""
 
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import probe
-from probe.attach.families import family
 from probe.cli import output, say
 from probe.cli.parser import settings
-from probe.errors import BadInput, BadPrompt
+from probe.errors import BadInput, BadPrompt, ProbeWarning
 from probe.readings import content_words
 from probe.store.folder import new_folder
-from probe.words import read_prompt
 
+FELL_OFF = r"the end of .* fell off"
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
@@ -31,7 +32,6 @@ def run(options: Namespace) -> int:
     with new_folder(target, replaces=output.replaceable) as work:
         with Console(stderr=True).status("loading the model"):
             pipe = probe.load(options.model)
-        _check_length(pipe, options.prompt)
         trace = _generate(pipe, options)
         figures = _write(trace, work, options)
     _announce(trace, target, figures)
@@ -43,11 +43,30 @@ def _generate(pipe: Any, options: Namespace) -> "probe.Trace":
     arguments = _arguments(pipe, options)
     words = [word.strip() for word in options.words.split(",") if word.strip()] if options.words else None
     pipe.set_progress_bar_config(disable=True)
-    with Progress(*BAR, console=Console(stderr=True)) as progress:
-        arguments["callback_on_step_end"] = _ticker(progress)
+    with _heeding(options.cut), Progress(*BAR, console=Console(stderr=True)) as progress:
+        if "callback_on_step_end" in inspect.signature(type(pipe).__call__).parameters:
+            arguments["callback_on_step_end"] = _ticker(progress)
         with probe.record(pipe, words=words) as recording:
             pipe(**arguments)
     return recording.trace
+
+
+@contextmanager
+def _heeding(cut: bool) -> Generator[None]:
+    """Print what `probe` warns of; refuse a prompt whose end falls off, unless `cut` allows it."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", ProbeWarning)
+        if not cut:
+            warnings.filterwarnings("error", FELL_OFF, ProbeWarning)
+        try:
+            yield
+        except ProbeWarning as lost:
+            raise BadPrompt(
+                f"the prompt is too long: {lost}. Shorten it, or go on without these words: --cut"
+            ) from lost
+    for note in noted:
+        if issubclass(note.category, ProbeWarning):
+            say.aside(f"note: {note.message}")
 
 
 def _ticker(progress: Progress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
@@ -73,7 +92,7 @@ def _arguments(pipe: Any, options: Namespace) -> dict[str, Any]:
         "height": options.height,
     }
     given = {name: value for name, value in asked.items() if value is not None}
-    known = inspect.signature(pipe.__call__).parameters
+    known = inspect.signature(type(pipe).__call__).parameters
     unknown = [name for name in given if name not in known]
     if unknown:
         raise BadInput(f"{type(pipe).__name__} takes no {', '.join(unknown)}. Leave it out for this model")
@@ -88,18 +107,6 @@ def _check_size(pipe: Any, given: dict[str, Any]) -> None:
         if size % multiple:
             near = max(size // multiple, 1) * multiple
             raise BadInput(f"{name} {size} is no multiple of {multiple}. Take {near} or {near + multiple}")
-
-
-def _check_length(pipe: Any, prompt: str) -> None:
-    """Raise BadPrompt if there are words that no encoder reads; say so if one encoder reads less than the others."""
-    streams = family(pipe).streams
-    tokenizers = {stream.encoder: getattr(pipe, stream.tokenizer) for stream in streams}
-    lengths = {s.encoder: s.length or tokenizers[s.encoder].model_max_length for s in streams}
-    read = read_prompt(prompt, tokenizers, lengths=lengths)
-    if read.fallen and set.intersection(*(set(words) for words in read.fallen.values())):
-        raise BadPrompt(f"the prompt is too long: {read.notice}. Shorten it")
-    if read.notice:
-        say.aside(f"note: {read.notice}")
 
 
 def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
