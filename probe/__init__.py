@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from probe.site import select as select
     from probe.store import open_trace as open
     from probe.store import verify as verify
+    from probe.study.question import Study as Study
     from probe.trace import Trace as Trace
     from probe.words import Word as Word
 
@@ -38,6 +39,7 @@ __all__ = [
     "ProbeError",
     "Relevancy",
     "Site",
+    "Study",
     "Trace",
     "Word",
     "__version__",
@@ -57,6 +59,7 @@ _HOMES = {
     "Heatmap": "probe.heatmap",
     "Relevancy": "probe.attach.relevant",
     "Site": "probe.site",
+    "Study": "probe.study.question",
     "Trace": "probe.trace",
     "Word": "probe.words",
     "attention": "probe.explain.attention",

@@ -14,8 +14,8 @@ def build() -> ArgumentParser:
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND", title="commands")
     for name, (summary, describe) in COMMANDS.items():
         command = ArgumentParser(description=summary)
-        describe(command)
         commands.add_subcommand(name, command, help=summary)
+        describe(command)  # after it: a command may have commands of its own
     return parser
 
 
@@ -76,11 +76,56 @@ def world_options(parser: ArgumentParser) -> None:
     parser.add_argument("--count", type=PositiveInt, default=24, metavar="N", help="how many scenes")
 
 
+def study_options(parser: ArgumentParser) -> None:
+    """`probe study VERB`."""
+    verbs = parser.add_subcommands(required=True, dest="verb", metavar="VERB", title="verbs")
+    for name, (summary, describe) in STUDY_VERBS.items():
+        verb = ArgumentParser(description=summary)
+        verbs.add_subcommand(name, verb, help=summary)
+        describe(verb)
+
+
+def study_run_options(parser: ArgumentParser) -> None:
+    """`probe study run STUDY`."""
+    add = parser.add_argument
+    add("study", type=str, metavar="STUDY", help="the study's file (.yaml or .json)")
+    add("--out", type=str, metavar="FOLDER", help="where the results go; left out: as the study says, or out/NAME")
+    add("--dry-run", action="store_true", help="say how many jobs, bytes and minutes it would take; write nothing")
+    add("--max-failures", type=PositiveInt, metavar="N", help="stop when so many jobs of this run have failed")
+    add("--retry", action="store_true", help="do those jobs again that failed before")
+    add("--device", type=str, metavar="DEVICE", help="where the models run, e.g. cuda; left out: cpu")
+
+
+def study_status_options(parser: ArgumentParser) -> None:
+    """`probe study status STUDY`."""
+    parser.add_argument("study", type=str, metavar="STUDY", help=STUDY)
+    parser.add_argument("--verify", action="store_true", help="read every file, and count damaged results as to do")
+
+
+def study_table_options(parser: ArgumentParser) -> None:
+    """`probe study table STUDY`."""
+    parser.add_argument("study", type=str, metavar="STUDY", help=STUDY)
+    parser.add_argument("--to", type=str, metavar="FILE", help="a .csv or .parquet file; left out: CSV on the screen")
+
+
+def study_card_options(parser: ArgumentParser) -> None:
+    """`probe study card STUDY`."""
+    parser.add_argument("study", type=str, metavar="STUDY", help=STUDY)
+
+
+STUDY = "the folder of the results, or the study's file"
+STUDY_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "run": ("do every job that is not done yet; run it again to go on after an interruption", study_run_options),
+    "status": ("say how many jobs are done, failed and left", study_status_options),
+    "table": ("one row a job", study_table_options),
+    "card": ("what was asked, with what, and what came out, for readers who were not there", study_card_options),
+}
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "trace": ("draw a prompt and record which word made what: picture, trace, figures, report", trace_options),
     "open": ("say what a trace holds and where its report is", open_options),
     "verify": ("check every file of a trace against its manifest", verify_options),
     "doctor": ("say what this installation can do; with a model, try it for two steps", doctor_options),
     "dashboard": ("start the dashboard on this machine", dashboard_options),
+    "study": ("run a question that is written down as data, and see what came out", study_options),
     "world": ("draw a sheet of scenes from Menagerie's world", world_options),
 }

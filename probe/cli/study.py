@@ -1,0 +1,125 @@
+"""`probe study`: run a question that is written down as data; look at how far it is and at what came out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+
+from probe.cli import say
+from probe.errors import BadInput
+
+if TYPE_CHECKING:
+    from probe.study import Study
+    from probe.study.drive import Progress
+    from probe.study.estimate import Estimate
+
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+def run(options: Namespace) -> int:
+    """Run the subcommand that was asked for."""
+    return VERBS[options.verb](options[options.verb])
+
+
+def run_study(options: Namespace) -> int:
+    """0 if every job is done, 1 if some failed or are left, 130 if interrupted."""
+    from probe.study import Study
+
+    study = Study.read(options.study)
+    if options.out is not None:
+        study = study.model_copy(update={"folder": options.out})
+    if options.dry_run:
+        return _announce(study, options.device)
+    try:
+        status = _follow(study, options)
+    except KeyboardInterrupt:
+        say.aside(f"interrupted; what is finished stays in {study.path}. Run the same command to go on")
+        return INTERRUPTED
+    say.result(status)
+    say.result(f"  {study.path / 'table.parquet'}  one row a job; or: probe study table {study.path}")
+    return DONE if status.ok else FAILED
+
+
+def status(options: Namespace) -> int:
+    """How far a study is; 1 if jobs failed."""
+    from probe.study.results import status as found
+
+    status = found(_open(options.study), depth="everything" if options.verify else "sizes")
+    say.result(status)
+    return FAILED if status.failed or status.poisoned else DONE
+
+
+def table(options: Namespace) -> int:
+    """The table as CSV, or into a file."""
+    rows = _open(options.study).table()
+    if options.to is None:
+        say.result(rows.to_csv(index=False).rstrip("\n"))
+    elif options.to.endswith(".parquet"):
+        rows.to_parquet(options.to, index=False)
+    elif options.to.endswith(".csv"):
+        rows.to_csv(options.to, index=False)
+    else:
+        raise BadInput(f"--to {options.to!r} ends in neither .csv nor .parquet; give a file that does")
+    return DONE
+
+
+def card(options: Namespace) -> int:
+    """The card, in Markdown."""
+    say.result(_open(options.study).card().rstrip("\n"))
+    return DONE
+
+
+VERBS: dict[str, Callable[[Namespace], int]] = {"run": run_study, "status": status, "table": table, "card": card}
+
+
+def _open(given: str) -> "Study":
+    """The study of a folder of results, or of a study's file. Raises BadInput."""
+    from probe.study import Study
+
+    path = Path(given).expanduser()
+    return Study.open(path if path.is_dir() else Study.read(path).path)
+
+
+def _follow(study: "Study", options: Namespace) -> Any:
+    """Run it under a bar that counts jobs, failures and the time that is left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task, failures = bar.add_task(study.name, total=None), 0
+
+        def show(progress: "Progress") -> None:
+            nonlocal failures
+            failures += progress.result.state != "done"
+            named = f"{study.name}, {failures} failed" if failures else study.name
+            bar.update(task, total=progress.jobs, completed=progress.finished, description=named)
+            if progress.result.state != "done":
+                say.aside(f"{progress.result.state}: {progress.result.reason}")
+
+        return study.run(device=options.device, max_failures=options.max_failures, retry=options.retry, on_job=show)
+
+
+def _announce(study: "Study", device: str | None) -> int:
+    """What a run would do and take; nothing is written."""
+    from probe.study.estimate import estimate
+    from probe.study.results import clock
+
+    found: Estimate = estimate(study, device)
+    axes = {
+        "prompts": len(study.rows),
+        "seeds": len(study.seeds),
+        "models": len(study.models),
+        "interventions": len(study.interventions),
+        "steps": len(study.steps),
+        "guidance": len(study.guidance),
+    }
+    grid = " x ".join(f"{count} {name}" for name, count in axes.items() if count > 1 or name in ("prompts", "seeds"))
+    basis = f"{found.tried} kinds tried with two steps" if found.tried else "as the finished jobs took"
+    say.result(f"{study.name}: {grid} = {found.status.jobs:,} jobs, in {study.path}")
+    say.result(f"  done: {found.status.jobs - found.status.left:,}, to do: {found.status.left:,}")
+    say.result(f"  about {clock(found.seconds)} and {found.nbytes:,} bytes more ({basis})")
+    for name, reason in found.problems.items():
+        say.result(f"  every job of {name} may fail: {reason}")
+    return FAILED if found.problems else DONE

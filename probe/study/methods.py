@@ -1,0 +1,107 @@
+"""What a study can name: interventions from `probe.nurse`, explainers from `probe.explain`, scorers from here.
+
+Nothing is listed by hand: the rooms say themselves what they hold.
+"""
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from probe.errors import BadInput
+from probe.heatmap import Heatmap
+from probe.study.question import PLAIN, Method
+from probe.study.reading import explain, nearest
+
+GIVEN = ("trace", "word", "image")  # what a job gives to an explainer
+GROUP = "probe.scorers"  # entry points of packages that bring scorers
+
+
+def interventions() -> dict[str, type[BaseModel]]:
+    """Every intervention that `probe.nurse` exports, by class name."""
+    nurse, data = import_module("probe.nurse"), import_module("probe.intervention")
+    bases = tuple(kind for kind in _classes(data) if issubclass(kind, BaseModel) and kind.__module__ == data.__name__)
+    exported = {name: getattr(nurse, name) for name in nurse.__all__}
+    return {name: kind for name, kind in exported.items() if isinstance(kind, type) and issubclass(kind, bases)}
+
+
+def explainers() -> dict[str, Callable[..., Heatmap]]:
+    """Every function of `probe.explain` that makes a heatmap of a trace and a word, by its name."""
+    room = import_module("probe.explain")
+    files = [import_module(f"{room.__name__}.{part.name}") for part in pkgutil.iter_modules(room.__path__)]
+    named = [(file.__name__.rpartition(".")[2], file) for file in files]
+    found = {name: getattr(file, name, None) for name, file in named}
+    return {name: function for name, function in found.items() if _explains(function)}
+
+
+def scorers() -> dict[str, type[BaseModel]]:
+    """The built-in scorers, and those of installed packages (entry points of the group "probe.scorers")."""
+    home = import_module("probe.study.scorers")
+    found = {kind.__name__.casefold(): kind for kind in home.BUILT_IN}
+    return {point.name: _scorer(point.load(), point.value) for point in entry_points(group=GROUP)} | found
+
+
+def build_intervention(method: Method, settings: Mapping[str, Any]) -> BaseModel | None:
+    """The intervention with these settings; None for the plain run. Raises BadInput."""
+    if method.method == PLAIN:
+        if settings:
+            raise BadInput(f"{PLAIN!r} is no intervention, so it takes no settings; found {', '.join(settings)}")
+        return None
+    return _build(_find(method.method, interventions(), "intervention", PLAIN), method, settings)
+
+
+def build_scorer(method: Method) -> Any:
+    """The scorer that a method names: a built-in one, an installed one, or "package.module:Class". Raises BadInput."""
+    module, colon, name = method.method.partition(":")
+    if not colon:
+        return _build(_find(method.method, scorers(), "scorer", "package.module:Class"), method, method.settings)
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInput(f"the scorer {method.method!r} cannot be found ({error}); install its package first") from error
+    return _build(_scorer(found, method.method), method, method.settings)
+
+
+def find_explainer(method: Method) -> Callable[..., Heatmap]:
+    """The explainer that a method names. Raises BadInput, also for settings that it does not take."""
+    function = _find(method.method, explainers(), "explainer")
+    known = [name for name in inspect.signature(function).parameters if name not in GIVEN]
+    unknown = [name for name in method.settings if name not in known]
+    if unknown:
+        raise BadInput(f"the explainer {method.name!r} has no setting {unknown[0]!r}{nearest(unknown[0], known)}")
+    return function
+
+
+def _build(kind: type[BaseModel], method: Method, settings: Mapping[str, Any]) -> BaseModel:
+    try:
+        return kind(**settings)
+    except ValidationError as error:
+        raise explain(error, f"the settings of {method.name!r}", kind.model_fields) from error
+
+
+def _find(name: str, known: Mapping[str, Any], what: str, *others: str) -> Any:
+    if name not in known:
+        raise BadInput(f"there is no {what} {name!r}{nearest(name, [*sorted(known), *others])}")
+    return known[name]
+
+
+def _scorer(found: Any, name: str) -> type[BaseModel]:
+    base = import_module("probe.study.scorers").Scorer
+    if not isinstance(found, type) or not issubclass(found, base):
+        raise BadInput(f"{name!r} is no scorer; it has to be a class that inherits from probe.study.Scorer")
+    return found
+
+
+def _explains(function: Any) -> bool:
+    if not inspect.isfunction(function):
+        return False
+    signature = inspect.signature(function)
+    return list(signature.parameters)[:2] == list(GIVEN[:2]) and signature.return_annotation is Heatmap
+
+
+def _classes(module: Any) -> list[type]:
+    return [value for value in vars(module).values() if isinstance(value, type)]

@@ -1,0 +1,133 @@
+"""A study with nothing left open: every prompt, subject, setting and digest of weights written out.
+
+This is the impure half of planning: it reads files, hashes weights and asks the methods for their defaults.
+"""
+
+import hashlib
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from probe.errors import BadInput
+from probe.study.methods import build_intervention, build_scorer, find_explainer
+from probe.study.plan import references, refers, settle
+from probe.study.prompts import PromptRow
+from probe.study.question import Method, Model, Study
+from probe.study.rows import COLUMNS
+from probe.subjects import find_subjects
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def resolve(study: Study) -> Study:
+    """The same study, resolved; everything in it that cannot be used is found here. Raises BadInput, BadModel."""
+    explainers = [_explainer(method) for method in study.explainers]
+    scorers = [_explicit(method, build_scorer(method)) for method in study.scorers]
+    rows = study.rows
+    if explainers or scorers or any(refers(method.settings) for method in study.interventions):
+        rows = tuple(map(with_subjects, rows))
+    _check_columns(rows)
+    interventions = [_intervention(method, rows) for method in study.interventions]
+    found = {
+        "prompts": rows,
+        "models": tuple(map(_identified, study.models)),
+        "interventions": tuple(interventions),
+        "explainers": tuple(explainers),
+        "scorers": tuple(scorers),
+    }
+    return study.model_copy(update=found)
+
+
+def with_subjects(row: PromptRow) -> PromptRow:
+    """The row with its subjects, and the word right before each that describes it; what the row says wins."""
+    if row.subjects is not None:
+        return row if row.attributes is not None else _with(row, row.subjects, [None] * len(row.subjects))
+    subjects = find_subjects(row.prompt)
+    attributes = [subject.attributes[-1].text if subject.attributes else None for subject in subjects]
+    return _with(row, tuple(subject.label for subject in subjects), attributes)
+
+
+def _with(row: PromptRow, subjects: tuple[str, ...], attributes: list[str | None]) -> PromptRow:
+    return row.model_copy(update={"subjects": subjects, "attributes": tuple(attributes)})
+
+
+def _check_columns(rows: Iterable[PromptRow]) -> None:
+    taken = {name for row in rows for name in row.columns} & set(COLUMNS)
+    if taken:
+        raise BadInput(f"the prompts have the columns {sorted(taken)}, which the table needs itself: rename them")
+
+
+def _intervention(method: Method, rows: Iterable[PromptRow]) -> Method:
+    """Built once for every prompt, so that a bad setting is found before any work; then with its defaults."""
+    built = [build_intervention(method, settle(method.settings, references(row), row)) for row in rows]
+    return method if built[0] is None else _explicit(method, built[0])
+
+
+def _explicit(method: Method, built: Any) -> Method:
+    """The method with all settings written out; what stands for something of the prompt stays as it was given."""
+    open_ones = {name: value for name, value in method.settings.items() if refers(value)}
+    return Method(method=method.method, label=method.label, **built.model_dump(mode="json") | open_ones)
+
+
+def _explainer(method: Method) -> Method:
+    parameters = inspect.signature(find_explainer(method)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "image"}
+    return Method(method=method.method, label=method.label, **defaults | method.settings)
+
+
+def _identified(model: Model) -> Model:
+    """The model with the digest of its weights. Raises BadInput when it is another than was written down."""
+    found = _digest(model)
+    if model.digest not in (None, found):
+        raise BadInput(
+            f"the weights of {model.source!r} are {found}, the study says {model.digest}: "
+            "restore them, or take the digest out to begin with the new weights"
+        )
+    return model.model_copy(update={"digest": found})
+
+
+def _digest(model: Model) -> str:
+    weights = import_module("probe.generator.weights")
+    if model.source in weights.NAMES:
+        return f"{model.source}:{weights.digest(weights.MENAGERIE / 'manifest.json')[:32]}"
+    folder = Path(model.source)
+    if folder.is_dir():
+        return "blake2b:" + folder_digest(folder)
+    if not weights.HUB_ID.fullmatch(model.source):
+        raise BadInput(f"there is no folder {model.source!r}, and it is no hub id (owner/name) either; check `models`")
+    return f"{model.source}@{_commit(model)}"
+
+
+def _commit(model: Model) -> str:
+    """The commit of a hub model: as pinned, or as it lies in the cache of this machine; nothing is fetched."""
+    if model.revision and COMMIT.fullmatch(model.revision):
+        return model.revision
+    cached = try_to_load_from_cache(model.source, "model_index.json", revision=model.revision)
+    if not isinstance(cached, str):
+        raise BadInput(
+            f"{model.source!r} is not on this machine, so its weights are not known; pin them: "
+            f"{{source: {model.source}, revision: COMMIT}} with the 40 digits of the commit"
+        )
+    return Path(cached).parent.name
+
+
+def folder_digest(folder: Path) -> str:
+    """32 hexadecimal digits for what a folder of weights holds: names and contents of all files but hidden ones."""
+    total = hashlib.blake2b(digest_size=16)
+    for path in _visible(folder):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=32)).hexdigest()
+        total.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file() and not hidden:
+            yield path
