@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from torch import Tensor
 
 from probe.attach.aside import Asides
 from probe.attach.families import denoiser
@@ -27,6 +26,7 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
     nodes |= relevancy_node(asides.relevancies)
+    note = {"note": take.family.note} if take.family.note else {}
     return Trace(
         run=run_of(take, pipe, seconds),
         words=take.prompts[0].words if take.prompts else (),
@@ -34,7 +34,7 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
         sites=take.attention.sites(),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
-        extra={"nursing": asides.log} if asides.log else {},
+        extra=({"nursing": asides.log} if asides.log else {}) | note,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probe.attach.families import Family, grid_of
+from probe.attach.keeping import Kept, Reading
 from probe.attach.layout import Plane
 from probe.attach.lexicon import Lexicon
 from probe.attach.rows import Row
@@ -52,7 +53,7 @@ class AttentionReader:
     branches: tuple[str, ...] = ("cond",)
     lexicons: dict[Whose, Lexicon] = field(default_factory=dict)
     places: dict[tuple[str, int], Place] = field(default_factory=dict)
-    maps: dict[tuple[int, tuple[str, int], str], dict[int, tuple[int, Tensor]]] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
@@ -72,16 +73,16 @@ class AttentionReader:
         if key not in self.places:
             self.places[key] = self._place(call, current, each)
         place = self.places[key]
-        if not place.reads:
+        if not place.reads or not self.kept.wants(current.step):
             return
         for (branch, prompt, text), rows in _groups(current, self.branches, offset, call.q.shape[0] // each).items():
             if (branch, prompt) not in self.lexicons:
                 continue
             part, part_lse = _batch(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
-            planes = self._maps(part, part_lse, place, (branch, prompt, text))
-            kept = self.maps.setdefault((current.step, key, branch), {})
-            for row, plane in zip(rows, planes, strict=True):
-                kept[current.rows[row].image] = (prompt, plane)
+            means, heads = self._maps(part, part_lse, place, (branch, prompt, text))
+            for i, row in enumerate(rows):
+                reading = Reading(prompt, means[i], None if heads is None else heads[i])
+                self.kept.add(current.step, key, branch, current.rows[row].image, reading)
 
     def _share(self, call: Call, current: Pass) -> tuple[int, int]:
         """(first row, batch entries a row): frames and cells may lie in the batch, and calls may share its rows."""
@@ -92,14 +93,20 @@ class AttentionReader:
         self._taken[call.path] += count
         return first, 1
 
-    def _maps(self, call: Call, lse: Tensor | None, place: Place, whose: tuple[str, int, int]) -> Tensor:
-        """[b, w, n]: mean over heads of the probability that each cell gives to each word; frame by frame in n."""
+    def _maps(
+        self, call: Call, lse: Tensor | None, place: Place, whose: tuple[str, int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The probability that each cell gives to each word: the mean over heads [b, w, n], and the heads that are kept
+        apart [b, h, w, n]; frame by frame in n.
+        """
         branch, prompt, text = whose
         cells, first = self._span(call, place, text)
         columns, weights, offset = self._columns((branch, prompt), call.q.device)
-        p = probabilities(call, cells, columns + first, lse).mean(1)  # [b * f, n, t]
-        words = (p @ weights + offset).unflatten(0, (-1, place.folded)).flatten(1, 2)  # [b, f * n, w]
-        return words.transpose(1, 2).detach()
+        p = probabilities(call, cells, columns + first, lse).detach()  # [b * f, h, n, t]
+        mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
+        chosen = self.kept.wish.chosen_heads(call.heads)
+        apart = p if len(chosen) == call.heads else p[:, list(chosen)]
+        return mean, _by_word(apart, weights, offset, place.folded) if chosen else None
 
     def _span(self, call: Call, place: Place, text: int) -> tuple[slice, int]:
         """(the picture's rows, the text's first column) of a call."""
@@ -166,6 +173,11 @@ class AttentionReader:
         """The sites with words, in the order in which they ran."""
         return tuple(self.readings().values())
 
+    def idle(self) -> set[str]:
+        """Modules that were seen and hold no words: there is nothing to read in them."""
+        reading = {path for (path, _), place in self.places.items() if place.reads}
+        return {path for path, _ in self.places} - reading
+
     def check(self, ran: set[str], current: Pass) -> None:
         """Every attention module that ran must have shown a call in this pass: coverage is judged by readings."""
         silent = sorted(p for p in ran - self._heard if not any(fnmatch(p, known) for known in self.family.silent))
@@ -188,6 +200,12 @@ def _groups(
         if row.branch in branches:
             groups.setdefault((row.branch, row.prompt, current.texts[i]), []).append(i)
     return groups
+
+
+def _by_word(p: Tensor, weights: Tensor, offset: Tensor, folded: int) -> Tensor:
+    """[b * f, h, n, t] -> [b, h, w, f * n]."""
+    words = (p @ weights + offset).unflatten(0, (-1, folded))  # [b, f, h, n, w]
+    return words.permute(0, 2, 4, 1, 3).flatten(3)
 
 
 def _batch(call: Call, lse: Tensor | None, rows: list[int]) -> tuple[Call, Tensor | None]:

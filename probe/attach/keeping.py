@@ -123,11 +123,12 @@ class Kept:
     wish: Wish = field(default_factory=Wish)
     slots: Slots = field(default_factory=lambda: Slots(()))
     readings: dict[tuple[int, Place, str], dict[int, Reading]] = field(default_factory=dict)
+    total: int = 0  # steps of the run
     _of: dict[int, int] = field(default_factory=dict)
 
     def plan(self, total: int) -> None:
         """The run has `total` steps. Raises NoMatch."""
-        self.slots = self.wish.slots(total)
+        self.total, self.slots = total, self.wish.slots(total)
         self._of = self.slots.of
 
     def wants(self, step: int) -> bool:

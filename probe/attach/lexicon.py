@@ -13,6 +13,7 @@ from probe.words import Prompt, find_word, read_negative
 
 PADDING = "<padding>"
 IMAGE = "<image>"  # what a cell gives to the picture itself: all but the text
+EVERY = "*"  # every word of the prompt, and the special tokens where cells attend to text alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def check_words(words: Sequence[str], prompts: Sequence[str]) -> None:
     read = [read_negative(text, {}) for text in prompts]
     for word in words:
         name, _ = parted(word)
-        if name in (*SPECIAL, IMAGE) or not read:
+        if name in (*SPECIAL, IMAGE, EVERY) or not read:
             continue
         _find_in_any(name, read)
 
@@ -113,10 +114,11 @@ def _find_in_any(name: str, read: Sequence[Prompt]) -> None:
 
 def wanted_labels(prompt: Prompt, words: Sequence[str] | None, family: Family) -> tuple[str, ...]:
     """The labels to read for a prompt: those asked for, as the prompt spells them, or its content words."""
+    special, every = SPECIAL if family.text == "cross" else (), tuple(w.label for w in prompt.words)
     if words is None:
-        content = tuple(w.label for w in prompt.words if w.content) or tuple(w.label for w in prompt.words)
-        return content + (SPECIAL if family.text == "cross" else ())
-    return tuple(dict.fromkeys(_spelt(prompt, word) for word in words))
+        return (tuple(w.label for w in prompt.words if w.content) or every) + special
+    spelt = [(*every, *special) if word == EVERY else (_spelt(prompt, word),) for word in words]
+    return tuple(dict.fromkeys(label for labels in spelt for label in labels))
 
 
 def _spelt(prompt: Prompt, word: str) -> str:

@@ -9,7 +9,7 @@ import inspect
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -20,10 +20,12 @@ from probe.attach.aside import Asides, arguments
 from probe.attach.assemble import assemble
 from probe.attach.attention import AttentionReader
 from probe.attach.borrow import around, lease
+from probe.attach.budget import BUDGET, Budget, Estimate
 from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
-from probe.attach.hearing import Listener, state_groups, texts
-from probe.attach.lexicon import check_words
+from probe.attach.hearing import Listener, spoken, state_groups, texts
+from probe.attach.keeping import GROUPS, Heads, Kept, Level, Steps, Wish, wish
+from probe.attach.lexicon import EVERY, check_words
 from probe.attach.relevant import Relevancy
 from probe.attach.take import Take
 from probe.attach.thumbnails import pictures_of
@@ -43,6 +45,8 @@ class Request:
     branches: tuple[str, ...] = ("cond",)
     interventions: tuple[LatentIntervention, ...] = ()
     relevancy: Relevancy | None = None
+    keep: Wish = field(default_factory=Wish)
+    budget: int = BUDGET
 
 
 class Recording:
@@ -57,7 +61,13 @@ class Recording:
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
         self._began = time.monotonic()
+        self._budget = Budget(pipe, request.budget)
         self.traces: list[Trace] = []
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The bytes that the trace of this generation will hold; None before its denoiser starts."""
+        return self._budget.estimate
 
     @property
     def trace(self) -> Trace:
@@ -88,19 +98,17 @@ class Recording:
             take, self._take = self._take, None
         if kind is None and take is not None:
             self._finish(take)
-        self._pipe = self._listener = None  # what is returned holds no model
+        self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
         self._modules = {}
 
     def _attach(self, stack: ExitStack) -> None:
-        paths = {
-            f"{name}.{path}": part
-            for name, module in self._modules.items()
-            for path, part in attention_modules(module).items()
-        }
+        found = {name: attention_modules(module) for name, module in self._modules.items()}
+        paths = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
         wanted = {path: module for path, module in paths.items() if self._wants(path)}
         if not wanted:
             listed = "\n  ".join(paths)
             raise NoMatch(f"sites={self._request.sites!r} matches none of the attention modules:\n  {listed or 'none'}")
+        self._wanted = tuple(wanted)
         self._waist = Waist(self._read, lambda path: True)
         stack.callback(self._waist.begin_pass)
         for path, module in wanted.items():
@@ -154,7 +162,7 @@ class Recording:
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
         take = self._ready()
         if self._request.words and not take.prompts and "negative" not in self._request.branches:
-            check_words(self._request.words, texts(given.get("prompt")))  # bad words stop it before any work
+            check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
         result = original(*args, **kwargs)
         heard, states = self._listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
@@ -169,9 +177,9 @@ class Recording:
             self._drop()
         if self._take is None:
             self._began = time.monotonic()
-            reader = AttentionReader(self._family, self._request.branches)
-            guidance = GuidanceReader(self._pipe.scheduler)
-            self._take = Take(self._family, reader, guidance, self._request.words)
+            reader = AttentionReader(self._family, self._request.branches, kept=Kept(self._request.keep))
+            self._budget = Budget(self._pipe, self._request.budget, self._wanted)
+            self._take = Take(self._family, reader, GuidanceReader(self._pipe.scheduler), self._request.words)
         return self._take
 
     def _drop(self) -> None:
@@ -203,6 +211,7 @@ class Recording:
             return None
         given = arguments(module, args, kwargs)
         take.begin_pass(name, given, self._named)
+        self._budget.before(take, module, given, self._latents)
         if take.current is None or self._latents is None or not self._asides.due(take.step):
             return None
         current, take.current = take.current, None  # what runs aside is not part of the record
@@ -221,6 +230,8 @@ class Recording:
         take = self._take
         if take is not None and take.current is not None:
             take.attention.check(self._waist.ran, take.current)
+            self._waist.idle |= take.attention.idle()
+            self._budget.after(take, module, self._latents)
             take.end_pass(output)
             take.current = None
 
@@ -250,6 +261,11 @@ def record(
     words: Sequence[str] | None = None,
     *,
     sites: str | Sequence[str] | None = None,
+    steps: Steps = None,
+    heads: Heads = None,
+    keep: Level = "summary",
+    groups: int = GROUPS,
+    budget: int = BUDGET,
     branches: Sequence[str] = ("cond",),
     interventions: Sequence[LatentIntervention] = (),
     relevancy: Relevancy | None = None,
@@ -257,15 +273,28 @@ def record(
 ) -> Recording:
     """Record what a pipeline does inside the block; the picture stays the same to the bit.
 
-    `words`: the words to watch (default: the prompt's content words). `sites`: patterns of module names (default:
-    all). `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`).
+    `words`: the words to watch (default: the prompt's content words; "*" stands for all). `sites`: patterns of module
+    names (default: all). `steps`: which of them are read, as in a list. `heads`: None keeps their mean; "all" or
+    numbers keep these apart too, in /heads. `keep`: "summary" holds each word's map for every site and step, or for
+    `groups` groups of steps, each with its mean, where there are more; "maps" holds every word at every step; "full"
+    all heads as well. `budget`: bytes that may be held; `recording.estimate` says how many it will be.
+    `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`).
     `relevancy`: steps whose output is traced back to the words (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.
-    Raises NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
+    Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
     """
     if isinstance(words, str):
         raise BadInput(f"words is one string ({words!r}); give a list of words: words=[{words!r}]")
     for item in interventions:
         check_subjects(item)
-    chosen = None if words is None else tuple(words)
-    return Recording(pipe, Request(chosen, sites, tuple(branches), tuple(interventions), relevancy), wait)
+    chosen = words if words is not None or keep == "summary" else (EVERY,)
+    request = Request(
+        words=None if chosen is None else tuple(chosen),
+        sites=sites,
+        branches=tuple(branches),
+        interventions=tuple(interventions),
+        relevancy=relevancy,
+        keep=wish(keep, steps, heads, groups),
+        budget=budget,
+    )
+    return Recording(pipe, request, wait)

@@ -22,17 +22,31 @@ def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Imag
         return None
     vae = getattr(pipe, "vae", None)
     few = sum(z.shape[0] * z.shape[-1] * z.shape[-2] for z in predicted) <= DECODED_CELLS
-    if few and getattr(getattr(vae, "config", None), "scaling_factor", None) and _fits(final, vae):
+    if few and _decodes(vae, final.shape[1]):
         return _decoded(torch.stack(predicted), vae)
     if len(pictures) == len(final):
         return _fitted(torch.stack(predicted), final, pictures)
     return None
 
 
-def _fits(z: Tensor, vae: Any) -> bool:
+def thumbnail_bytes(shape: tuple[int, ...], steps: int, pipe: Any) -> int:
+    """Bytes of the thumbnails of a run whose latents have this shape [image, c, h, w]."""
+    if len(shape) != 4:
+        return 0
+    images, channels, h, w = shape
+    vae = getattr(pipe, "vae", None)
+    scale = 1
+    if steps * images * h * w <= DECODED_CELLS and _decodes(vae, channels):
+        scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    return 3 * steps * images * h * w * scale**2
+
+
+def _decodes(vae: Any, channels: int) -> bool:
     """Whether latents are what a picture's autoencoder decodes, without statistics of its own."""
-    own = getattr(vae.config, "latents_mean", None) is not None or hasattr(vae, "bn")
-    return not own and z.shape[1] == getattr(vae.config, "latent_channels", None)
+    config = getattr(vae, "config", None)
+    if not getattr(config, "scaling_factor", None) or getattr(config, "latents_mean", None) is not None:
+        return False
+    return not hasattr(vae, "bn") and channels == getattr(config, "latent_channels", None)
 
 
 def _decoded(z: Tensor, vae: Any) -> np.ndarray:

@@ -135,6 +135,7 @@ class Waist(TorchFunctionMode):
         self.running: list[str] = []
         self.ranks: dict[str, int] = {}
         self.ran: set[str] = set()
+        self.idle: set[str] = set()  # modules that were seen and hold nothing of interest: left alone
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not F.scaled_dot_product_attention or not self.running or not self.wants(self.running[-1]):
@@ -174,13 +175,15 @@ class Waist(TorchFunctionMode):
 
     def enter(self, path: str) -> None:
         """An attention module starts."""
+        if path in self.idle:
+            return
         self.running.append(path)
         self.ran.add(path)
         self.__enter__()
 
-    def leave(self) -> None:
+    def leave(self, path: str = "") -> None:
         """It ends, well or not."""
-        if self.running:
+        if self.running and path not in self.idle:
             self.running.pop()
             self.__exit__(None, None, None)
 
@@ -195,7 +198,7 @@ class Waist(TorchFunctionMode):
         """The two hooks that say when an attention module runs."""
         return [
             module.register_forward_pre_hook(lambda *_: self.enter(path)),
-            module.register_forward_hook(lambda *_: self.leave(), always_call=True),
+            module.register_forward_hook(lambda *_: self.leave(path), always_call=True),
         ]
 
 
