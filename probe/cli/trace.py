@@ -17,7 +17,9 @@ from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt, ProbeWarning
 from probe.readings import content_words
 from probe.store.folder import new_folder
+from probe.subjects import find_subjects
 
+STRIPS = 8  # more than anyone looks at
 FELL_OFF = r"the end of .* fell off"
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
@@ -119,10 +121,10 @@ def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
 
 
 def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
-    """Overlays, a strip a content word and the guidance curve, each as PNG and SVG."""
+    """Overlays, a strip for each subject and the guidance curve, each as PNG and SVG."""
     folder.mkdir()
     figures = {"overlays": probe.show.overlays(trace)}
-    for rank, word in enumerate(content_words(trace), start=1):
+    for rank, word in enumerate(_subjects(trace)[:STRIPS], start=1):
         figures[f"strip-{rank}-{output.slug(word)}"] = probe.show.strip(trace, word)
     if "guidance" in trace.tree.children:
         figures["guidance"] = probe.show.guidance_curve(trace)
@@ -130,6 +132,12 @@ def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
         for suffix in ("png", "svg"):
             figure.savefig(folder / f"{name}.{suffix}")
     return list(figures)
+
+
+def _subjects(trace: "probe.Trace") -> list[str]:
+    """The recorded words that are things; all recorded words of content if none is one."""
+    things = [subject.label for subject in find_subjects(trace.prompt) if subject.label in trace.labels]
+    return things or list(content_words(trace))
 
 
 def _announce(trace: "probe.Trace", target: Path, figures: list[str]) -> None:
