@@ -57,7 +57,7 @@ class AttentionReader:
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
-    _weights: dict[Whose, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    _weights: dict[tuple[str, int, int], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     def begin_pass(self, current: Pass) -> None:
         """A forward pass starts."""
@@ -99,9 +99,8 @@ class AttentionReader:
         """The probability that each cell gives to each word: the mean over heads [b, w, n], and the heads that are kept
         apart [b, h, w, n]; frame by frame in n.
         """
-        branch, prompt, text = whose
-        cells, first = self._span(call, place, text)
-        columns, weights, offset = self._columns((branch, prompt), call.q.device)
+        cells, first = self._span(call, place, whose[-1])
+        columns, weights, offset = self._columns(whose, call.q.device)
         p = probabilities(call, cells, columns + first, lse).detach()  # [b * f, h, n, t]
         mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
         chosen = self.kept.wish.chosen_heads(call.heads)
@@ -117,11 +116,9 @@ class AttentionReader:
         picture, first = self.family.starts(cells, text)
         return slice(picture, picture + cells), first
 
-    def _columns(self, whose: Whose, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    def _columns(self, whose: tuple[str, int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         if whose not in self._weights:
-            lexicon = self.lexicons[whose]
-            columns = torch.tensor(lexicon.columns, device=device, dtype=torch.long)
-            self._weights[whose] = (columns, *lexicon.weights(device))
+            self._weights[whose] = self.lexicons[whose[:2]].weights(device, whose[-1])
         return self._weights[whose]
 
     def _place(self, call: Call, current: Pass, each: int) -> Place:

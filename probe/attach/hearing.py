@@ -99,6 +99,11 @@ class Encoded:
             self.texts[side][encoder] = own or texts(given.get(name)) or ("",)
 
 
+def spoken(given: Arguments, name: str) -> tuple[str, ...]:
+    """All texts that a call gives to any of the encoders: prompt, prompt_2, ..."""
+    return tuple(text for rank in ("", "_2", "_3", "_4") for text in texts(given.get(name + rank)))
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """One text or several, as several."""
     if value is None:

@@ -25,15 +25,22 @@ class Lexicon:
     members: tuple[tuple[int, ...], ...]  # per label: positions in `columns`
     rest: str | None = None  # the label of what all columns leave over
 
-    def weights(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """([t, w], [w]): sums over each word's columns; the rest is one minus the sum of all."""
+    def weights(self, device: torch.device, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(columns [t], [t, w], [w]): sums over each word's columns; the rest is one minus the sum of all.
+
+        Of a text of which only `length` columns take part, words beyond them are NaN.
+        """
         w = torch.zeros(len(self.columns), len(self.labels))
         offset = torch.zeros(len(self.labels))
         for i, (label, members) in enumerate(zip(self.labels, self.members, strict=True)):
             w[list(members), i] = 1.0
             if label == self.rest:
                 w[:, i], offset[i] = -1.0, 1.0
-        return w.to(device), offset.to(device)
+            elif all(self.columns[member] >= length for member in members):
+                offset[i] = torch.nan
+        columns = torch.tensor(self.columns, dtype=torch.long)
+        there = columns < length
+        return columns[there].to(device), w[there].to(device), offset.to(device)
 
 
 @dataclass(frozen=True)

@@ -33,12 +33,15 @@ class Place:
         return sum(self.attended) - len(self.tokens)
 
 
-def find(text: str, encoder: str, tokenizer: Any, rows: Sequence[Heard]) -> list[Place]:
-    """The rows that hold a text, best first: those with all of it, then those with least around it."""
+def find(text: str, encoder: str, tokenizer: Any, rows: Sequence[Heard], *, head: tuple[int, ...] = ()) -> list[Place]:
+    """The rows that hold a text, best first: those with all of it, then those with least around it.
+
+    `head` are the ids that stand before another text of the same encoder: an empty one has its place behind them.
+    """
     found: list[Place] = []
     for body, front in _bodies(text, encoder, tokenizer):
         for row in rows:
-            place = _place(row, body, front, tokenizer)
+            place = _place(row, body, len(head) if head and row.ids[: len(head)] == head else front, tokenizer)
             if place is not None and place.row not in [other.row for other in found]:
                 found.append(place)
     return sorted(found, key=lambda place: (len(place.whole) - len(place.tokens), place.surplus))
@@ -65,7 +68,13 @@ def _spellings(text: str) -> Iterator[list[tuple[str, int]]]:
     lower = [(small, place) for letter, place in plain for small in letter.lower()]
     for characters in (plain, lower):
         yield characters
+        yield _stripped(characters)
         yield _single_spaced(characters)
+
+
+def _stripped(characters: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+    inside = [index for index, (letter, _) in enumerate(characters) if not letter.isspace()]
+    return list(characters[inside[0] : inside[-1] + 1]) if inside else []
 
 
 def _single_spaced(characters: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -21,6 +21,7 @@ class PromptReader:
     def __init__(self, pipe: Any, family: Family, encoded: Encoded):
         self._pipe, self._family, self._encoded = pipe, family, encoded
         self._free = list(encoded.heard)
+        self._heads: dict[str, tuple[int, ...]] = {}  # what stands before the prompt, by encoder
 
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts. Raises RecordingError for one that an encoder did not read; warns of words that fell off."""
@@ -69,13 +70,17 @@ class PromptReader:
         side, text, index = asked
         rows = [row for row in self._encoded.heard if row.encoder == encoder]
         free = [row for row in self._free if row.encoder == encoder]
-        places = find(text, encoder, tokenizer, free) or (find(text, encoder, tokenizer, rows) if strict else [])
+        head = self._heads.get(encoder, ())
+        places = find(text, encoder, tokenizer, free, head=head)
+        if not places and strict:
+            places = find(text, encoder, tokenizer, rows, head=head)
         if not places:
             if strict:
                 raise mismatch(text, encoder, tokenizer, rows)
             return None
         place = places[0]
         self._claim(place.row)
+        self._heads.setdefault(encoder, place.row.ids[: place.start])
         length = self._length(stream, side, index, len(place.row.ids))
         drop = int(getattr(self._pipe, stream.drop, 0)) if stream.drop else 0
         columns = kept(stream, place.attended, length, drop)

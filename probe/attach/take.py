@@ -57,12 +57,21 @@ class Take:
 
     def _open_lexicons(self) -> None:
         """Everything has been encoded: which columns make which word?"""
+        if not self.prompts and self.words != () and self.family.text != "none":
+            raise RecordingError(
+                "no prompt was encoded as text, so no column can be given to a word: encode it inside the block "
+                "(embeds = pipe.encode_prompt(...)), give the prompt itself, or record no words (words=[])"
+            )
         read = [("cond", i, prompt) for i, prompt in enumerate(self.prompts)]
         read += [(self.encoded.other, i, prompt) for i, prompt in enumerate(self.others) if prompt is not None]
         self.attention.lexicons = {
             (branch, i): dictionary(prompt, self.family).lexicon(wanted_labels(prompt, self.words, self.family))
             for branch, i, prompt in read
         }
+        for branch in self.attention.branches:  # a further turn of a branch has its words
+            base, again, _ = branch.partition("#")
+            own = {(branch, i): lexicon for (b, i), lexicon in self.attention.lexicons.items() if again and b == base}
+            self.attention.lexicons |= own
         self._check_words()
 
     def _check_words(self) -> None:

@@ -32,6 +32,11 @@ def softmax64(call: Call, rows: slice = slice(None)) -> Tensor:
     return s.softmax(-1)[..., rows, :]
 
 
+def condition(call: Call) -> float:
+    """How much larger than 8 the sums are in which a score of the kernel itself is rounded; at least 1."""
+    return max(1.0, float((call.q.abs() @ call.k.abs().transpose(-1, -2)).max()) * call.scale / 8)
+
+
 @dataclass
 class Checks:
     """Largest differences from the definition, by path; and the calls themselves, of the first step."""
@@ -48,7 +53,7 @@ def checking() -> Iterator[Checks]:
     def compared(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None) -> Tensor:
         p = columns_of(call, rows, columns, lse)
         error = float((p.double() - softmax64(call, rows)[..., columns]).abs().max()) if p.numel() else 0.0
-        checks.errors[call.path] = max(error, checks.errors.get(call.path, 0.0))
+        checks.errors[call.path] = max(error / condition(call), checks.errors.get(call.path, 0.0))
         return p
 
     def kept(reader: AttentionReader, call: Call, lse: Tensor | None, current: Pass) -> None:
