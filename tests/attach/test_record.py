@@ -178,7 +178,7 @@ def test_bad_requests_say_what_there_is(pipe):
         probe.record(pipe, words="cat")
     with pytest.raises(NoMatch, match="attn2"), probe.record(pipe, sites="nowhere"):
         pass
-    with pytest.raises(NoSuchWord, match="dog.*balloon"), probe.record(pipe, words=["dog"]):
+    with pytest.raises(NoSuchWord, match=r"dog.*balloon"), probe.record(pipe, words=["dog"]):
         pipelines.run(pipe, "sd1")
     with probe.record(pipe) as empty:
         pass
