@@ -55,8 +55,9 @@ def turn_chart(frame: pd.DataFrame, mark: int | None) -> alt.LayerChart | None:
 def _lines(frame: pd.DataFrame, column: str, y: alt.Y, mark: int | None) -> alt.LayerChart:
     """Lines told apart by colour and by dash, with points to hover, and a rule at the marked step."""
     order = list(dict.fromkeys(frame[column]))
-    look = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2.5, "labelLimit": 160, "columns": 3}
-    legend = alt.Legend(title=None, orient="top", **look) if len(order) > 1 else None
+    wide = max(map(len, order)) > 12
+    look = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2.5, "labelLimit": 220 if wide else 100}
+    legend = alt.Legend(title=None, orient="top", columns=1 if wide else 2, **look) if len(order) > 1 else None
     colours, dashes = _cycle(_series(), len(order)), _cycle(DASHES, len(order))
     shade = alt.Color(f"{column}:N", scale=alt.Scale(domain=order, range=colours), legend=legend)
     dash = alt.StrokeDash(f"{column}:N", scale=alt.Scale(domain=order, range=dashes), legend=legend)

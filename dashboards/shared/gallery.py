@@ -61,5 +61,5 @@ def _blank() -> None:
     st.info("There is no saved trace yet.", icon=":material/inbox:")
     st.markdown("Make one: write a prompt, and its record is saved by itself.")
     st.page_link("views/generate.py", label="Go to Generate & trace", icon=":material/brush:")
-    st.markdown("Or put the folder of a trace from elsewhere here; its name may hold a-z, 0-9 and hyphens (8 to 64):")
+    st.markdown("Or put the folder of a trace from elsewhere here:")
     st.code(str(traces.root()), language=None, wrap_lines=True)

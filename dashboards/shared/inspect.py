@@ -8,10 +8,9 @@ import streamlit as st
 from dashboards.shared import charts, code, look, panels
 from dashboards.shared.downloads import Offer, map_frame, offer
 from dashboards.shared.escape import label
-from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps
+from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps, named
 from probe import show
 from probe.errors import ProbeError
-from probe.readings import content_words
 
 ALL = "all"
 TABS = ("Maps", "Over the steps", "Guidance", "Numbers", "Settings")
@@ -52,7 +51,7 @@ def _look(held: Opened) -> None:
     view = _controls(held)
     word = panels.look_at(held, view, f"viewer:{held.name}", _word(held, st.query_params.get("word", "")))
     _address(word=word, step="" if view.step is None else str(view.step))
-    chosen = Look(held, view, _words(held), word or content_words(held.trace)[0])
+    chosen = Look(held, view, _words(held), word or named(held.trace)[0])
     parts = (_maps, _steps, _guidance, _numbers, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
         if tab.open:
@@ -95,7 +94,7 @@ def _picture(held: Opened) -> int:
 
 def _words(held: Opened) -> list[str]:
     """The words that figures and tables show: in the order of the trace, never none."""
-    labels, default = list(held.trace.labels), list(content_words(held.trace))
+    labels, default = list(held.trace.labels), named(held.trace)
     key = f"words:{held.name}"
     options = {"selection_mode": "multi", "default": default, "format_func": label, "key": key}
     picked = st.pills("Words in the figures", labels, **options)
@@ -103,7 +102,7 @@ def _words(held: Opened) -> list[str]:
 
 
 def _word(held: Opened, asked: str) -> str:
-    return asked if asked in held.trace.labels else content_words(held.trace)[0]
+    return asked if asked in held.trace.labels else named(held.trace)[0]
 
 
 def _address(**chosen: str) -> None:

@@ -7,6 +7,7 @@ import xarray as xr
 
 import probe
 from dashboards.shared import traces
+from probe.axes import SPECIAL
 from probe.errors import ProbeError
 from probe.readings import Choice, chosen_sites, word_maps
 from probe.site import Site
@@ -110,6 +111,11 @@ def planes(held: Opened, view: View) -> xr.DataArray:
     """(word, y, x) of every recorded word: at the step, or the mean over all."""
     found = maps(held, view.layers, view.image)
     return found.mean("step", keep_attrs=True) if view.step is None else found.sel(step=view.step)
+
+
+def named(trace: Trace) -> list[str]:
+    """The labels of the recorded words and phrases; of the special tokens only if there is nothing else."""
+    return [label for label in trace.labels if label not in SPECIAL] or list(trace.labels)
 
 
 def images(trace: Trace) -> list[int]:

@@ -8,11 +8,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboards.shared import charts, look
-from dashboards.shared.opened import Opened, View, layer_choices, maps, planes
+from dashboards.shared.opened import Opened, View, layer_choices, maps, named, planes
 from dashboards.shared.viewer import Shown, describe, viewer
 from probe import show
 from probe.errors import NotRecorded
-from probe.readings import content_words
 from probe.show.curves import PULL, TURN
 from probe.show.facts import region, settings
 from probe.show.pictures import final_picture
@@ -21,7 +20,7 @@ CAPTION = "Attention shows where a word could act, not that it caused what is th
 
 
 def summary(held: Opened) -> None:
-    """One line on what was run."""
+    """What was run in one line, and the words that the model never read."""
     run = held.trace.run
     facts = [f"{run.steps} steps", f"{run.width} x {run.height} pixels", f"{run.seconds:.1f} s", run.model]
     if run.guidance_scale is not None:
@@ -29,20 +28,21 @@ def summary(held: Opened) -> None:
     if run.seed is not None:
         facts.insert(0, f"seed {run.seed}")
     st.text(" · ".join(facts))
+    fallen = [word.text for word in held.trace.words if not any(word.tokens.values())]
+    if fallen:
+        st.warning("The prompt is longer than the model reads. These words fell off:", icon=":material/content_cut:")
+        st.text(" ".join(fallen))
 
 
 def result(held: Opened) -> None:
     """Picture and words, maps of the words, guidance: the first look at a new trace."""
-    words = content_words(held.trace)
+    words = named(held.trace)
     look_at(held, View(layer_choices(held.trace)[0]), f"result:{held.name}", "")
-    left, right = st.columns([3, 2])
-    with left:
-        st.subheader("Map of every word", anchor=False)
-        draw = partial(show.overlays, held.trace, words)
-        look.figure(draw, overlays_alt(held.trace.prompt, words), ("result", held.name, held.stamp))
-    with right:
-        st.subheader("Guidance", anchor=False)
-        guidance(held, 0)
+    st.subheader("Map of every word", anchor=False)
+    draw = partial(show.overlays, held.trace, words)
+    look.figure(draw, overlays_alt(held.trace.prompt, words), ("result", held.name, held.stamp))
+    st.subheader("Guidance", anchor=False)
+    guidance(held, 0)
 
 
 def look_at(held: Opened, view: View, key: str, chosen: str) -> str:
@@ -68,10 +68,13 @@ def guidance(held: Opened, image: int, step: int | None = None) -> bool:
         return False
     first, last = frame["norm"].iloc[0], frame["norm"].iloc[-1]
     told = f"{PULL}, over {len(frame)} steps: {first:.3g} at the first, {last:.3g} at the last"
-    chart(PULL, charts.pull_chart(frame, step), told)
+    left, right = st.columns(2)
+    with left:
+        chart(PULL, charts.pull_chart(frame, step), told)
     turn = charts.turn_chart(frame, step)
     if turn is not None:
-        chart(TURN, turn, "Cosine of the pull with the step before and with the last step, over the steps")
+        with right:
+            chart(TURN, turn, "Cosine of the pull with the step before and with the last step, over the steps")
     return True
 
 

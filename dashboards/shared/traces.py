@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+from hashlib import blake2b
 from pathlib import Path
 
 from probe.errors import BadInput
@@ -34,21 +35,34 @@ def find(name: str) -> Path:
     """The folder of a saved trace. Raises BadInput if the id is none, or no trace has it."""
     if not ID.fullmatch(name):
         raise BadInput("this is no id of a trace: an id has 8 to 64 of the characters a-z, 0-9 and -. Choose one below")
-    folder = root() / name
-    if folder.is_symlink() or not folder.is_dir():
-        raise BadInput(f"there is no trace {name} in {root()}. It may have been moved or removed; choose one below")
-    inner = folder / "trace"  # as `probe trace` leaves it
-    return inner if inner.is_dir() and not inner.is_symlink() else folder
+    for folder in (root() / name, *(each for each in _folders() if identify(each.name) == name)):
+        place = _trace_in(folder)
+        if place is not None:
+            return place
+    raise BadInput(f"there is no trace {name} in {root()}. It may have been moved or removed; choose one below")
 
 
 def names() -> list[str]:
     """The ids of all saved traces, newest first."""
-    if not root().is_dir():
-        return []
-    with os.scandir(root()) as entries:
-        found = [(entry.stat(follow_symlinks=False).st_mtime_ns, entry.name) for entry in entries if _is_trace(entry)]
+    found = [(each.lstat().st_mtime_ns, identify(each.name)) for each in _folders() if _trace_in(each) is not None]
     return [name for _, name in sorted(found, reverse=True)]
 
 
-def _is_trace(entry: os.DirEntry[str]) -> bool:
-    return ID.fullmatch(entry.name) is not None and entry.is_dir(follow_symlinks=False)
+def identify(folder: str) -> str:
+    """The id of a folder: its name, or the hash of a name that cannot be one."""
+    return folder if ID.fullmatch(folder) else f"folder-{blake2b(os.fsencode(folder), digest_size=8).hexdigest()}"
+
+
+def _folders() -> list[Path]:
+    if not root().is_dir():
+        return []
+    with os.scandir(root()) as entries:
+        return [Path(each.path) for each in entries if each.is_dir(follow_symlinks=False) and each.name[0] != "."]
+
+
+def _trace_in(folder: Path) -> Path | None:
+    """The trace that a folder is, or that `probe trace` left in it; no link is followed."""
+    for place in (folder, folder / "trace"):
+        if not folder.is_symlink() and not place.is_symlink() and (place / "manifest.json").is_file():
+            return place
+    return None

@@ -6,6 +6,7 @@ outlive the browser tab that asked for them, and no session sees another's.
 
 import logging
 import secrets
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, Literal, Self
 from probe.errors import OverBudget, ProbeError
 
 WAITING_LIMIT, REMEMBERED = 32, 256
+SWITCH_SECONDS = 0.0005  # a job makes thousands of short calls, and waits this long after each while a page is built
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
@@ -111,6 +113,7 @@ class Worker:
                 job.end("cancelled")
 
     def _run(self) -> None:
+        sys.setswitchinterval(SWITCH_SECONDS)
         while True:
             job = self._queue.get()
             with self._lock:

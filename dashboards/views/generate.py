@@ -8,7 +8,7 @@ from dashboards.shared.opened import try_open
 from dashboards.shared.worker import Job
 from probe.errors import ProbeError
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.5
 JOB = "job"
 
 

@@ -72,24 +72,32 @@ def test_links_are_not_followed(saved: str, tmp_path: Path):
         traces.find("linked-trace")
 
 
-def test_results_of_the_command_line_are_found(root_of_traces: Path):
-    make_trace().save(root_of_traces / "a-cat-and-a-balloon" / "trace")
-    assert traces.find("a-cat-and-a-balloon") == root_of_traces / "a-cat-and-a-balloon" / "trace"
+@pytest.mark.parametrize("name", ["a-cat-and-a-balloon", "demo", "Über 猫", "x" * 80])
+def test_results_of_the_command_line_are_found(name: str, root_of_traces: Path):
+    make_trace(steps=1).save(root_of_traces / name / "trace")
+    (found,) = traces.names()
+    assert traces.ID.fullmatch(found)
+    assert traces.find(found) == root_of_traces / name / "trace"
+
+
+def lay(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}")
 
 
 def test_newest_first_and_foreign_entries_left_out(root_of_traces: Path):
     for age, name in enumerate(("newest-trace", "middle-trace", "oldest-trace")):
-        (root_of_traces / name).mkdir(parents=True)
+        lay(root_of_traces / name)
         os.utime(root_of_traces / name, (1e9 - age, 1e9 - age))
-    (root_of_traces / ".half-written.1234.partial").mkdir()
+    lay(root_of_traces / ".half-written.1234.partial")
     (root_of_traces / "a-file-of-notes").write_text("")
+    (root_of_traces / "a-folder-of-something").mkdir()
     assert traces.names() == ["newest-trace", "middle-trace", "oldest-trace"]
 
 
 def test_ten_thousand_are_listed_in_two_seconds(root_of_traces: Path):
-    root_of_traces.mkdir()
     for i in range(10_000):
-        (root_of_traces / f"trace-{i:06}").mkdir()
+        lay(root_of_traces / f"trace-{i:06}")
     start = time.process_time()
     assert len(traces.names()) == 10_000
     assert time.process_time() - start < 2

@@ -1,5 +1,6 @@
 """The worker: one job at a time, in order, each on its own; cancelled promptly; never dead."""
 
+import sys
 import threading
 import time
 
@@ -131,3 +132,8 @@ def test_old_jobs_are_forgotten_and_unknown_ones_are_none():
     assert worker.job(first.id) is None
     assert worker.job(None) is None
     assert worker.job("../../etc/passwd") is None
+
+
+def test_a_job_gets_its_turn_soon_while_pages_are_built():
+    finished(Worker(lambda job: "").submit(None))
+    assert sys.getswitchinterval() <= 0.001
