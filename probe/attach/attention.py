@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probe.attach.families import Family, grid_of
+from probe.attach.infer import Joins, concluded, settled, unknown
 from probe.attach.keeping import Kept, Reading
 from probe.attach.layout import Plane
 from probe.attach.lexicon import Lexicon
@@ -57,10 +58,13 @@ class AttentionReader:
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
+    joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
+    _plane: Plane | None = None
     _weights: dict[tuple[str, int, int], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     def begin_pass(self, current: Pass) -> None:
         """A forward pass starts."""
+        self._plane = current.plane
         self._heard.clear()
         self._taken.clear()
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
@@ -68,6 +72,8 @@ class AttentionReader:
     def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
         """Take one call's columns. Raises UnknownFamily where it cannot be said what asks and what is asked."""
         self._heard.add(call.path)
+        if self.joins.running:
+            current = self._learn(call, current)
         offset, each = self._share(call, current)
         key = (call.path, 0 if offset else call.rank)
         if key not in self.places:
@@ -83,6 +89,18 @@ class AttentionReader:
             for i, row in enumerate(rows):
                 reading = Reading(prompt, means[i], None if heads is None else heads[i])
                 self.kept.add(current.step, key, branch, current.rows[row].image, reading)
+
+    def _learn(self, call: Call, current: Pass) -> Pass:
+        """The pass with the plane as this call and those before it have shown it."""
+        if self.family.text == "unknown":
+            self.family, self._plane = settled(self.family, call.rows, call.columns, current, self.joins)
+        return replace(current, plane=self._plane)
+
+    def end_pass(self, current: Pass) -> None:
+        """A forward pass has ended: what had to be inferred is known. Raises UnknownFamily if it is not."""
+        if self.joins.running:
+            self.joins.stop()
+            self.family = concluded(self.family, current.text, reads=bool(self.sites()))
 
     def _share(self, call: Call, current: Pass) -> tuple[int, int]:
         """(first row, batch entries a row): frames and cells may lie in the batch, and calls may share its rows."""
@@ -152,6 +170,12 @@ class AttentionReader:
         among = {current.text, self.family.filled(current.text), *current.texts}
         if call.rank or call.rows in among or self.family.text == "none":
             return Place(None, False)
+        if self.family.inferred:
+            raise unknown(
+                self.family.name,
+                f"{call.path} attends from {call.rows} rows to {call.columns} columns: neither the {current.text} "
+                f"columns of text nor a grid of {current.plane.height} x {current.plane.width} cells fits",
+            )
         raise UnknownFamily(
             f"{call.path}: attention of {call.rows} rows to {call.columns} columns fits neither the picture "
             f"({current.plane.frames} x {current.plane.height} x {current.plane.width} cells) nor the text "
@@ -183,7 +207,8 @@ class AttentionReader:
                 f"{len(silent)} of {len(ran)} attention modules gave no reading at step {current.step}: "
                 f"{', '.join(silent[:4])}. They do not use torch's fused attention: switch off attention slicing, "
                 "xFormers or Sage attention (pipe.disable_attention_slicing(), "
-                "pipe.disable_xformers_memory_efficient_attention()) while recording"
+                "pipe.disable_xformers_memory_efficient_attention()) while recording. Linear attention has no weights: "
+                "name such modules in Family(silent=...)"
             )
 
 

@@ -31,18 +31,32 @@ def lease(weights: Any, wait: float = 0.0) -> Iterator[None]:
         lock.release()
 
 
+def here(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook in this thread; another thread that runs the same module passes by unseen."""
+    thread = threading.get_ident()
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        return hook(*args, **kwargs) if threading.get_ident() == thread else None
+
+    return guarded
+
+
 Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
 @contextmanager
 def around(owner: Any, name: str, wrapper: Around) -> Iterator[None]:
-    """Let `wrapper(original, args, kwargs)` stand in for a method of one object; the class is not touched."""
+    """Let `wrapper(original, args, kwargs)` stand in for a method of one object, in this thread alone.
+
+    The class is not touched.
+    """
     own = vars(owner)
     before = own.get(name)
     original = getattr(owner, name)
+    thread = threading.get_ident()
 
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(original, args, kwargs)
+        return wrapper(original, args, kwargs) if threading.get_ident() == thread else original(*args, **kwargs)
 
     stand_in.__wrapped__ = original  # inspect.signature still tells the truth
     own[name] = stand_in

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from probe.errors import UnknownFamily
 
-TextSide = Literal["cross", "first", "last", "none"]
+TextSide = Literal["cross", "first", "last", "none", "unknown"]
 Keeps = Literal["all", "attended", "tail", "first and tail"]
 
 
@@ -63,6 +63,8 @@ class Family:
     further: tuple[str, ...] = ()  # arguments with more text states, behind the first
     silent: tuple[str, ...] = ()  # patterns of attention modules without weights: linear attention
     note: str = ""
+    inferred: bool = False  # not from the table: what is not known yet is learned from the first pass
+    channels: int | None = None  # of the denoiser's input, where it has to be inferred
 
     @property
     def joint(self) -> bool:
@@ -145,17 +147,12 @@ def denoiser(pipe: Any) -> tuple[str, Any]:
 
 
 def family(pipe: Any) -> Family:
-    """The family of a pipeline's denoiser."""
+    """The family of a pipeline's denoiser; one that is not in the table is still to be inferred."""
     _, module = denoiser(pipe)
     name = type(module).__name__
     variants = [f"{name}{suffix}" for suffix in _suffixes(pipe, module)]
-    found = next((FAMILIES[key] for key in (*variants, name) if key in FAMILIES), None)
-    if found is None:
-        raise UnknownFamily(
-            f"{name} is not in probe.attach.families.FAMILIES ({', '.join(sorted(FAMILIES))}); "
-            "describe it in one line: Family(name, where the text sits, its encoders, the side of a cell)"
-        )
-    return found
+    found = (FAMILIES[key] for key in (*variants, name) if key in FAMILIES)
+    return next(found, None) or Family(name, "unknown", (), inferred=True, channels=module.config.get("in_channels"))
 
 
 def _suffixes(pipe: Any, module: Any) -> list[str]:

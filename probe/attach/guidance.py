@@ -1,12 +1,13 @@
 """Reads the guidance of each step: the branches' predictions, their difference, and what became of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from probe.attach.families import Family
 from probe.attach.prediction import level
 
 Row = dict[str, Tensor]
@@ -30,6 +31,17 @@ class GuidanceReader:
     def saw(self, branch: str, image: int, output: Tensor) -> None:
         """One branch's raw output for one picture, in the step that is running."""
         self.outputs.setdefault(branch, {}).setdefault(image, output.detach())
+
+    def turned(self, family: Family, guided: Tensor) -> Family:
+        """A family whose sign makes the branches' predictions agree with what the scheduler is given."""
+        found = self.outputs.get("cond", {})
+        if not found:
+            return family
+        cond = _stack(found, guided.shape[1])
+        if cond.shape != guided.shape or float((cond.float() * guided.float()).sum()) >= 0:
+            return family
+        self.outputs = {b: {i: -value for i, value in rows.items()} for b, rows in self.outputs.items()}
+        return replace(family, sign=-family.sign)
 
     def stepped(self, guided: Tensor, timestep: Any, sample: Tensor) -> None:
         """The scheduler is about to step: `guided` is what the branches were combined to."""

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from probe.attach.borrow import here
+
 Arguments = dict[str, Any]
 
 
@@ -30,12 +32,13 @@ class Listener:
         }
         self.rows: list[Heard] = []
         self.states: list[list[Tensor]] = []  # a list of rows a call
+        self.widths: dict[str, int] = {}  # of the encoders' states
 
     def hooks(self) -> Iterator[Any]:
         """Put the hooks on; yields their handles."""
         for name, module in self.encoders.items():
-            yield module.register_forward_pre_hook(self._before(name), with_kwargs=True)
-            yield module.register_forward_hook(self._after)
+            yield module.register_forward_pre_hook(here(self._before(name)), with_kwargs=True)
+            yield module.register_forward_hook(here(self._after(name)))
 
     def take(self) -> tuple[list[Heard], list[list[Tensor]]]:
         """What was heard since the last time."""
@@ -53,10 +56,15 @@ class Listener:
 
         return hear
 
-    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        first = next(iter(output.values()), None) if hasattr(output, "values") else output[0]
-        if isinstance(first, Tensor) and first.ndim == 3:
-            self.states.append(list(first.detach()))
+    def _after(self, name: str) -> Any:
+        def hear(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            values = output.values() if hasattr(output, "values") else output
+            states = next((value for value in values if isinstance(value, Tensor) and value.ndim == 3), None)
+            if states is not None:
+                self.states.append(list(states.detach()))
+                self.widths[name] = states.shape[-1]
+
+        return hear
 
 
 @dataclass
@@ -71,6 +79,7 @@ class Encoded:
     texts: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=lambda: {"cond": {}, "other": {}})
     states: dict[str, list[Tensor]] = field(default_factory=dict)  # rows [t, c]
     heard: list[Heard] = field(default_factory=list)
+    widths: dict[str, int] = field(default_factory=dict)  # of each encoder's states
 
     @property
     def other(self) -> str:

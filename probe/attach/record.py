@@ -19,7 +19,7 @@ from probe.attach.alter import check_subjects
 from probe.attach.aside import Asides, arguments
 from probe.attach.assemble import assemble
 from probe.attach.attention import AttentionReader
-from probe.attach.borrow import around, lease
+from probe.attach.borrow import around, here, lease
 from probe.attach.budget import BUDGET, Budget, Estimate
 from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
@@ -115,12 +115,13 @@ class Recording:
             for handle in self._waist.hooks(module, path):
                 stack.callback(handle.remove)
         for name, module in self._modules.items():
-            before = module.register_forward_pre_hook(partial(self._begin_pass, name), with_kwargs=True)
+            before = module.register_forward_pre_hook(here(partial(self._begin_pass, name)), with_kwargs=True)
             stack.callback(before.remove)
-            stack.callback(module.register_forward_hook(self._end_pass).remove)
+            stack.callback(module.register_forward_hook(here(self._end_pass)).remove)
         self._listener = Listener(self._pipe)
         for handle in self._listener.hooks():
             stack.callback(handle.remove)
+        stack.callback(lambda: self._take and self._take.attention.joins.stop())
         self._stand_in(stack)
 
     def _stand_in(self, stack: ExitStack) -> None:
@@ -166,6 +167,7 @@ class Recording:
         result = original(*args, **kwargs)
         heard, states = self._listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
+        take.encoded.widths |= self._listener.widths
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.relevancy)
         self._asides.plan(take.prompts, self._family, self._pipe.scheduler)
@@ -179,7 +181,7 @@ class Recording:
             self._began = time.monotonic()
             reader = AttentionReader(self._family, self._request.branches, kept=Kept(self._request.keep))
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
-            self._take = Take(self._family, reader, GuidanceReader(self._pipe.scheduler), self._request.words)
+            self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words)
         return self._take
 
     def _drop(self) -> None:

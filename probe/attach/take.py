@@ -1,7 +1,7 @@
 """A take: what one generation has shown so far. It lives while the pipeline runs and becomes a Trace."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PIL import Image
@@ -11,6 +11,7 @@ from probe.attach.attention import AttentionReader, Pass
 from probe.attach.families import Family
 from probe.attach.guidance import GuidanceReader
 from probe.attach.hearing import Encoded
+from probe.attach.infer import oriented, streams_of
 from probe.attach.layout import Arguments, Plane, plane, unpacked
 from probe.attach.lexicon import IMAGE, dictionary, parted, wanted_labels
 from probe.attach.reading import PromptReader
@@ -32,7 +33,6 @@ Known = tuple[tuple[Row, ...], tuple[int, ...], Many]
 class Take:
     """One generation, from the encoding of its prompts to its pictures."""
 
-    family: Family
     attention: AttentionReader
     guidance: GuidanceReader
     words: tuple[str, ...] | None = None
@@ -49,8 +49,15 @@ class Take:
     _labeller: Labeller | None = None
     _known: dict[Any, Known] = field(default_factory=dict)
 
+    @property
+    def family(self) -> Family:
+        """The layout; of a model that is not in the table, as far as it is known."""
+        return self.attention.family
+
     def read_prompts(self, pipe: Any) -> None:
         """Place the words in the columns, from what the encoders have read so far."""
+        if self.family.inferred and self.encoded.prompts:
+            self.attention.family = replace(self.family, streams=streams_of(self.family.name, self.encoded))
         reader = PromptReader(pipe, self.family, self.encoded)
         self.prompts, self.others = reader.prompts(), reader.others()
         self._labeller = None
@@ -90,6 +97,9 @@ class Take:
                 f"{denoiser} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
                 f"and text states named one of {STATES}: describe the model in probe.attach.families"
             )
+        if self.family.inferred:
+            self.attention.family = oriented(self.family, sample)
+            self.attention.joins.start()
         self.plane = plane(given, sample, self.family)
         rows, texts = self._rows(given, states, len(sample), named)
         further = sum(given[name].shape[1] for name in self.family.further if name in given)
@@ -128,6 +138,7 @@ class Take:
         """The denoiser has run."""
         if self.current is None or self.plane is None:
             return
+        self.attention.end_pass(self.current)
         value = output[0] if isinstance(output, tuple | list) else output.sample
         planes = unpacked(value, self.plane, self.family) * self.family.sign
         for row, prediction in zip(self.current.rows, planes, strict=True):
@@ -135,6 +146,8 @@ class Take:
 
     def stepped(self, given: Arguments) -> None:
         """The scheduler is about to step."""
+        if self.family.inferred and self.step == 0:
+            self.attention.family = self.guidance.turned(self.family, self.planes(given["model_output"]))
         self.guidance.stepped(self.planes(given["model_output"]), given["timestep"], self.planes(given["sample"]))
 
     def ended_step(self, result: Any) -> None:
