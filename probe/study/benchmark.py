@@ -48,8 +48,8 @@ blue/blue
 
 def attend_and_excite(subsets: tuple[str, ...] = SUBSETS) -> Iterator[dict[str, Any]]:
     """The 276 rows (or those of some subsets): subset, prompt, subjects, and the attribute of each or None."""
-    makers = dict(zip(SUBSETS, (_animals, _animals_and_objects, _objects), strict=True))
-    return (row for subset in subsets for row in makers[subset]())
+    makers = (_animals, _animals_and_objects, _objects)
+    return (row for subset in subsets for row in makers[SUBSETS.index(subset)]())
 
 
 def _animals() -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from probe.study.plan import identity
-from probe.study.question import Method, Study
+from probe.study.question import RESOLVED, Method, Study
 from probe.study.results import Status, clock, status, table
 from probe.study.rows import COLUMNS
 
@@ -68,7 +68,8 @@ def means(rows: pd.DataFrame, by: str = "method") -> str:
     """The mean of every numeric or truth-valued score, by method, as a Markdown table."""
     done = rows[rows["status"] == "done"]
     names = [name for name in done.columns if name not in COLUMNS or name == "seconds"]
-    numbers = {name: pd.to_numeric(done[name], errors="coerce") for name in names if _numeric(done[name])}
+    columns = {str(name): pd.Series(done[name]) for name in names}
+    numbers = {name: pd.to_numeric(column, errors="coerce") for name, column in columns.items() if _numeric(column)}
     if not numbers:
         return ""
     grouped = pd.DataFrame({by: done[by], **numbers}).groupby(by, sort=False)
@@ -89,7 +90,7 @@ def _again(study: Study, rows: pd.DataFrame) -> str:
     devices = ", ".join(sorted(set(rows["device"].dropna()))) or "none yet"
     versions = {text: json.loads(text) for text in rows["versions"].dropna().unique()}
     with_what = [", ".join(f"{name} {number}" for name, number in found.items()) for found in versions.values()]
-    command = f"    probe study run {study.path / 'study.json'}"
+    command = f"    probe study run {study.path / RESOLVED}"
     return "\n".join([f"- made on: {devices}", *(f"- with: {line}" for line in with_what), "", command])
 
 

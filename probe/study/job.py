@@ -204,8 +204,9 @@ class Worker:
         return scheduled(load(model.source, revision=revision, device=self.work.device), self.work.study)
 
     def _drop(self) -> None:
-        self._model = self._pipe = None
-        free()
+        if self._pipe is not None:
+            self._model = self._pipe = None
+            free()
 
 
 def versions() -> dict[str, str]:

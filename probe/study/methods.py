@@ -35,7 +35,7 @@ def explainers() -> dict[str, Callable[..., Heatmap]]:
     files = [import_module(f"{room.__name__}.{part.name}") for part in pkgutil.iter_modules(room.__path__)]
     named = [(file.__name__.rpartition(".")[2], file) for file in files]
     found = {name: getattr(file, name, None) for name, file in named}
-    return {name: function for name, function in found.items() if _explains(function)}
+    return {name: function for name, function in found.items() if function is not None and _explains(function)}
 
 
 def scorers() -> dict[str, type[BaseModel]]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from probe.study.results import Status
 
 PLAIN = "plain"  # the method that does nothing
-RESOLVED = "study.json"  # beside the results: the study with nothing left open
+RESOLVED = "resolved.json"  # beside the results: the study with nothing left open
 SEEDS = 1_000_000  # the most seeds of one study
 
 
@@ -199,14 +199,18 @@ class Study(_Part):
 
     @classmethod
     def read(cls, path: str | Path) -> "Study":
-        """A study from a YAML or JSON file. Files and folders it names may be given relative to it. Raises BadInput."""
+        """A study from a YAML or JSON file. Files and folders it names may be given relative to it. Raises BadInput.
+
+        The results of a file called resolved.json lie beside it.
+        """
         path = Path(path).expanduser()
         data = read_data(path)
         if not isinstance(data, Mapping):
             raise BadInput(f"{path} holds no study; expected fields such as `prompts:` and `seeds:`")
         try:
             name = re.sub(r"[^A-Za-z0-9_.-]+", "-", path.stem).strip("-.") or "study"
-            return cls(**_anchored({"name": name, **data}, path.parent))
+            folder = {"folder": str(path.parent)} if path.name == RESOLVED else {}
+            return cls(**_anchored({"name": name, **data, **folder}, path.parent))
         except TypeError as error:
             raise BadInput(f"{path} cannot be used ({error}); its fields are: {', '.join(cls.model_fields)}") from error
 
@@ -216,7 +220,7 @@ class Study(_Part):
         path = Path(folder).expanduser() / RESOLVED
         if not path.is_file():
             raise BadInput(f"{folder} holds no {RESOLVED}, so no study was run there; give the folder of a study")
-        return cls(**read_data(path), folder=str(folder))
+        return cls.read(path)
 
     def run(
         self,

@@ -44,22 +44,23 @@ def read_data(path: Path) -> Any:
         raise BadInput(f"{path} cannot be read ({error}): check it with a linter") from error
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(yaml.SafeLoader):
     """Plain data only, and no key twice: the second would silently replace the first."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (place, _) in zip(keys, node.value, strict=True):
-            if isinstance(key, Hashable) and keys.count(key) > 1:
+        seen = list[Any]()
+        for place in (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
+            key = self.construct_object(place, deep=True)
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", place.start_mark)
+            seen.append(key)
         return super().construct_mapping(node, deep)
 
 
 def explain(error: ValidationError, what: str, known: Iterable[str] = ()) -> BadInput:
     """The same as one error in plain words: where, what was found, what to do. `known` are the fields there are."""
-    problems = error.errors(include_url=False)
-    counted = [p for p in problems if p["type"] != "too_short" or p["ctx"]["actual_length"] == len(p["input"])]
-    lines = [_line(problem, list(known)) for problem in counted]
+    problems = [p for p in error.errors(include_url=False) if not (p["type"] == "too_short" and p["input"])]
+    lines = [_line(problem, list(known)) for problem in problems]
     return BadInput("\n  ".join([f"{what} cannot be used:", *lines]))
 
 

@@ -1,6 +1,6 @@
 """What a study leaves on disk. Its folder holds
 
-study.json              the study with nothing left open
+resolved.json           the study with nothing left open
 jobs/ab/abcd.../        one folder a job, by its key: it appears whole or not at all
     row.parquet         the job's row of the table
     picture.png         } as asked for

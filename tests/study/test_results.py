@@ -1,0 +1,149 @@
+"""What lies on disk: results that verify, rows that merge, statuses that count."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from probe import Study
+from probe.errors import DamagedFile, OutputError
+from probe.study.card import means
+from probe.study.plan import plan
+from probe.study.results import Made, clock, look, place, replace_file, scan, status, table, write, write_table
+from probe.study.rows import encode_rows, merge, read_rows
+
+KEY = "0123456789abcdef" * 2
+
+
+def row(key: str = KEY, **more: Any) -> dict[str, Any]:
+    return {"key": key, "status": "done", "reason": None, "prompt": "a cat", "seed": 1, "seconds": 2.0} | more
+
+
+def one(folder: Path, **more: Any) -> Path:
+    write(folder, row(**more), Made(Image.new("RGB", (8, 8), "red")))
+    return place(folder, more.get("key", KEY))
+
+
+def test_a_result_comes_back(tmp_path: Path):
+    home = one(tmp_path)
+    result = look(tmp_path, KEY, "everything")
+    assert result is not None
+    assert (result.key, result.state, result.reason, result.seconds) == (KEY, "done", "", 2.0)
+    assert result.holds(["pictures"]) and not result.holds(["traces"])
+    assert set(result.files) == {"row.parquet", "picture.png"}
+    assert result.nbytes == sum((home / name).stat().st_size for name in result.files)
+    assert Image.open(home / "picture.png").getpixel((0, 0)) == (255, 0, 0)
+    assert scan(tmp_path) == {KEY: result}
+    assert [path.name for path in home.parent.iterdir()] == [KEY]
+
+
+@pytest.mark.parametrize("name", ["row.parquet", "picture.png", "manifest.json"])
+def test_every_damage_is_noticed(name: str, tmp_path: Path):
+    path = one(tmp_path) / name
+    data = path.read_bytes()
+    for i in range(0, len(data), 7):
+        path.write_bytes(data[:i] + bytes([data[i] ^ 4]) + data[i + 1 :])
+        assert look(tmp_path, KEY, "hashes") is None, f"a flip at byte {i}"
+    path.write_bytes(data[:-1])
+    assert look(tmp_path, KEY) is None
+    path.unlink()
+    assert look(tmp_path, KEY) is None
+    path.write_bytes(data)
+    assert look(tmp_path, KEY, "everything") is not None
+
+
+def test_a_result_belongs_to_its_key(tmp_path: Path):
+    home = one(tmp_path)
+    other = "f" * 32
+    place(tmp_path, other).parent.mkdir(parents=True)
+    home.rename(place(tmp_path, other))
+    assert scan(tmp_path) == {}
+
+
+def test_a_newer_result_replaces_the_older_but_nothing_else(tmp_path: Path):
+    home = one(tmp_path)
+    write(tmp_path, row(status="failed", reason="X: y"), Made())
+    result = look(tmp_path, KEY)
+    assert result is not None and (result.state, result.reason) == ("failed", "X: y")
+    assert result.holds(["pictures", "traces"])  # there is nothing to keep
+    (home / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="holds 'thesis.txt', which no study wrote"):
+        write(tmp_path, row(), Made())
+    assert (home / "thesis.txt").read_text() == "mine"
+
+
+def test_rows_of_different_shape_make_one_table():
+    rows = [
+        row(score=1, flags=[True, None], box={"x": 1}),
+        row(key="f" * 32, score=0.5, flags=[None, None], note="x", mixed=1),
+        row(key="e" * 32, score=math.nan, mixed="text"),
+    ]
+    merged = merge(rows).to_pandas()
+    assert merged["score"].tolist()[:2] == [1.0, 0.5]
+    assert merged["flags"][0].tolist() == [True, None]
+    assert merged["mixed"].tolist()[1:] == ["1", "text"]
+    assert merged["box"][0] == {"x": 1}
+    again = read_rows(encode_rows(rows), "x")
+    assert [r["key"] for r in again] == [r["key"] for r in rows]
+    with pytest.raises(DamagedFile, match="the row of job x cannot be read .* run the study again"):
+        read_rows(encode_rows(rows)[:-20], "x")
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Study:
+    """A study of six jobs, two of which failed, and one that is left."""
+    study = Study(prompts=["a cat"], seeds="0-6", interventions=["plain"], folder=str(tmp_path), name="f")
+    (tmp_path / "resolved.json").write_text(study.model_dump_json(exclude={"folder"}))
+    for job in plan(study)[:6]:
+        state = "done" if job.seed < 4 else "failed"
+        scores = {"good": job.seed > 0, "size": float(job.seed), "kind": "x"} if state == "done" else {}
+        reason = None if state == "done" else f"OSError: <b>{job.seed}</b>"
+        found = row(job.key, status=state, reason=reason, seed=job.seed, method="plain", device="cpu", versions="{}")
+        write(tmp_path, found | scores, Made(Image.new("RGB", (8, 8))))
+    return study
+
+
+def test_a_status_counts(finished: Study):
+    found = status(finished)
+    assert (found.jobs, found.done, found.failed, found.left, found.ok) == (7, 4, 2, 1, False)
+    assert (found.seconds, len(found.reasons)) == (2.0, 2)
+    assert finished.status() == found
+
+
+def test_the_table_is_in_the_order_of_the_plan(finished: Study):
+    rows = table(finished)
+    assert rows["seed"].tolist() == list(range(6))
+    assert rows["size"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
+    assert finished.table()["key"].tolist() == rows["key"].tolist()
+    import pandas as pd
+
+    assert pd.read_parquet(write_table(finished))["key"].tolist() == rows["key"].tolist()
+
+
+def test_the_card_says_what_came_out_and_what_it_does_not_show(finished: Study):
+    said = finished.card()
+    assert "- 7 seeds: 0-6" in said
+    assert "7 jobs: 4 done, 2 failed, 1 still to do. 2.0 s a job." in said
+    assert "`OSError: <b>4</b>`" in said  # in a code span, where it is only text
+    assert "| method | jobs | seconds | good | size |\n| --- | --- | --- | --- | --- |\n| plain | 4 | 2 | 0.75 | 1.5 |" in said
+    assert "Scorers err." in said
+    assert f"probe study run {finished.path}/resolved.json" in said
+
+
+def test_means_of_nothing(finished: Study):
+    rows = table(finished)
+    assert means(rows[rows["status"] == "none"]) == ""
+
+
+def test_times_for_people():
+    assert [clock(s) for s in (0.5, 40, 600, 11_100)] == ["0.5 s", "40 s", "10 min", "3 h 05 min"]
+
+
+def test_a_file_is_whole_or_the_old_one(tmp_path: Path):
+    replace_file(tmp_path / "x", b"old")
+    with pytest.raises(OutputError, match="cannot write"):
+        replace_file(tmp_path / "none" / "x", b"new")
+    replace_file(tmp_path / "x", b"new")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("x", b"new")]
