@@ -64,7 +64,7 @@ class LatentIntervention(BaseModel, ABC):
         return self.subjects
 
     def step_size(self, step: int, steps: int) -> float:
-        """alpha_i = scale_factor * sqrt(r_i), r linear over the steps in `scale_range`; without the root if `linear`."""
+        """alpha_i = scale_factor * sqrt(r_i), r linear over steps in `scale_range`; without the root if `linear`."""
         first, last = self.scale_range
         r = first + (last - first) * step / max(steps - 1, 1)
         return self.strength * self.scale_factor * (r if self.linear else r**0.5)

@@ -52,7 +52,8 @@ def select(
     )
     if not chosen:
         listed = "\n".join(f"  {s.path} ({s.kind}, {s.grid[0]} x {s.grid[1]})" for s in sorted(sites))
-        raise NoMatch(f"no site matches pattern={pattern!r}, kind={kind!r}, grid={grid!r}; there are:\n{listed or '  none'}")
+        asked = f"pattern={pattern!r}, kind={kind!r}, grid={grid!r}"
+        raise NoMatch(f"no site matches {asked}; there are:\n{listed or '  none'}")
     return chosen
 
 

@@ -5,8 +5,8 @@
 /attention/{H}x{W}  attention    (site, step, branch, image, word, y, x)  float32: mean over heads of the probability
                                  that a cell gives to the word (summed over the word's tokens)
                     timestep     (step)
-                    steps        (step): of how many steps each entry is the mean, if that is more than one; `step` is the
-                                 first of them
+                    steps        (step): of how many steps each entry is the mean, if that is more than one; `step`
+                                 is the first of them
 /heads/{H}x{W}      attention    (site, step, branch, image, head, word, y, x): the same for single heads
 /guidance           cond_norm, uncond_norm, difference_norm, guided_norm, cosine_previous, cosine_final  (step, image)
                     magnitude    (step, image, y, x): norm over channels of cond - uncond

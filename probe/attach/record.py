@@ -9,7 +9,6 @@ import inspect
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
 
@@ -24,9 +23,10 @@ from probe.attach.budget import BUDGET, Budget, Estimate
 from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
 from probe.attach.hearing import Listener, spoken, state_groups, texts
-from probe.attach.keeping import GROUPS, Heads, Kept, Level, Steps, Wish, wish
+from probe.attach.keeping import GROUPS, Heads, Kept, Level, Steps, wish
 from probe.attach.lexicon import EVERY, check_words
 from probe.attach.relevant import Relevancy
+from probe.attach.request import Request
 from probe.attach.take import Take
 from probe.attach.thumbnails import pictures_of
 from probe.attach.waist import Call, Waist, attention_modules
@@ -34,19 +34,6 @@ from probe.errors import BadInput, NoMatch, NotRecorded
 from probe.intervention import LatentIntervention
 from probe.site import matches
 from probe.trace import Trace
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to record. `words` None means the content words (and, in cross-attention, the special tokens)."""
-
-    words: tuple[str, ...] | None = None
-    sites: str | Sequence[str] | None = None
-    branches: tuple[str, ...] = ("cond",)
-    interventions: tuple[LatentIntervention, ...] = ()
-    relevancy: Relevancy | None = None
-    keep: Wish = field(default_factory=Wish)
-    budget: int = BUDGET
 
 
 class Recording:
