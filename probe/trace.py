@@ -8,6 +8,15 @@
                     steps        (step): of how many steps each entry is the mean, if that is more than one; `step`
                                  is the first of them
 /heads/{H}x{W}      attention    (site, step, branch, image, head, word, y, x): the same for single heads
+/relations/...      (site, step, branch, image, ...)  float32, means over heads; what is asked for besides words:
+  text_to_image/{H}x{W}            share     (word, y, x): what a word, the mean of its tokens, gives to each cell
+  text_to_text                     share     (word, to_word): what it gives to each word
+  image_to_image/mean/{H}x{W}      received  (y, x): what a cell gets, the mean over cells that ask
+  image_to_image/rows/{H}x{W}      share     (cell, y, x): what chosen cells (attrs["cells"], y and x in 0..1) give
+  image_to_image/columns/{H}x{W}   share     (cell, y, x): what is given to chosen cells
+  image_to_image/low_rank/{H}x{W}  asking, asked (rank, y, x) and size (rank): P is about sum of size * asking asked^T
+  image_to_image/full/{H}x{W}      share     (cell, y, x): all of P; only when asked for by name
+  frame_to_frame/{F}x{H}x{W}       share     (frame, to_frame): what the cells of a frame give to each frame
 /guidance           cond_norm, uncond_norm, difference_norm, guided_norm, cosine_previous, cosine_final  (step, image)
                     magnitude    (step, image, y, x): norm over channels of cond - uncond
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last

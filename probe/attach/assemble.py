@@ -12,11 +12,13 @@ import xarray as xr
 
 from probe.attach.aside import Asides
 from probe.attach.families import denoiser
-from probe.attach.planes import attention_nodes
+from probe.attach.planes import attention_nodes, labels_of
+from probe.attach.related import nodes as relation_sets
 from probe.attach.relevant import RelevancyReader
 from probe.attach.take import Take
 from probe.attach.thumbnails import thumbnails
 from probe.axes import CHANNEL, FRAME, IMAGE, RELEVANCY, STEP, X, Y
+from probe.site import Site
 from probe.trace import Run, Trace
 
 PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "xarray", "zarr")
@@ -25,17 +27,29 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
-    nodes |= relevancy_node(asides.relevancies)
+    nodes |= relevancy_node(asides.relevancies) | relation_nodes(take)
     note = {"note": take.family.note} if take.family.note else {}
     return Trace(
         run=run_of(take, pipe, seconds),
         words=take.prompts[0].words if take.prompts else (),
         tokens=take.prompts[0].tokens if take.prompts else (),
-        sites=take.attention.sites(),
+        sites=sites_of(take),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
         extra=({"nursing": asides.log} if asides.log else {}) | note,
     )
+
+
+def sites_of(take: Take) -> tuple[Site, ...]:
+    """The sites with words, and those of other relations."""
+    related = (site for site in take.attention.relations.sites.values() if site is not None)
+    return tuple(dict.fromkeys((*take.attention.sites(), *related)))
+
+
+def relation_nodes(take: Take) -> dict[str, xr.Dataset]:
+    """Who attends to whom, beside cells to words."""
+    reader = take.attention
+    return dict(relation_sets(reader.relations, reader.kept, labels_of(take), take.step))
 
 
 def relevancy_node(reader: RelevancyReader | None) -> dict[str, xr.Dataset]:

@@ -14,6 +14,7 @@ from probe.attach.infer import Joins, concluded, settled, unknown
 from probe.attach.keeping import Kept, Reading
 from probe.attach.layout import Plane
 from probe.attach.lexicon import Lexicon
+from probe.attach.related import RelationReader, View
 from probe.attach.rows import Row
 from probe.attach.waist import Call, probabilities
 from probe.axes import Kind
@@ -44,6 +45,19 @@ class Place:
     site: Site | None  # None: no cells of the picture ask here
     reads: bool  # whether cells ask the text
     folded: int = 1  # frames that lie in the batch
+    temporal: bool = False  # frames ask frames, cell by cell
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Whose rows of a call these are."""
+
+    step: int
+    key: tuple[str, int]
+    images: tuple[int, ...]
+    branch: str
+    prompt: int
+    text: int
 
 
 @dataclass
@@ -55,6 +69,7 @@ class AttentionReader:
     lexicons: dict[Whose, Lexicon] = field(default_factory=dict)
     places: dict[tuple[str, int], Place] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
+    relations: RelationReader = field(default_factory=RelationReader)
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
@@ -78,17 +93,40 @@ class AttentionReader:
         key = (call.path, 0 if offset else call.rank)
         if key not in self.places:
             self.places[key] = self._place(call, current, each)
-        place = self.places[key]
-        if not place.reads or not self.kept.wants(current.step):
-            return
-        for (branch, prompt, text), rows in _groups(current, self.branches, offset, call.q.shape[0] // each).items():
-            if (branch, prompt) not in self.lexicons:
-                continue
-            part, part_lse = _batch(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
-            means, heads = self._maps(part, part_lse, place, (branch, prompt, text))
-            for i, row in enumerate(rows):
-                reading = Reading(prompt, means[i], None if heads is None else heads[i])
-                self.kept.add(current.step, key, branch, current.rows[row].image, reading)
+        if self.kept.wants(current.step) and (self.places[key].reads or self.relations.asked.kinds):
+            for whose, rows in _groups(current, self.branches, offset, call.q.shape[0] // each).items():
+                part, part_lse = _batch(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
+                images = tuple(current.rows[i].image for i in rows)
+                self._take(part, part_lse, _At(current.step, key, images, *whose))
+
+    def _take(self, call: Call, lse: Tensor | None, at: "_At") -> None:
+        """Take the rows of one prompt and branch."""
+        place, lexicon = self.places[at.key], self.lexicons.get((at.branch, at.prompt))
+        if place.reads and self.relations.asked.words and lexicon is not None:
+            means, heads = self._maps(call, lse, place, (at.branch, at.prompt, at.text))
+            for i, image in enumerate(at.images):
+                reading = Reading(at.prompt, means[i], None if heads is None else heads[i])
+                self.kept.add(at.step, at.key, at.branch, image, reading)
+        if self.relations.asked.kinds:
+            self.relations.read(call, lse, self._view(call, place, at), lexicon, self.kept)
+
+    def _view(self, call: Call, place: Place, at: "_At") -> View:
+        """What lies where in a call, for relations other than cells to words."""
+        joint = place.site is not None and place.site.kind == "joint"
+        among_text = place.site is None and call.rows == call.columns
+        cells, first = self._span(call, place, at.text) if place.site is not None else (None, 0)
+        return View(
+            place=at.key,
+            branch=at.branch,
+            step=at.step,
+            images=at.images,
+            site=place.site,
+            picture=cells if place.site is not None and place.site.kind != "cross" else None,
+            first=first,
+            text=at.text if joint or among_text else 0,
+            folded=place.folded,
+            temporal=place.temporal,
+        )
 
     def _learn(self, call: Call, current: Pass) -> Pass:
         """The pass with the plane as this call and those before it have shown it."""
@@ -162,7 +200,7 @@ class AttentionReader:
             return Place(self._site(call, kind, grid, frames), kind != "self", folded)
         grid = grid_of(each, where.height, where.width)
         if kind == "self" and call.rows == frames and grid is not None:
-            return Place(self._site(call, kind, grid, frames), False)
+            return Place(self._site(call, kind, grid, frames), False, temporal=True)
         return self._other(call, current)
 
     def _other(self, call: Call, current: Pass) -> Place:
@@ -188,6 +226,8 @@ class AttentionReader:
 
     def readings(self) -> dict[tuple[str, int], Site]:
         """The sites with words, by place, in the order in which they ran."""
+        if not self.relations.asked.words:
+            return {}
         return {key: place.site for key, place in self.places.items() if place.reads and place.site is not None}
 
     def sites(self) -> tuple[Site, ...]:
@@ -196,6 +236,8 @@ class AttentionReader:
 
     def idle(self) -> set[str]:
         """Modules that were seen and hold no words: there is nothing to read in them."""
+        if self.relations.asked.kinds:
+            return set()
         reading = {path for (path, _), place in self.places.items() if place.reads}
         return {path for path, _ in self.places} - reading
 

@@ -65,6 +65,8 @@ class Budget:
             return
         if not kept.slots.slots:
             kept.plan(run_length(self.pipe))
+        if take.attention.relations.asked.kinds:  # what they hold is counted during the first pass
+            return
         sites = known_sites(module, current, self.wanted)
         if sites is None and self._bound(take, module, latents) > self.limit:
             sites = survey(module, given, current, take.family, wants=self.wanted.__contains__)
@@ -75,7 +77,10 @@ class Budget:
         """The first pass has run: now the sites are known."""
         if self.estimate is None and take.current is not None:
             sites = take.attention.sites()
-            remember(module, take.current, self.wanted, sites)
+            related = take.attention.relations
+            self._extra |= {"relations": related.projected} if related.projected else {}
+            if related.asked.words:
+                remember(module, take.current, self.wanted, sites)
             self._judge(take, sites, latents)
 
     def _judge(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> None:

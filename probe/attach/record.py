@@ -25,6 +25,7 @@ from probe.attach.guidance import GuidanceReader
 from probe.attach.hearing import Listener, spoken, state_groups, texts
 from probe.attach.keeping import GROUPS, Heads, Kept, Level, Steps, wish
 from probe.attach.lexicon import EVERY, check_words
+from probe.attach.related import WORDS, RelationReader, Spot, asked
 from probe.attach.relevant import Relevancy
 from probe.attach.request import Request
 from probe.attach.take import Take
@@ -166,7 +167,9 @@ class Recording:
             self._drop()
         if self._take is None:
             self._began = time.monotonic()
-            reader = AttentionReader(self._family, self._request.branches, kept=Kept(self._request.keep))
+            related = RelationReader(self._request.related, self._request.budget)
+            kept = Kept(self._request.keep)
+            reader = AttentionReader(self._family, self._request.branches, kept=kept, relations=related)
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words)
         return self._take
@@ -256,6 +259,8 @@ def record(
     groups: int = GROUPS,
     budget: int = BUDGET,
     branches: Sequence[str] = ("cond",),
+    relations: Sequence[str] = (WORDS,),
+    cells: Sequence[Spot] = ((0.5, 0.5),),
     interventions: Sequence[LatentIntervention] = (),
     relevancy: Relevancy | None = None,
     wait: float = 0.0,
@@ -267,7 +272,9 @@ def record(
     numbers keep these apart too, in /heads. `keep`: "summary" holds each word's map for every site and step, or for
     `groups` groups of steps, each with its mean, where there are more; "maps" holds every word at every step; "full"
     all heads as well. `budget`: bytes that may be held; `recording.estimate` says how many it will be.
-    `branches`: "cond", "uncond", "negative". `interventions`: what moves the latents (`probe.nurse`).
+    `branches`: "cond", "uncond", "negative". `relations`: who attends to whom beyond words, in /relations
+    (see `probe.trace`), and `cells`, as (y, x) from 0 to 1, the cells that "image->image:rows" and ":columns" are of.
+    `interventions`: what moves the latents (`probe.nurse`).
     `relevancy`: steps whose output is traced back to the words (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.
     Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
@@ -285,5 +292,6 @@ def record(
         relevancy=relevancy,
         keep=wish(keep, steps, heads, groups),
         budget=budget,
+        related=asked(relations, cells),
     )
     return Recording(pipe, request, wait)

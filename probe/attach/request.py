@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from probe.attach.budget import BUDGET
 from probe.attach.keeping import Wish
+from probe.attach.related import Asked
 from probe.attach.relevant import Relevancy
 from probe.intervention import LatentIntervention
 
@@ -20,3 +21,4 @@ class Request:
     relevancy: Relevancy | None = None
     keep: Wish = field(default_factory=Wish)
     budget: int = BUDGET
+    related: Asked = field(default_factory=Asked)

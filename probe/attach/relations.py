@@ -1,0 +1,100 @@
+"""Who attends to whom, beside cells to words: reductions of P that never hold a row for every cell at once.
+
+P = softmax(scale * Q K^T + mask), the mean over heads; rows ask, columns are asked. What needs all rows takes them in
+blocks, with the log-sum-exp of each row over all columns.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from probe.attach.waist import CHUNK, Call, log_sum_exp, probabilities, scores
+
+RANK = 4
+OVERSAMPLED = 4  # further directions that a random basis needs to be sure of the first ones
+
+
+def row_sums(call: Call, lse: Tensor | None) -> Tensor:
+    """[b, h, n]: the log-sum-exp of every row, from the kernel or computed."""
+    return log_sum_exp(call, slice(None)) if lse is None else lse
+
+
+def blocks(call: Call, rows: slice, columns: slice, lse: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """(rows, P of these rows [b, r, m]) one block after another."""
+    asked = torch.arange(call.columns, device=call.q.device)[columns]
+    start, stop, _ = rows.indices(call.rows)
+    size = max(1, CHUNK // (call.q.shape[0] * call.heads * len(asked)))
+    for first in range(start, stop, size):
+        part = slice(first, min(first + size, stop))
+        yield part, torch.exp(scores(call, part, asked) - lse[..., part, None].float()).mean(1)
+
+
+def looks(call: Call, rows: Tensor, columns: slice) -> Tensor:
+    """[b, r, m]: what chosen rows give to each column."""
+    mask = call.mask
+    if mask is not None and mask.shape[-2] > 1:
+        mask = mask.index_select(-2, rows)
+    part = replace(call, q=call.q.index_select(-2, rows), mask=mask)
+    everything = torch.arange(call.columns, device=call.q.device)
+    return scores(part, slice(None), everything).softmax(-1).mean(1)[..., columns]
+
+
+def looked_at(call: Call, rows: slice, columns: Tensor, lse: Tensor) -> Tensor:
+    """[b, c, n]: what each row gives to chosen columns."""
+    return probabilities(call, rows, columns, lse).mean(1).transpose(1, 2)
+
+
+def received(call: Call, rows: slice, columns: slice, lse: Tensor) -> Tensor:
+    """[b, m]: the mean over rows of what each column gets."""
+    total, count = None, 0
+    for part, p in blocks(call, rows, columns, lse):
+        total = p.sum(1) if total is None else total + p.sum(1)
+        count += part.stop - part.start
+    assert total is not None
+    return total / count
+
+
+def matrix(call: Call, rows: slice, columns: slice, lse: Tensor) -> Tensor:
+    """[b, n, m]: P whole."""
+    return torch.cat([p for _, p in blocks(call, rows, columns, lse)], dim=1)
+
+
+def low_rank(call: Call, rows: slice, columns: slice, lse: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor, Tensor]:
+    """(U [b, r, n], s [b, r], V [b, r, m]): P is about sum_r s_r u_r v_r^T, by a random basis and one power step.
+
+    Halko, Martinsson & Tropp 2011, "Finding structure with randomness", algorithm 4.4 with q = 1.
+    """
+    start, stop, _ = columns.indices(call.columns)
+    count = min(rank + OVERSAMPLED, stop - start)
+    draw = torch.Generator().manual_seed(0)
+    omega = torch.randn(stop - start, count, generator=draw).to(call.q.device).expand(call.q.shape[0], -1, -1)
+    basis = torch.linalg.qr(_times(call, rows, columns, lse, omega)).Q  # [b, n, k]
+    back = _transposed_times(call, rows, columns, lse, basis)  # [b, m, k]
+    basis = torch.linalg.qr(_times(call, rows, columns, lse, torch.linalg.qr(back).Q)).Q
+    small = _transposed_times(call, rows, columns, lse, basis).transpose(1, 2)  # [b, k, m]
+    u, s, v = torch.linalg.svd(small, full_matrices=False)
+    return (basis @ u).transpose(1, 2)[:, :rank], s[:, :rank], v[:, :rank]
+
+
+def _times(call: Call, rows: slice, columns: slice, lse: Tensor, right: Tensor) -> Tensor:
+    """P right: [b, n, k]."""
+    return torch.cat([p @ right for _, p in blocks(call, rows, columns, lse)], dim=1)
+
+
+def _transposed_times(call: Call, rows: slice, columns: slice, lse: Tensor, left: Tensor) -> Tensor:
+    """P^T left: [b, m, k]."""
+    start = rows.indices(call.rows)[0]
+    total = None
+    for part, p in blocks(call, rows, columns, lse):
+        product = p.transpose(1, 2) @ left[:, part.start - start : part.stop - start]
+        total = product if total is None else total + product
+    assert total is not None
+    return total
+
+
+def by_frame(call: Call, rows: slice, columns: slice, lse: Tensor, frames: int) -> Tensor:
+    """[b, f, f]: the mean over the cells of a frame of what they give to each frame."""
+    shares = [p.unflatten(-1, (frames, -1)).sum(-1) for _, p in blocks(call, rows, columns, lse)]
+    return torch.cat(shares, dim=1).unflatten(1, (frames, -1)).mean(2)
