@@ -255,9 +255,9 @@ LINES: dict[str, Callable[[Bench], list[Line]]] = {
 }  # fmt: skip
 
 
-def samples(bench: Bench) -> Image.Image:
+def samples(pipe: Any) -> Image.Image:
     """Eight pictures of each of eight prompts."""
-    rows = [(prompt, paint(bench.pipe, [prompt] * 8, 8 * i)) for i, prompt in enumerate(SHEET)]
+    rows = [(prompt, paint(pipe, [prompt] * 8, 8 * i)) for i, prompt in enumerate(SHEET)]
     return measure.sheet(rows)
 
 
@@ -284,11 +284,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    twin = None if given.source or "control" not in given.only else probe.load("menagerie-control")
-    bench = Bench(probe.load(given.source), weights.judge(), weights.clip(), twin, given.pictures)
+    pipe = probe.load(given.source)
     if given.sheet is not None:
-        samples(bench).save(given.sheet)
+        samples(pipe).save(given.sheet)
         return
+    trained = (weights.MENAGERIE / "control").is_dir()
+    if "control" in given.only and not trained:
+        print("control: its weights are not trained yet, so its line is left out")
+        given.only.remove("control")
+    twin = probe.load("menagerie-control") if trained and not given.source else None
+    bench = Bench(pipe, weights.judge(), weights.clip(), twin, given.pictures)
     lines = measured(bench, given.only)
     if given.write:
         CARD.write_text(insert(CARD.read_text(), table(lines)))
