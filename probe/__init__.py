@@ -18,6 +18,7 @@ from probe._version import __version__ as __version__
 from probe.errors import ProbeError as ProbeError
 
 if TYPE_CHECKING:
+    from probe import nurse as nurse
     from probe import show as show
     from probe.attach.record import record as record
     from probe.attach.relevant import Relevancy as Relevancy
@@ -47,6 +48,7 @@ __all__ = [
     "doctor",
     "errors",
     "load",
+    "nurse",
     "open",
     "record",
     "relevancy",
@@ -74,8 +76,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "show":
-        return import_module("probe.show")
+    if name in ("nurse", "show"):
+        return import_module(f"probe.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'probe' has no attribute {name!r}; its public names are {', '.join(__all__)}")
     home, _, other_name = _HOMES[name].partition(":")
