@@ -68,7 +68,7 @@ def _lines(frame: pd.DataFrame, column: str, y: alt.Y, mark: int | None) -> alt.
     if mark is not None:
         rule = alt.Chart(pd.DataFrame({"step": [mark]})).mark_rule(strokeWidth=1.5, strokeDash=[4, 3], color="#808080")
         layers.append(rule.encode(x="step:Q"))
-    return alt.layer(*layers)
+    return alt.LayerChart(layer=layers)
 
 
 def _series() -> Sequence[str]:

@@ -42,7 +42,7 @@ def offer(what: Offer) -> None:
 
 def map_frame(maps: xr.DataArray) -> pd.DataFrame:
     """One row a step, word and cell: the share of the cell's attention that the word gets, 0..1."""
-    return maps.rename("share").to_dataframe().reset_index()[["step", "word", "y", "x", "share"]]
+    return maps.rename("share").to_dataframe().reset_index().reindex(columns=["step", "word", "y", "x", "share"])
 
 
 def drawn(make: Callable[[], Figure], kind: str) -> bytes:

@@ -141,7 +141,7 @@ def _guidance(at: Look) -> None:
 
 def _numbers(at: Look) -> None:
     frame = panels.numbers(at.held, at.view)
-    chosen = frame[frame["word"].isin(at.words)]
+    chosen = frame.loc[frame["word"].isin(at.words)]
     panels.number_table(chosen)
     offer(Offer("numbers", code.numbers_code(at.held, at.view, at.words), lambda: chosen))
 

@@ -19,7 +19,8 @@ def icon() -> Image.Image:
     levels = (0.25, 0.5, 0.3, 0.55, 0.97, 0.65, 0.3, 0.6, 0.35)
     for i, level in enumerate(levels):
         x, y = 2 + i % 3 * 10, 2 + i // 3 * 10
-        draw.rectangle((x, y, x + 7, y + 7), fill=tuple(style.colour_map()(level, bytes=True)[:3]))
+        red, green, blue, _ = style.colour_map()(level, bytes=True)
+        draw.rectangle((x, y, x + 7, y + 7), fill=(int(red), int(green), int(blue)))
     return picture
 
 

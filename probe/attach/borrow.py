@@ -58,7 +58,7 @@ def around(owner: Any, name: str, wrapper: Around) -> Iterator[None]:
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         return wrapper(original, args, kwargs) if threading.get_ident() == thread else original(*args, **kwargs)
 
-    stand_in.__wrapped__ = original  # inspect.signature still tells the truth
+    vars(stand_in)["__wrapped__"] = original  # inspect.signature still tells the truth
     own[name] = stand_in
     try:
         yield

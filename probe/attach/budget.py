@@ -39,7 +39,7 @@ class Estimate:
         return f"{readable(self.total)} ({', '.join(f'{name} {readable(size)}' for name, size in self.parts.items())})"
 
 
-def readable(size: int) -> str:
+def readable(size: float) -> str:
     """Bytes in the unit that suits them."""
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1024:
@@ -152,6 +152,7 @@ def run_length(pipe: Any) -> int:
 def check_heads(wish: Wish, sites: Sequence[Site]) -> None:
     """Every head asked for must be somewhere. Raises NoMatch."""
     most = max((site.heads for site in sites), default=0)
-    absent = [head for head in wish.heads or () if wish.heads != "all" and head >= most]
+    asked = () if wish.heads is None or wish.heads == "all" else wish.heads
+    absent = [head for head in asked if head >= most]
     if absent and sites:
-        raise NoMatch(f"heads={list(wish.heads or ())}: no site has head {absent[0]}; they have up to {most}, from 0")
+        raise NoMatch(f"heads={list(asked)}: no site has head {absent[0]}; they have up to {most}, from 0")

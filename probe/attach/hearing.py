@@ -50,8 +50,9 @@ class Listener:
             given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
             ids, mask = given.get("input_ids"), given.get("attention_mask")
             if isinstance(ids, Tensor) and ids.ndim == 2:
-                masked = isinstance(mask, Tensor) and mask.shape == ids.shape
-                masks = [tuple(row) for row in mask.bool().tolist()] if masked else [None] * len(ids)
+                masks: list[tuple[bool, ...] | None] = [None] * len(ids)
+                if isinstance(mask, Tensor) and mask.shape == ids.shape:
+                    masks = [tuple(row) for row in mask.bool().tolist()]
                 self.rows += [Heard(name, tuple(r), seen) for r, seen in zip(ids.tolist(), masks, strict=True)]
 
         return hear

@@ -87,7 +87,9 @@ def wish(level: str, steps: Steps, heads: Heads, groups: int) -> Wish:
     if isinstance(heads, str) and heads != "all":
         raise BadInput(f"heads={heads!r}; give None (their mean), 'all', or numbers: heads=[0, 3]")
     some = (heads,) if isinstance(heads, int) else heads
-    chosen = some if some is None or some == "all" else tuple(sorted({int(head) for head in some}))
+    chosen: tuple[int, ...] | Literal["all"] | None = None
+    if some is not None:
+        chosen = "all" if isinstance(some, str) else tuple(sorted({int(head) for head in some}))
     if chosen is not None and chosen != "all" and (not chosen or min(chosen) < 0):
         raise NoMatch(f"heads={heads!r} selects no heads; they are numbered from 0, without negative numbers")
     if level == "full" and heads is None:

@@ -45,10 +45,11 @@ def _packed(given: Arguments, tokens: int) -> Plane:
         return _by_ids(ids[0] if ids.ndim == 3 else ids, tokens)
     if shapes:
         first = shapes[0][0] if isinstance(shapes[0], list) else shapes[0]
-        return Plane(*(int(side) for side in first), tokens)
-    sides = [given.get(name) for name in ("num_frames", "height", "width")]
-    if all(isinstance(side, int) for side in sides):
-        return Plane(*sides, tokens)
+        frames, height, width = (int(side) for side in first)
+        return Plane(frames, height, width, tokens)
+    frames, height, width = (given.get(name) for name in ("num_frames", "height", "width"))
+    if isinstance(frames, int) and isinstance(height, int) and isinstance(width, int):
+        return Plane(frames, height, width, tokens)
     raise UnknownFamily(
         f"the denoiser was given {tokens} packed tokens without their places (it has {', '.join(sorted(given))}; "
         "expected img_ids, img_shapes, or num_frames, height and width)"

@@ -149,13 +149,14 @@ class Recording:
         """Hear a prompt being encoded. The older kind (not `whole`) returns the states of all branches in one."""
         bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
-        take = self._ready()
+        take, listener = self._ready(), self._listener
+        assert listener is not None  # there is one as long as the block runs
         if self._request.words and not take.prompts and "negative" not in self._request.branches:
             check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
         result = original(*args, **kwargs)
-        heard, states = self._listener.take()
+        heard, states = listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
-        take.encoded.widths |= self._listener.widths
+        take.encoded.widths |= listener.widths
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.relevancy)
         self._asides.plan(take.prompts, self._family, self._pipe.scheduler)
@@ -186,9 +187,10 @@ class Recording:
         if self._take is not None and first is not None:
             self._take.seed = first.initial_seed()
         result = original(*args, **kwargs)
-        self._latents = result[0] if isinstance(result, tuple | list) else result
+        latents = result[0] if isinstance(result, tuple | list) else result
+        self._latents = latents
         if self._take is not None:
-            self._take.pictures_asked = len(self._latents)
+            self._take.pictures_asked = len(latents)
         return result
 
     def _name_branch(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

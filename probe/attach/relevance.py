@@ -149,7 +149,7 @@ def _taping(module: nn.Module, tape: Tape) -> Iterator[None]:
         yield
 
 
-def _unet_hooks(unet: nn.Module, tape: Tape) -> Iterator[Any]:
+def _unet_hooks(unet: Any, tape: Tape) -> Iterator[Any]:
     """What happens to the plane between attention layers; nothing for a transformer, whose cells stay in place."""
     if not hasattr(unet, "down_blocks"):
         return

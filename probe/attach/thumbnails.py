@@ -36,7 +36,7 @@ def thumbnail_bytes(shape: tuple[int, ...], steps: int, pipe: Any) -> int:
     images, channels, h, w = shape
     vae = getattr(pipe, "vae", None)
     scale = 1
-    if steps * images * h * w <= DECODED_CELLS and _decodes(vae, channels):
+    if vae is not None and steps * images * h * w <= DECODED_CELLS and _decodes(vae, channels):
         levels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
         scale = 2 ** (len(levels) - 1)
     return 3 * steps * images * h * w * scale**2

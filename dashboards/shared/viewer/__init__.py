@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import streamlit as st
 import xarray as xr
 from PIL import Image
+from streamlit.components.v2 import component
 
 from probe.axes import SPECIAL
 from probe.show import style
@@ -20,7 +20,7 @@ from probe.show.pack import pack_picture
 from probe.trace import Trace
 
 HERE = Path(__file__).parent
-_mount = st.components.v2.component(
+_mount = component(
     "probe_viewer",
     html=(HERE / "viewer.html").read_text(encoding="utf-8"),
     css=(HERE / "viewer.css").read_text(encoding="utf-8"),

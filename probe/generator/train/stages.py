@@ -126,7 +126,11 @@ def trained_autoencoder(plan: Plan) -> AutoencoderKL:
 
 def trained_clip(plan: Plan) -> CLIPModel:
     """The finished encoders."""
-    return finished(parts.clip(build()), plan.folder / "clip") if plan.has("clip") else clip()
+    if not plan.has("clip"):
+        return clip()
+    model = parts.clip(build())
+    finished(model, plan.folder / "clip")
+    return model
 
 
 @torch.no_grad()
