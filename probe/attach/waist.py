@@ -5,7 +5,7 @@ call, switched on only while an attention module of the denoiser runs, sees all 
 LoRA, IP-Adapter, PAG and models not yet released keep their own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+from probe.attach.borrow import here
 
 FLASH = 1  # torch's number for its fused kernel, as `_fused_sdp_choice` returns it
 CHUNK = 1 << 24  # scores at a time where no fused kernel gives its log-sum-exp
@@ -194,12 +196,10 @@ class Waist(TorchFunctionMode):
         self.ranks.clear()
         self.ran.clear()
 
-    def hooks(self, module: nn.Module, path: str) -> list[torch.utils.hooks.RemovableHandle]:
-        """The two hooks that say when an attention module runs."""
-        return [
-            module.register_forward_pre_hook(lambda *_: self.enter(path)),
-            module.register_forward_hook(lambda *_: self.leave(path), always_call=True),
-        ]
+    def hooks(self, module: nn.Module, path: str) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        """Put on the two hooks that say when an attention module runs, one by one, so that no handle gets lost."""
+        yield module.register_forward_pre_hook(here(lambda *_: self.enter(path)))
+        yield module.register_forward_hook(here(lambda *_: self.leave(path)), always_call=True)
 
 
 def attention_modules(denoiser: nn.Module) -> dict[str, nn.Module]:

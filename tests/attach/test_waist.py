@@ -82,7 +82,7 @@ def watched(module: nn.Module, **options):
     """(waist, calls seen with their log-sum-exp, remove)"""
     seen: list[tuple[Call, torch.Tensor | None]] = []
     waist = Waist(lambda c, lse: seen.append((c, lse)), lambda path: True, **options)
-    handles = waist.hooks(module, "site")
+    handles = list(waist.hooks(module, "site"))
     return waist, seen, lambda: [handle.remove() for handle in handles]
 
 
