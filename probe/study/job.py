@@ -65,7 +65,7 @@ class Worker:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._drop()
+        self._model = self._pipe = None
 
     @property
     def default_steps(self) -> int:
@@ -189,7 +189,9 @@ class Worker:
         if model in self._broken:
             raise BadModel(self._broken[model])
         if self._model != model:
-            self._drop()
+            if self._pipe is not None:
+                self._model = self._pipe = None
+                free()
             try:
                 self._pipe = self._fetch(model)
             except (BadModel, DamagedFile, BadInput, OSError) as error:
@@ -202,11 +204,6 @@ class Worker:
         load = import_module("probe.generator.weights").load
         revision = identity(model).partition("@")[2] or None
         return scheduled(load(model.source, revision=revision, device=self.work.device), self.work.study)
-
-    def _drop(self) -> None:
-        if self._pipe is not None:
-            self._model = self._pipe = None
-            free()
 
 
 def versions() -> dict[str, str]:

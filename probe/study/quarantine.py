@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from probe.errors import RecordingError
+from probe.study.guard import free
 from probe.study.job import Work
 from probe.study.marks import clear, left_behind, suspect
 from probe.study.plan import Job, plan
@@ -28,6 +29,8 @@ POISONED = "its process died twice while it ran (the second time with {code}): o
 def quarantine(jobs: Sequence[Job], work: Work) -> Generator[Result]:
     """Do the jobs one by one in a process of their own, and in another one after each that kills it."""
     left = list(jobs)
+    if left:
+        free()  # the pipeline that was used so far
     while left:
         with tempfile.TemporaryFile() as said:
             process, code = _attend(work, [job.key for job in left], said)

@@ -1,14 +1,21 @@
-"""Scorers that misbehave, as a user's own might, and one that keeps a diary of every job that is scored."""
+"""Scorers that misbehave, as a user's own might; this file is all that a driver's process needs of the tests."""
 
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from probe import Study
 from probe.study import Scorer, Shot
 from probe.study.scorers import Values
+
+
+def drive(said: dict[str, Any]) -> None:
+    """What the process of a study's driver does."""
+    Study(**said).run()
 
 
 class Brightness(Scorer):

@@ -22,13 +22,8 @@ MOODY = f"{moody.__name__}:Moody"
 PATIENCE = 120  # seconds
 
 
-def drive(said: dict[str, Any]) -> None:
-    """What the driver's process does."""
-    Study(**said).run()
-
-
 def start(study: Study) -> BaseProcess:
-    process = SERVER.Process(target=drive, args=(study.model_dump(mode="json"),))
+    process = SERVER.Process(target=moody.drive, args=(study.model_dump(mode="json"),))
     process.start()
     return process
 
@@ -58,39 +53,29 @@ def kill_after(study: Study, results: int, delay: float) -> None:
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_driver_that_is_killed_loses_nothing_and_repeats_nothing(kills: int, small: Make, tmp_path: Path):
-    diary = tmp_path / "diary"
-    scorer = {"method": MOODY, "diary": str(diary), "seconds": 0.05}
-    study = small(seeds=f"0-{2 * kills + 3}", scorers=[scorer], batch=2)
-    chance = random.Random(kills)
-    before: dict[str, int] = {}
+    """The last job kills its own process, too: the second time it is poisoned."""
+    diary, last = tmp_path / "diary", 4 * kills
+    scorer = {"method": MOODY, "diary": str(diary), "seconds": 0.03, "signal": last}
+    study = small(prompts=[{"prompt": "a cat", "subjects": ["cat"]}], seeds=f"0-{last}", scorers=[scorer])
+    chance, before = random.Random(kills), dict[str, int]()
     for kill in range(kills):
-        kill_after(study, 2 * kill + 1, chance.uniform(0, 0.3))
+        kill_after(study, 2 * kill + 1, chance.uniform(0, 0.1))
         found = stamps(study)
         assert before.items() <= found.items()  # what was finished stays as it was
         before = found
-    assert finish(study) == 0
-    after = stamps(study)
-    assert before.items() <= after.items()
-    assert len(after) == 2 * kills + 4
-    table = study.table()
-    assert table["status"].tolist() == ["done"] * len(after)
-    assert table["seed"].tolist() == list(range(2 * kills + 4))
-    written = diary.read_text().split()
-    assert set(written) == set(after)
-    assert len(written) - len(after) <= kills  # only what a kill interrupted was begun anew
-    assert left_behind(study.path) == {}
-    hidden = [path for path in (study.path / "jobs").rglob(".*")]
-    assert hidden == []
-
-
-def test_a_job_that_kills_its_process_twice_is_poisoned_and_the_rest_goes_on(small: Make):
-    study = small(seeds="0-3", scorers=[{"method": MOODY, "label": "moody", "signal": 1}])
-    assert finish(study) == -9
-    assert study.status().done == 1
-    assert finish(study) == 0
-    table = study.table()
-    assert table["status"].tolist() == ["done", "poisoned", "done", "done"]
-    assert table["reason"][1].startswith("its process died twice while it ran (the second time with signal 9)")
+    assert finish(study) == -9  # all that no process died with is done, then comes the last
+    assert before.items() <= stamps(study).items()
     before = stamps(study)
     assert finish(study) == 0
-    assert stamps(study) == before
+    after, table = stamps(study), study.table()
+    assert before.items() <= after.items()
+    assert table["seed"].tolist() == list(range(last + 1))
+    assert table["status"].tolist() == ["done"] * last + ["poisoned"]
+    assert table["reason"][last].startswith("its process died twice while it ran (the second time with signal 9)")
+    written = diary.read_text().split()
+    assert set(written) == set(after)
+    assert len(written) - len(after) <= kills + 1  # only what a kill interrupted was begun anew
+    assert left_behind(study.path) == {}
+    assert list((study.path / "jobs").rglob(".*")) == []
+    assert finish(study) == 0
+    assert stamps(study) == after
