@@ -85,11 +85,13 @@ def _arguments(pipe: Any, options: Namespace) -> dict[str, Any]:
     """What the pipeline is called with: only what was given, and only what this pipeline understands."""
     from torch import Generator
 
+    from probe.generator.weights import GUIDANCE
+
     asked = {
         "prompt": options.prompt,
         "negative_prompt": options.negative,
         "num_inference_steps": options.steps,
-        "guidance_scale": options.guidance,
+        "guidance_scale": GUIDANCE if options.guidance is None and options.model is None else options.guidance,
         "width": options.width,
         "height": options.height,
     }

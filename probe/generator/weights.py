@@ -24,6 +24,7 @@ from probe.generator.tokenizer import build
 
 MENAGERIE = Path(__file__).parent / "menagerie"
 NAMES = ("menagerie", "menagerie-control")
+GUIDANCE = 5.0  # the scale that Menagerie's card is measured at
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
