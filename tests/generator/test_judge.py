@@ -373,7 +373,7 @@ def test_augmented_pictures_stay_pictures():
 
 @pytest.mark.skipif(not (weights.MENAGERIE / "judge").is_dir(), reason="Menagerie's weights are not in this checkout")
 def test_the_judge_that_ships_reads_scenes_it_never_saw():
-    """The floor of the weights that ship today; the bars (0.99, 0.99, 0.90) stand on the card, beside what is reached."""
+    """The floor of the weights that ship today; the bars (0.99, 0.99, 0.90) stand on the card, beside them."""
     shares = judging.score(weights.judge(), World(1_000_003, CONTROL), 0, 48)
     assert shares["recall"] >= 0.85 and shares["precision"] >= 0.72 and shares["place"] >= 0.96
     assert shares["overlap"] >= 0.77
