@@ -288,11 +288,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.sheet is not None:
         samples(pipe).save(given.sheet)
         return
-    trained = (weights.MENAGERIE / "control").is_dir()
-    if "control" in given.only and not trained:
-        print("control: its weights are not trained yet, so its line is left out")
-        given.only.remove("control")
-    twin = probe.load("menagerie-control") if trained and not given.source else None
+    trained = (weights.MENAGERIE / "control").is_dir() and not given.source  # without it there is no line of control
+    twin = probe.load("menagerie-control") if trained else None
     bench = Bench(pipe, weights.judge(), weights.clip(), twin, given.pictures)
     lines = measured(bench, given.only)
     if given.write:
