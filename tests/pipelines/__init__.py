@@ -67,9 +67,11 @@ def pipeline(family: str) -> Any:
 
 
 def run(pipe: Any, family: str, *, seed: int = 0, **overrides: Any) -> np.ndarray:
-    """Two steps of the prompt. Returns pictures (image, y, x, rgb) or films (image, frame, y, x, rgb), in 0 .. 1."""
+    """Two steps of the prompt. Returns pictures (image, y, x, rgb) or films (image, frame, y, x, rgb), in 0 .. 1;
+    or latents, if `output_type` says so.
+    """
     maker = FAMILIES[family]
     generator = torch.Generator("cpu").manual_seed(seed)
     with _patience():
         output = pipe(**maker.call | maker.inputs() | overrides, generator=generator)
-    return np.asarray(output[0])
+    return np.asarray(output[0].float() if isinstance(output[0], torch.Tensor) else output[0])
