@@ -58,12 +58,8 @@ class Dictionary:
         wanted = {label: columns for label, columns in found.items() if columns or label == rest}
         columns = dict.fromkeys(column for members in wanted.values() for column in members)
         if rest:
-            spared = PADDING if self.cross else None
-            columns |= dict.fromkeys(
-                self.starts[t.encoder] + t.index
-                for t in self.prompt.tokens
-                if t.special != spared and t.encoder in self.starts
-            )
+            read = (t for t in self.prompt.tokens if not self.cross or t.special != PADDING)
+            columns |= dict.fromkeys(self.starts[t.encoder] + t.index for t in read if t.encoder in self.starts)
         place = {column: i for i, column in enumerate(columns)}
         members = tuple(tuple(place[column] for column in found) for found in wanted.values())
         return Lexicon(tuple(columns), tuple(wanted), members, rest)

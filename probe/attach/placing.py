@@ -15,6 +15,7 @@ from probe.words import Prompt, Token, Word, read_negative
 from probe.words.table import cut, join
 
 LEADS = ("", " ", "\n")  # what may stand right before a prompt inside a template, and change its first token
+SURE = 4  # tokens at the end of a row that are no chance: the rest was cut off
 SHOWN = 8  # ids in a message
 
 
@@ -102,7 +103,7 @@ def _place(row: Heard, body: tuple[Token, ...], front: int, tokenizer: Any) -> P
     ids, wanted = row.ids, [token.id for token in body]
     best = max(range(len(ids)), key=lambda start: _common(ids[start : start + len(wanted)], wanted))
     count = _common(ids[best : best + len(wanted)], wanted)
-    if count == len(wanted) or (count and best + count >= len(ids) - 1):
+    if count == len(wanted) or (count >= SURE and best + count >= len(ids) - 1):
         return Place(row, best, body[:count], body, _attended(row, best, best + count, inner))
     return None
 
