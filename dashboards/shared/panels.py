@@ -38,10 +38,10 @@ def result(held: Opened) -> None:
     """Picture and words, maps of the words, guidance: the first look at a new trace."""
     words = named(held.trace)
     look_at(held, View(layer_choices(held.trace)[0]), f"result:{held.name}", "")
-    st.subheader("Map of every word", anchor=False)
+    st.header("Map of every word", anchor=False)
     draw = partial(show.overlays, held.trace, words)
     look.figure(draw, overlays_alt(held.trace.prompt, words), ("result", held.name, held.stamp))
-    st.subheader("Guidance", anchor=False)
+    st.header("Guidance", anchor=False)
     guidance(held, 0)
 
 

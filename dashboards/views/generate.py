@@ -8,7 +8,7 @@ from dashboards.shared.opened import try_open
 from dashboards.shared.worker import Job
 from probe.errors import ProbeError
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.4
 JOB = "job"
 
 
@@ -39,7 +39,8 @@ def ask(busy: bool) -> Request | None:
                 placeholder="Menagerie, which comes with probe",
                 help="A folder on this machine that save_pretrained wrote, with safetensors. The button loads it.",
             )
-        pressed = st.form_submit_button("Generate and trace", type="primary", disabled=busy)
+        kind = "secondary" if st.context.theme.type == "dark" else "primary"  # white text would vanish on pink
+        pressed = st.form_submit_button("Generate and trace", type=kind, disabled=busy)
     if not pressed:
         return None
     chosen = tuple(word.strip() for word in words.split(",") if word.strip()) or None

@@ -17,7 +17,7 @@ def doors() -> None:
     """The pages, each with what it is for."""
     for place, (page, title, what) in zip(st.columns(2), PAGES, strict=True):
         with place.container(border=True):
-            st.subheader(title, anchor=False)
+            st.header(title, anchor=False)
             st.markdown(what)
             st.page_link(page, label=f"Open {title}", icon=":material/arrow_forward:")
 
@@ -53,5 +53,5 @@ st.markdown(
     "**Private:** everything happens on this machine. The dashboard listens here only, sends nothing anywhere, "
     "downloads nothing and keeps no statistics."
 )
-st.subheader("This installation", anchor=False)
+st.header("This installation", anchor=False)
 installation()

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 APP = Path(__file__).parents[2] / "dashboards" / "app.py"
 SECONDS = 120  # that a page may take on a busy machine
-READ = ("markdown", "caption", "title", "header", "subheader", "error", "info", "success", "warning")
+READ = ("markdown", "caption", "title", "header", "error", "info", "success", "warning")
 LABELLED = ("button", "text_input", "text_area", "number_input", "select_slider", "selectbox", "toggle")
 
 

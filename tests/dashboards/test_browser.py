@@ -243,16 +243,18 @@ def greeting(port: int, host: str) -> int:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_no_page_is_wider_than_the_window_and_axe_is_content(visit: Open, url: str, drawn: str, width: int, dark: bool):
-    made = visit(f"{url}/explorer?trace={drawn}", width=width, dark=dark)
-    shown(made.page)
-    settled(made.page)
-    assert made.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert made.page.locator(".viewer").evaluate("each => each.scrollWidth <= each.clientWidth")
+@pytest.mark.parametrize("place", ["", "generate", "explorer", "explorer?trace=a-cat-and-a-balloon-000000"])
+def test_pages_fit_the_window_and_axe_is_content(visit: Open, url: str, drawn: str, place: str, width: int, dark: bool):
+    page = visit(f"{url}/{place}", width=width, dark=dark).page
+    expect(page.get_by_role("heading").first).to_be_visible(timeout=SLOW)
+    if drawn in place:
+        shown(page)
+        assert page.locator(".viewer").evaluate("each => each.scrollWidth <= each.clientWidth")
+    settled(page)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python")
-    script = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-    made.page.evaluate(script)
-    found = made.page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+    page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
     assert [(each["id"], node["html"]) for each in found for node in each["nodes"] if grave(each, node)] == []
 
 

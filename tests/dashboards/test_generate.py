@@ -115,24 +115,34 @@ def test_from_the_prompt_to_the_explorer(model: str):
     assert texts(again.success) == ["Done, and saved on this machine."]
 
 
-def test_progress_is_shown_and_cancelling_frees_the_worker_within_two_seconds(model: str):
-    app = press(page("generate"), source=model, steps=500)
-    job = job_of(app)
-    assert app.get("progress")
-    assert app.button(key=BUTTON).disabled
+def under_way(job: Job) -> Job:
+    """The job, once it draws."""
     deadline = time.monotonic() + SECONDS
     while job.step < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
     assert (job.state, job.total) == ("running", 500)
+    return job
+
+
+def test_progress_is_shown_and_the_button_cancels(model: str):
+    app = press(page("generate"), source=model, steps=500)
+    job = under_way(job_of(app))
     app.run()
+    assert app.button(key=BUTTON).disabled
     assert "of 500" in app.get("progress")[0].proto.text
-    started = time.monotonic()
-    app.button(key="cancel").click()
-    worker().cancel(job)
-    assert job.wait(2.0)
-    assert time.monotonic() - started < 2.0
-    assert texts(app.run().info) == ["Cancelled. Nothing was saved; your settings are still above."]
+    app.button(key="cancel").click().run()
+    assert job.state == "cancelled"
+    assert texts(app.info) == ["Cancelled. Nothing was saved; your settings are still above."]
+    assert app.number_input(key="steps").value == 500
     assert traces.names() == []
+
+
+def test_cancelling_frees_the_worker_within_two_seconds(model: str):
+    job = under_way(worker().submit(Request("a cat", steps=500, source=model)))
+    started = time.monotonic()
+    worker().cancel(job)
+    assert job.wait(SECONDS)
+    assert time.monotonic() - started < 2.0
     assert worker().submit(Request("a dog", steps=1, source=model)).wait(SECONDS)
 
 

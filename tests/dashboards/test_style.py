@@ -44,6 +44,10 @@ def test_this_machine_only_and_nothing_sent(settings: dict[str, Any]):
     assert settings["client"]["showErrorLinks"] is False
 
 
+def test_showing_progress_does_not_stop_the_worker(settings: dict[str, Any]):
+    assert settings["runner"]["postScriptGC"] is False
+
+
 def test_no_folder_is_named_pages():
     """Streamlit would serve its files by themselves, without the shell, on a server's first visit."""
     assert not (HERE / "pages").exists()

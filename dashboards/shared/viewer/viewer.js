@@ -50,7 +50,7 @@ class View {
     const special = this.data.words.flatMap((word, rank) => (word.special ? [this.button(word.label, rank)] : []));
     const spoken = new Set(this.data.pieces.map((piece) => piece.rank));
     const loose = this.data.words.flatMap((word, rank) => (word.special || spoken.has(rank) ? [] : [this.button(word.label, rank)]));
-    const lead = document.createTextNode(special.length ? "Start, end and padding of the prompt:" : "");
+    const lead = document.createTextNode(special.length ? "Around the prompt:" : "");
     this.at("specials").replaceChildren(lead, ...loose, ...special);
     if (focused !== undefined) this.at("prompt").querySelector(`[data-word="${Number(focused)}"]`)?.focus();
   }
