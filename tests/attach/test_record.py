@@ -11,23 +11,7 @@ import probe
 from probe.attach.attention import AttentionReader
 from probe.errors import AlreadyRecording, BadInput, MissingReadings, NoMatch, NoSuchWord, NotRecorded
 from tests import pipelines
-
-
-def fingerprint(pipe) -> dict[str, object]:
-    """All that a recording might leave behind."""
-    modules = [m for part in pipe.components.values() if isinstance(part, torch.nn.Module) for m in part.modules()]
-    return {
-        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks)) for m in modules],
-        "attributes": [sorted(vars(m)) for m in modules],
-        "processors": [id(getattr(m, "processor", None)) for m in modules],
-        "training": [m.training for m in modules],
-        "gradients": [(p.requires_grad, p.grad is None) for m in modules for p in m.parameters(recurse=False)],
-        "weights": [float(p.detach().double().sum()) for m in modules for p in m.parameters(recurse=False)],
-        "methods": (sorted(vars(pipe)), sorted(vars(pipe.image_processor)), "step" in vars(pipe.scheduler)),
-        "settings": dict(pipe.scheduler.config),
-        "random": torch.random.get_rng_state().sum().item(),
-        "modes": torch._C._len_torch_function_stack(),
-    }
+from tests.fingerprint import fingerprint
 
 
 @pytest.fixture
@@ -47,7 +31,7 @@ def test_recording_leaves_the_picture_and_the_pipeline_as_they_are(pipe):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("calls", [0, 1, 7, 14, 20, 27])
+@pytest.mark.parametrize("calls", [0, 1, 7, 13, 14, 20])
 def test_an_error_at_any_attention_call_leaves_nothing_behind(pipe, monkeypatch, calls, error):
     plain, before = pipelines.run(pipe, "sd1"), fingerprint(pipe)
     original, count = AttentionReader.read, 0
