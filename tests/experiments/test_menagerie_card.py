@@ -126,7 +126,7 @@ def test_the_port_changes_the_picture_and_gives_the_pipeline_back(large: card.Be
 
 def test_the_sheet_has_eight_pictures_a_prompt(bench: card.Bench, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(card, "SHEET", card.SHEET[:2])
-    assert card.samples(bench).size == (8 * 128, 2 * 146)
+    assert card.samples(bench.pipe).size == (8 * 128, 2 * 146)
 
 
 def test_every_line_has_a_name_on_the_command_line():
