@@ -15,7 +15,8 @@ from probe.study.marks import clear, left_behind
 from probe.study.plan import plan
 from probe.study.question import RESOLVED, Study
 from probe.study.resolve import resolve
-from probe.study.results import JOBS, Result, Status, count, replace_file, scan, sweep, write_table
+from probe.study.results import JOBS, TABLE, Result, Status, count, replace_file, scan, sweep
+from probe.study.rows import encode_rows
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,12 @@ def drive(study: Study, executor: Executor | None = None, orders: Orders | None 
         for key in left_behind(folder).keys() & mine.keys():
             clear(folder, key)
         left = [job for job in jobs if job.key not in mine]
-        with closing((executor or Local()).run(left, Work(resolved, folder, orders.device))) as running:
-            _follow(running, mine, len(jobs), orders)
-        write_table(resolved)
+        try:
+            with closing((executor or Local()).run(left, Work(resolved, folder, orders.device))) as running:
+                _follow(running, mine, len(jobs), orders)
+        finally:  # interrupted, too: the table says what there is
+            rows = [mine[job.key].row for job in jobs if job.key in mine]
+            replace_file(folder / TABLE, encode_rows(rows))
     return count(resolved, jobs, mine)
 
 

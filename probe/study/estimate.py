@@ -10,7 +10,7 @@ from probe.study.job import Work
 from probe.study.plan import Job, identity, plan
 from probe.study.question import Study
 from probe.study.resolve import resolve
-from probe.study.results import PICTURE, ROW, Result, Status, count, scan
+from probe.study.results import PICTURE, Result, Status, count, scan
 
 TRIAL = 2  # steps
 
@@ -74,5 +74,5 @@ def _trials(jobs: Sequence[Job], study: Study, device: str | None) -> Iterator[t
                 yield kind(job), result.reason
                 continue
             times = (job.steps or worker.default_steps) / TRIAL
-            small = sum(result.files[name][0] for name in (ROW, PICTURE) if name in result.files)
+            small = result.files[PICTURE][0] if PICTURE in result.files else 0
             yield kind(job), (times * result.seconds, small + times * (result.nbytes - small))

@@ -2,12 +2,11 @@
 
 resolved.json           the study with nothing left open
 jobs/ab/abcd.../        one folder a job, by its key: it appears whole or not at all
-    row.parquet         the job's row of the table
+    manifest.json       the job's row of the table, and sizes and hashes of what else there is, under a seal
     picture.png         } as asked for
     trace/              }
-    manifest.json       sizes and hashes of row, picture and the trace's own manifest, under a seal
 running/abcd...         jobs that are at work; one that stays behind tells that its process died
-table.parquet           all rows, written when a run ends
+table.parquet           one row a job, written when a run ends
 
 A job is done if, and only if, its manifest verifies. So nothing else has to be kept in step, and a study goes on after
 anything, on any executor.
@@ -18,7 +17,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +29,7 @@ from probe.store.pictures import encode_picture
 from probe.store.verify import verify
 from probe.study.plan import SCHEMA, Job, plan
 from probe.study.question import Study
-from probe.study.rows import encode_rows, merge, read_rows
+from probe.study.rows import merge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from probe.trace import Trace
 
-JOBS, MANIFEST, ROW, PICTURE, TRACE = "jobs", "manifest.json", "row.parquet", "picture.png", "trace"
+JOBS, MANIFEST, PICTURE, TRACE = "jobs", "manifest.json", "picture.png", "trace"
 TABLE = "table.parquet"
 KEPT = {"pictures": PICTURE, "traces": f"{TRACE}/{MANIFEST}"}
 KEY = re.compile(r"[0-9a-f]{32}")
@@ -50,14 +49,31 @@ State = Literal["done", "failed", "poisoned"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the manifest of a finished job says. `seconds`: what the job took; `files`: size and hash of each."""
+    """What the manifest of a finished job says: its row; size and hash of each file; bytes of all of them."""
 
-    key: str
-    state: State
-    reason: str
-    seconds: float
+    row: Mapping[str, Any]
     nbytes: int
     files: Mapping[str, tuple[int, str]]
+
+    @property
+    def key(self) -> str:
+        """The job's key."""
+        return self.row["key"]
+
+    @property
+    def state(self) -> State:
+        """How it ended."""
+        return self.row["status"]
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, else empty."""
+        return self.row["reason"] or ""
+
+    @property
+    def seconds(self) -> float:
+        """What the job took."""
+        return self.row["seconds"]
 
     def holds(self, keep: Iterable[str]) -> bool:
         """Whether everything that should be kept is there; a failed job has nothing to keep."""
@@ -81,16 +97,15 @@ def write(folder: Path, row: Mapping[str, Any], made: Made) -> Result:
     """Keep a job's row and what it made, all or nothing; an older result is replaced. Raises OutputError."""
     key = row["key"]
     with new_folder(place(folder, key), replaces=_only_a_result) as hidden:
-        (hidden / ROW).write_bytes(encode_rows([row]))
         if made.picture is not None:
             (hidden / PICTURE).write_bytes(encode_picture(made.picture, key))
         if made.trace is not None:
             made.trace.save(hidden / TRACE)
-        named = [name for name in (ROW, *KEPT.values()) if (hidden / name).is_file()]
+        named = [name for name in KEPT.values() if (hidden / name).is_file()]
         files = {name: (os.path.getsize(hidden / name), digest((hidden / name).read_bytes())) for name in named}
         nbytes = sum(path.stat().st_size for path in hidden.rglob("*") if path.is_file())
-        result = Result(key, row["status"], row["reason"] or "", row["seconds"], nbytes, files)
-        (hidden / MANIFEST).write_bytes(_sealed(result))
+        result = Result(row, nbytes, files)
+        (hidden / MANIFEST).write_bytes(sealed(result))
     return result
 
 
@@ -179,19 +194,8 @@ def count(study: Study, jobs: Sequence[Job], results: Mapping[str, Result]) -> S
 
 def table(study: Study) -> "pd.DataFrame":
     """One row a finished job of a resolved study, in the order of the plan."""
-    return merge(_rows(study)).to_pandas()
-
-
-def write_table(study: Study) -> Path:
-    """Keep the whole table as one file, table.parquet."""
-    return replace_file(study.path / TABLE, encode_rows(list(_rows(study))))
-
-
-def _rows(study: Study) -> Iterator[dict[str, Any]]:
     results = scan(study.path)
-    for job in plan(study):
-        if job.key in results:
-            yield from read_rows((place(study.path, job.key) / ROW).read_bytes(), job.key)
+    return merge(results[job.key].row for job in plan(study) if job.key in results).to_pandas()
 
 
 def replace_file(path: Path, data: bytes) -> Path:
@@ -219,10 +223,11 @@ def clock(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def _sealed(result: Result) -> bytes:
+def sealed(result: Result) -> bytes:
+    """A manifest: JSON whose first entry is the hash of all that follows."""
     body = {"format": "probe job", "schema_version": SCHEMA}
     body |= {name: getattr(result, name) for name in Result.__slots__}
-    data = json.dumps(body).encode()[1:]
+    data = json.dumps(body, default=str).encode()[1:]
     return HEAD + digest(data).encode() + b'",' + data
 
 
@@ -237,10 +242,10 @@ def _opened(path: Path) -> Result | None:
         return None
     try:
         body = json.loads(b"{" + rest)
-        result = Result(**{name: body[name] for name in Result.__slots__})
-    except (ValueError, KeyError):
+        known = body["schema_version"] == SCHEMA and set(body["files"]) <= set(KEPT.values())
+        return Result(**{name: body[name] for name in Result.__slots__}) if known else None
+    except (ValueError, KeyError, TypeError):
         return None
-    return result if body["schema_version"] == SCHEMA and set(result.files) <= {ROW, *KEPT.values()} else None
 
 
 def _as_written(path: Path, size: int, expected: str | None) -> bool:
@@ -252,6 +257,6 @@ def _as_written(path: Path, size: int, expected: str | None) -> bool:
 
 
 def _only_a_result(folder: Path) -> None:
-    foreign = sorted({path.name for path in folder.iterdir()} - {ROW, PICTURE, TRACE, MANIFEST})
+    foreign = sorted({path.name for path in folder.iterdir()} - {PICTURE, TRACE, MANIFEST})
     if foreign:
         raise OutputError(f"{folder} holds {foreign[0]!r}, which no study wrote: it is not replaced, move it first")

@@ -1,13 +1,11 @@
 """Rows of the table as parquet: the columns that every job has, and those that scorers, explainers and prompts add."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from probe.errors import DamagedFile
 
 TEXTS = pa.list_(pa.string())
 COLUMNS: dict[str, pa.DataType] = {
@@ -37,19 +35,11 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 
 
-def encode_rows(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def encode_rows(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Rows as a parquet file with checksums on its pages."""
     sink = io.BytesIO()
     pq.write_table(merge(rows), sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
-
-
-def read_rows(data: bytes, name: str) -> list[dict[str, Any]]:
-    """The rows of a parquet file. Raises DamagedFile."""
-    try:
-        return pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedFile(f"the row of job {name} cannot be read ({error}): run the study again") from error
 
 
 def merge(rows: Iterable[Mapping[str, Any]]) -> pa.Table:

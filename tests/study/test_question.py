@@ -78,7 +78,7 @@ def test_seeds_are_read_as_they_are_written(seeds: list[int]):
 REFUSED = {
     "unknown field": ({"seedz": "0-3"}, "seedz: there is no such field; did you mean 'seeds'?"),
     "no prompts": ({"prompts": []}, "prompts: Tuple should have at least 1 item"),
-    "no text": ({"prompts": [True]}, r'prompts\[0\]: this is no text: put it in quotes'),
+    "no text": ({"prompts": [True]}, r"prompts\[0\]: this is no text: put it in quotes"),
     "empty prompt": ({"prompts": ["a", " "]}, r"prompts\[1\]: the prompt is empty; say what to draw"),
     "odd prompts": ({"prompts": {"x": 1}}, r"prompts: give a list of prompts, \{file: .*\(found \{'x': 1\}\)"),
     "attributes": (

@@ -57,7 +57,11 @@ def test_rows_pictures_and_traces(small: Make):
     assert table["method"].tolist() == ["plain", "nursed"]
     assert table["intervention"].tolist() == ["plain", "AttendAndExcite"]
     assert json.loads(table["settings"][1])["subjects"] == ["cat", "balloon"]
-    assert (table["seed"].tolist(), table["steps"].tolist(), table["guidance"].tolist()) == ([7] * 2, [2] * 2, [7.5] * 2)
+    assert (table["seed"].tolist(), table["steps"].tolist(), table["guidance"].tolist()) == (
+        [7] * 2,
+        [2] * 2,
+        [7.5] * 2,
+    )
     assert (table["subset"].tolist(), table["model"].tolist()) == (["x"] * 2, ["tiny"] * 2)
     assert (table["width"].tolist(), table["height"].tolist()) == ([32] * 2, [48] * 2)
     for _, one in table.iterrows():
@@ -130,7 +134,7 @@ def test_a_damaged_result_is_done_again(small: Make):
     data[len(data) // 2] ^= 1
     flipped.write_bytes(data)
     cut.write_bytes(cut.read_bytes()[:-1])
-    (place(study.path, third) / "row.parquet").unlink()
+    (place(study.path, third) / "picture.png").unlink()
     kept = stamps(study)[fourth]
     done = list[str]()
     assert study.run(on_job=lambda progress: done.append(progress.result.key)).ok
@@ -290,7 +294,7 @@ def test_what_killed_writers_left_is_swept_away(small: Make):
     [key] = scan(study.path)
     leftover = place(study.path, key).parent / f".{key}.12345678.partial"
     leftover.mkdir()
-    (leftover / "row.parquet").write_bytes(b"half")
+    (leftover / "picture.png").write_bytes(b"half")
     assert study.run().ok
     assert not leftover.exists()
 

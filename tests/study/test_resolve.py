@@ -1,0 +1,151 @@
+"""A study with nothing left open, and what is refused before any work."""
+
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import probe.nurse
+from probe import Study
+from probe.errors import BadInput
+from probe.generator import weights
+from probe.study import methods
+from probe.study.plan import plan
+from probe.study.prompts import PromptRow
+from probe.study.question import Method
+from probe.study.resolve import folder_digest, resolve, with_subjects
+from tests.study import moody
+
+Make = Callable[..., Study]
+NURSE = {"method": "AttendAndExcite", "subjects": "$subjects"}
+
+
+def test_everything_is_written_out(small: Make):
+    study = small(prompts=["a cat and a red dog"], interventions=["plain", NURSE], scorers=["clip"], seeds=[0])
+    resolved = resolve(study)
+    [row] = resolved.rows
+    assert (row.subjects, row.attributes) == (("cat", "dog"), (None, "red"))
+    plain, nursed = resolved.interventions
+    assert plain.settings == {}
+    assert nursed.settings["subjects"] == "$subjects"
+    assert nursed.settings["max_steps"] == probe.nurse.AttendAndExcite(subjects=("cat",)).max_steps
+    assert set(nursed.settings) == set(probe.nurse.AttendAndExcite.model_fields)
+    assert len(resolved.scorers[0].settings["templates"]) > 5
+    assert (resolved.models[0].digest or "").startswith("blake2b:")
+
+
+def test_a_resolved_study_stays_as_it_is(small: Make, tmp_path: Path):
+    study = resolve(small(interventions=["plain", NURSE], explainers=["attention"], scorers=["time", "judge"]))
+    again = Study(**study.model_dump(mode="json"))
+    assert [job.key for job in plan(again)] == [job.key for job in plan(study)]
+    assert [job.key for job in plan(resolve(again))] == [job.key for job in plan(study)]
+
+
+def test_defaults_that_are_written_out_decide_nothing(small: Make):
+    default = probe.nurse.AttendAndExcite(subjects=("cat",)).max_steps
+    one, other = (resolve(small(interventions=[NURSE | more])) for more in ({}, {"max_steps": default}))
+    assert {job.key for job in plan(one)} == {job.key for job in plan(other)}
+
+
+def test_subjects_are_looked_for_only_where_they_are_needed(small: Make):
+    assert resolve(small()).rows[0].subjects is None
+
+
+def test_what_a_row_says_of_its_subjects_wins():
+    row = PromptRow(prompt="a cat and a red dog", subjects=("dog",))
+    assert with_subjects(row).subjects == ("dog",)
+    assert with_subjects(row).attributes == (None,)
+
+
+def test_every_intervention_of_the_room_can_be_named():
+    found = methods.interventions()
+    assert set(found) <= set(probe.nurse.__all__)
+    assert found["AttendAndExcite"] is probe.nurse.AttendAndExcite
+    assert all(issubclass(kind, BaseModel) for kind in found.values())
+
+
+def test_explainers_and_scorers_can_be_named():
+    assert "attention" in methods.explainers()
+    assert set(methods.scorers()) >= {"judge", "clip", "time"}
+
+
+def test_an_installed_scorer_can_be_named(monkeypatch: pytest.MonkeyPatch):
+    point = metadata.EntryPoint("bright", "tests.study.moody:Brightness", "probe.scorers")
+    monkeypatch.setattr(methods, "entry_points", lambda group: [point])
+    assert isinstance(methods.build_scorer(Method(method="bright")), moody.Brightness)
+
+
+def test_a_scorer_by_its_place_takes_settings():
+    scorer = methods.build_scorer(Method.model_validate({"method": "tests.study.moody:Moody", "seconds": 0.5}))
+    assert scorer.seconds == 0.5
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no such method": ({"interventions": ["AttendAndExite"]}, "no intervention 'AttendAndExite'; did you mean 'Atte"),
+    "no such setting": (
+        {"interventions": [NURSE | {"max_stps": 3}]},
+        "settings of 'AttendAndExcite' cannot be used:.*max_stps: there is no such field; did you mean 'max_steps'?",
+    ),
+    "bad setting": (
+        {"interventions": [NURSE | {"max_steps": "many"}]},
+        r"max_steps: Input should be a valid integer.*\(found 'many'\)",
+    ),
+    "plain with settings": (
+        {"interventions": [{"method": "plain", "max_steps": 3}]},
+        "'plain' is no intervention, so it takes no settings; found max_steps",
+    ),
+    "nothing to stand for": ({"interventions": [NURSE | {"subjects": "$things"}]}, r"'\$things' stands for nothing"),
+    "no such explainer": ({"explainers": ["atention"]}, "no explainer 'atention'; did you mean 'attention'?"),
+    "explainer's setting": ({"explainers": [{"method": "attention", "stps": 1}]}, "no setting 'stps'; did you mean 's"),
+    "no such scorer": ({"scorers": ["clap"]}, "no scorer 'clap'; did you mean 'clip'?"),
+    "no such module": ({"scorers": ["nowhere.at.all:X"]}, "the scorer 'nowhere.at.all:X' cannot be found"),
+    "no such class": ({"scorers": ["tests.study.moody:None_"]}, "cannot be found .* install its package first"),
+    "no scorer": ({"scorers": ["os:system"]}, "'os:system' is no scorer; it has to be a class that inherits from"),
+    "taken column": ({"prompts": [{"prompt": "a", "seed": 3}]}, r"the columns \['seed'\], which the table needs"),
+    "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and it is no hub id"),
+    "unpinned": ({"models": ["who/knows"]}, "'who/knows' is not on this machine.*pin them: .*revision: COMMIT"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_used_is_refused_before_any_work(case: str, small: Make):
+    changes, message = REFUSED[case]
+    study = small(**changes)
+    with pytest.raises(BadInput, match=f"(?s){message}"):
+        study.run()
+    assert not study.path.exists()
+
+
+def test_a_pinned_hub_model_is_named_by_its_commit(small: Make):
+    commit = "0123456789" * 4
+    resolved = resolve(small(models=[{"source": "who/knows", "revision": commit}]))
+    assert resolved.models[0].digest == f"who/knows@{commit}"
+
+
+def test_menagerie_is_named_by_the_digest_of_its_weights(small: Make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "digest", lambda path: f"{path.name:x<64}")
+    one, other = resolve(small(models=["menagerie", "menagerie-control"])).models
+    assert one.digest == "menagerie:manifest.jsonxxxxxxxxxxxxxxxxxxx"
+    assert (other.digest or "").startswith("menagerie-control:")
+
+
+def test_a_folder_is_named_by_what_it_holds(tmp_path: Path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder in (one, other):
+        (folder / "unet").mkdir(parents=True)
+        (folder / "model_index.json").write_text("{}")
+        (folder / "unet" / "w.safetensors").write_bytes(b"weights")
+    assert folder_digest(one) == folder_digest(other)
+    (other / ".cache").mkdir()
+    (other / ".cache" / "x").write_text("nobody's business")
+    assert folder_digest(one) == folder_digest(other)
+    (other / "unet" / "w.safetensors").write_bytes(b"Weights")
+    assert folder_digest(one) != folder_digest(other)
+
+
+def test_weights_that_changed_are_refused(small: Make, model: str):
+    with pytest.raises(BadInput, match=r"the weights of .* are blake2b:.*, the study says blake2b:00.*take the digest"):
+        resolve(small(models=[{"source": model, "digest": "blake2b:00"}]))
