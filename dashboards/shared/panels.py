@@ -50,7 +50,7 @@ def look_at(held: Opened, view: View, key: str, chosen: str) -> str:
     picture = final_picture(held.trace, view.image)
     name = f"{held.name}/{view.image}"
     word = viewer(key, describe(held.trace, planes(held, view), Shown(picture, view.image, view.shared, name)), chosen)
-    st.text(CAPTION)
+    st.markdown(CAPTION)
     return word
 
 
