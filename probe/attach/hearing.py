@@ -32,7 +32,7 @@ class Listener:
         }
         self.rows: list[Heard] = []
         self.states: list[list[Tensor]] = []  # a list of rows a call
-        self.widths: dict[str, int] = {}  # of the encoders' states
+        self.given: dict[str, Tensor] = {}  # the first row of states [t, c] that each encoder gave
 
     def hooks(self) -> Iterator[Any]:
         """Put the hooks on; yields their handles."""
@@ -42,7 +42,7 @@ class Listener:
 
     def take(self) -> tuple[list[Heard], list[list[Tensor]]]:
         """What was heard since the last time."""
-        heard, self.rows, self.states = (self.rows, self.states), [], []
+        heard, self.rows, self.states, self.given = (self.rows, self.states), [], [], {}
         return heard
 
     def _before(self, name: str) -> Any:
@@ -63,7 +63,7 @@ class Listener:
             states = next((value for value in values if isinstance(value, Tensor) and value.ndim == 3), None)
             if states is not None:
                 self.states.append(list(states.detach()))
-                self.widths[name] = states.shape[-1]
+                self.given.setdefault(name, states[0].detach())
 
         return hear
 
@@ -80,7 +80,7 @@ class Encoded:
     texts: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=lambda: {"cond": {}, "other": {}})
     states: dict[str, list[Tensor]] = field(default_factory=dict)  # rows [t, c]
     heard: list[Heard] = field(default_factory=list)
-    widths: dict[str, int] = field(default_factory=dict)  # of each encoder's states
+    given: dict[str, Tensor] = field(default_factory=dict)  # the first row of states [t, c] of each encoder
 
     @property
     def other(self) -> str:

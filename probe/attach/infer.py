@@ -5,18 +5,19 @@ not tell, UnknownFamily says what is missing and how to describe the model.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from probe.attach.families import Family, Stream, grid_of
-from probe.attach.hearing import Encoded
+from probe.attach.families import Family, Keeps, Stream, grid_of
+from probe.attach.hearing import Encoded, Heard
 from probe.attach.layout import Plane
+from probe.attach.placing import kept
 from probe.errors import ProbeWarning, UnknownFamily
 
 if TYPE_CHECKING:
@@ -71,29 +72,54 @@ class Joins(TorchFunctionMode):
 
 
 def streams_of(name: str, encoded: Encoded) -> tuple[Stream, ...]:
-    """The text encoders whose states make the columns, by the lengths and widths of what they read and gave."""
-    rows = encoded.states.get("cond", [])
-    read: dict[str, int] = {}
-    for row in encoded.heard:
-        read.setdefault(row.encoder, len(row.ids))  # the first row of each is the prompt's
+    """The text encoders whose states make the columns: by what they gave, else by lengths and widths."""
+    rows, read = encoded.states.get("cond", []), _first_rows(encoded)
     if not rows or not read:
         raise unknown(name, "no text states were seen to come out of its encoding")
-    length, width = rows[0].shape
-    same = [encoder for encoder, count in read.items() if count == length]
-    fitting = [e for e in same if encoded.widths.get(e) == width] or same
-    if fitting:
-        beside = same if sum(encoded.widths.get(e, 0) for e in same) == width else fitting[-1:]
-        return (_stream(beside[0], beside=tuple((e, _tokenizer(e)) for e in beside[1:])),)
-    for count in range(2, len(read) + 1):
-        for chosen in combinations(read, count):
-            if sum(read[encoder] for encoder in chosen) == length:
-                return tuple(_stream(encoder) for encoder in chosen)
-    if len(read) == 1 and length < next(iter(read.values())):
-        encoder = next(iter(read))
-        seen = next(row.attended for row in encoded.heard if row.encoder == encoder)
-        return (_stream(encoder, keeps="attended" if seen is not None and sum(seen) == length else "tail"),)
-    listed = ", ".join(f"{encoder} read {count}" for encoder, count in read.items())
-    raise unknown(name, f"which encoders make its {length} columns of text cannot be told ({listed})")
+    found = _by_content(rows[0], encoded, read) or _by_length(rows[0], encoded, read)
+    if found:
+        return found
+    listed = ", ".join(f"{encoder} read {len(row.ids)}" for encoder, row in read.items())
+    raise unknown(name, f"which encoders make its {len(rows[0])} columns of text cannot be told ({listed})")
+
+
+def _first_rows(encoded: Encoded) -> dict[str, Heard]:
+    """What each encoder read first: the prompt."""
+    read: dict[str, Heard] = {}
+    for row in encoded.heard:
+        read.setdefault(row.encoder, row)
+    return read
+
+
+def _by_content(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:
+    """The encoder whose own states these are, and which of them went on."""
+    for encoder, row in read.items():
+        given = encoded.given.get(encoder)
+        attended = row.attended or (True,) * len(row.ids)
+        if given is None or given.shape[-1] != states.shape[-1] or len(given) != len(attended):
+            continue
+        for keeps in get_args(Keeps):
+            stream = _stream(encoder, keeps=keeps)
+            pairs = [(i, place) for i, place in enumerate(kept(stream, attended, len(states))) if attended[place]]
+            ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+            if pairs and torch.allclose(states[ours].float(), given[theirs].float(), rtol=1e-2, atol=1e-3):
+                return (stream,)
+    return ()
+
+
+def _by_length(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:
+    """The encoders that read as many tokens as there are columns: side by side in the channels, or in a row."""
+    length, width = states.shape
+    counts = {encoder: len(row.ids) for encoder, row in read.items()}
+    widths = {encoder: given.shape[-1] for encoder, given in encoded.given.items()}
+    same = [encoder for encoder, count in counts.items() if count == length]
+    if same:
+        alone = [encoder for encoder in same if widths.get(encoder) == width] or same
+        beside = same if sum(widths.get(encoder, 0) for encoder in same) == width else alone[-1:]
+        return (_stream(beside[0], beside=tuple((encoder, _tokenizer(encoder)) for encoder in beside[1:])),)
+    choices = (chosen for size in range(2, len(counts) + 1) for chosen in combinations(counts, size))
+    fitting = (chosen for chosen in choices if sum(counts[encoder] for encoder in chosen) == length)
+    return tuple(_stream(encoder) for encoder in next(fitting, ()))
 
 
 def _stream(encoder: str, **options: Any) -> Stream:
@@ -139,9 +165,10 @@ def concluded(family: Family, text: int, *, reads: bool) -> Family:
     sides = {"cross": "has keys of its own", "first": "is before the picture", "last": "is behind the picture"}
     encoders = ", ".join(stream.encoder for stream in family.streams) or "no encoder"
     side = sides.get(family.text, "is none")
+    joint = f"; a cell is {family.patch} latent pixels wide; {family.registers} tokens before all"
     warnings.warn(
-        f"{family.name} is not in the table of families; its layout was inferred: text {side}, from {encoders}; "
-        f"a cell is {family.patch} latent pixels wide; {family.registers} tokens before all",
+        f"{family.name} is not in the table of families; its layout was inferred: text {side}, from {encoders}"
+        f"{joint if family.joint else ''}",
         ProbeWarning,
         stacklevel=2,
     )

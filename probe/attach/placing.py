@@ -133,9 +133,9 @@ def kept(stream: Stream, attended: Sequence[bool], length: int, drop: int = 0) -
     if stream.keeps == "attended":
         return [i for i, seen in enumerate(attended) if seen][drop:][:length]
     if stream.keeps == "tail":
-        return list(range(count - length, count))
+        return list(range(max(0, count - length), count))
     if stream.keeps == "first and tail":
-        return [0, *range(count - length + 1, count)]
+        return [0, *range(max(0, count - length) + 1, count)]
     return list(range(min(count, length)))
 
 

@@ -154,9 +154,9 @@ class Recording:
         if self._request.words and not take.prompts and "negative" not in self._request.branches:
             check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
         result = original(*args, **kwargs)
+        take.encoded.given = listener.given | take.encoded.given
         heard, states = listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
-        take.encoded.widths |= listener.widths
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.relevancy)
         self._asides.plan(take.prompts, self._family, self._pipe.scheduler)
