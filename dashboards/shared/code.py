@@ -51,7 +51,6 @@ def numbers_code(held: Opened, view: View, words: Sequence[str]) -> str:
 def run_code(held: Opened) -> str:
     """The run itself: the same picture, recorded once more."""
     run = held.trace.run
-    words = [word.label for word in held.trace.words if word.label in held.trace.labels]
     given = [repr(run.prompts[0] if len(run.prompts) == 1 else list(run.prompts)), f"num_inference_steps={run.steps}"]
     if any(run.negative_prompts):
         given.append(f"negative_prompt={run.negative_prompts[0]!r}")
@@ -64,7 +63,7 @@ def run_code(held: Opened) -> str:
         "import torch",
         "",
         f"pipe = probe.load({'' if run.model.casefold() == 'menagerie' else repr(run.model)})",
-        f"with probe.record(pipe, words={words!r}) as recording:",
+        f"with probe.record(pipe, words={list(held.trace.labels)!r}) as recording:",
         "    pipe(",
         *(f"        {each}," for each in given),
         "    )",

@@ -14,6 +14,7 @@ from dashboards.shared.worker import Job, Worker
 from probe.errors import BadInput, BadPrompt, NotAPipeline
 
 LEASE_SECONDS = 60.0
+MENAGERIE_GUIDANCE = 5.0  # at which its model card is measured; its pipeline class would take 7.5
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,8 @@ def _arguments(pipe: Any, request: Request, tick: Callable[..., Any]) -> dict[st
     """What the pipeline is called with: only what was given. Raises BadInput for what this pipeline does not take."""
     from torch import Generator
 
-    asked = {"num_inference_steps": request.steps, "guidance_scale": request.guidance}
+    guidance = MENAGERIE_GUIDANCE if request.guidance is None and request.source is None else request.guidance
+    asked = {"num_inference_steps": request.steps, "guidance_scale": guidance}
     given = {name: value for name, value in asked.items() if value is not None}
     known = inspect.signature(type(pipe).__call__).parameters
     unknown = [name.replace("_", " ") for name in given if name not in known]

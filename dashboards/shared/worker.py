@@ -4,6 +4,7 @@ A pipeline is not safe in several threads, so whoever wants one asks here. Jobs 
 outlive the browser tab that asked for them, and no session sees another's.
 """
 
+import atexit
 import logging
 import secrets
 import sys
@@ -17,6 +18,7 @@ from typing import Any, Literal, Self
 from probe.errors import OverBudget, ProbeError
 
 WAITING_LIMIT, REMEMBERED = 32, 256
+CLOSE_SECONDS = 5.0
 SWITCH_SECONDS = 0.0005  # a job makes thousands of short calls, and waits this long after each while a page is built
 State = Literal["waiting", "running", "done", "failed", "cancelled"]
 
@@ -79,10 +81,12 @@ class Worker:
 
     def __init__(self, work: Callable[[Job], str]) -> None:
         self._work = work
-        self._queue: SimpleQueue[Job] = SimpleQueue()
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
-        threading.Thread(target=self._run, name="probe-worker", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="probe-worker", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
     def submit(self, request: Any) -> Job:
         """Put a request in the queue. Raises OverBudget when too many wait."""
@@ -112,10 +116,16 @@ class Worker:
             if job.state == "waiting":
                 job.end("cancelled")
 
+    def close(self) -> None:
+        """Stop what runs, drop what waits, and wait a little for the thread to end."""
+        for job in list(self._jobs.values()):
+            self.cancel(job)
+        self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+
     def _run(self) -> None:
         sys.setswitchinterval(SWITCH_SECONDS)
-        while True:
-            job = self._queue.get()
+        while (job := self._queue.get()) is not None:
             with self._lock:
                 if job.state != "waiting":
                     continue

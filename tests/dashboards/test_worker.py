@@ -1,5 +1,6 @@
 """The worker: one job at a time, in order, each on its own; cancelled promptly; never dead."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -108,6 +109,31 @@ def test_cancelling_a_waiting_job_means_that_it_never_runs():
     gate.set()
     assert finished(first).state == finished(third).state == "done"
     assert seen == ["first", "third"]
+
+
+def test_closing_stops_what_runs_and_drops_what_waits():
+    begun = threading.Event()
+
+    def work(job: Job) -> str:
+        while True:
+            begun.set()
+            job.check()
+
+    worker = Worker(work)
+    running, waiting = worker.submit(1), worker.submit(2)
+    assert begun.wait(SECONDS)
+    worker.close()
+    assert (running.state, waiting.state) == ("cancelled", "cancelled")
+
+
+def test_a_server_that_is_stopped_while_it_works_ends_in_order():
+    code = (
+        "import time; from dashboards.shared.worker import Worker\n"
+        "def work(job):\n    print('begun', flush=True)\n    while True: job.check(); time.sleep(0.001)\n"
+        "Worker(work).submit(None); time.sleep(0.5)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n", "")
 
 
 def test_too_many_waiting_are_refused():
