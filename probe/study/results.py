@@ -42,6 +42,8 @@ TABLE = "table.parquet"
 KEPT = {"pictures": PICTURE, "traces": f"{TRACE}/{MANIFEST}"}
 KEY = re.compile(r"[0-9a-f]{32}")
 HEAD, SEAL = b'{"seal":"', 64
+LIMIT = 64 * 2**20  # bytes of a manifest
+NEEDED = {"key", "status", "reason", "seconds"}
 
 Depth = Literal["sizes", "hashes", "everything"]
 State = Literal["done", "failed", "poisoned"]
@@ -234,7 +236,7 @@ def sealed(result: Result) -> bytes:
 def _opened(path: Path) -> Result | None:
     """What a manifest says, or None where there is none, or one that is not as it was written."""
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if path.stat().st_size <= LIMIT else b""
     except OSError:
         return None
     seal, rest = data[len(HEAD) : len(HEAD) + SEAL], data[len(HEAD) + SEAL + 2 :]
@@ -242,10 +244,15 @@ def _opened(path: Path) -> Result | None:
         return None
     try:
         body = json.loads(b"{" + rest)
-        known = body["schema_version"] == SCHEMA and set(body["files"]) <= set(KEPT.values())
-        return Result(**{name: body[name] for name in Result.__slots__}) if known else None
-    except (ValueError, KeyError, TypeError):
+        result = Result(**{name: body[name] for name in Result.__slots__})
+        known = body["schema_version"] == SCHEMA and set(result.files) <= set(KEPT.values())
+        return result if known and all(map(_is_entry, result.files.values())) and result.row.keys() >= NEEDED else None
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, list) and [type(part) for part in entry] == [int, str]
 
 
 def _as_written(path: Path, size: int, expected: str | None) -> bool:

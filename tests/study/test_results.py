@@ -1,7 +1,10 @@
 """What lies on disk: results that verify, rows that merge, statuses that count."""
 
 import io
+import json
 import math
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from PIL import Image
 
 from probe import Study
 from probe.errors import OutputError
+from probe.store.manifest import digest
 from probe.study.card import means
 from probe.study.plan import plan
 from probe.study.results import Made, Result, clock, look, place, replace_file, scan, sealed, status, table, write
@@ -64,6 +68,36 @@ def test_a_result_belongs_to_its_key(tmp_path: Path):
     place(tmp_path, other).parent.mkdir(parents=True)
     home.rename(place(tmp_path, other))
     assert scan(tmp_path) == {}
+
+
+HOSTILE = {
+    "no row": {"row": None},
+    "a row of nothing": {"row": {}},
+    "no files": {"files": 3},
+    "files elsewhere": {"files": {"../../secret": [1, "x"]}},
+    "odd entries": {"files": {"picture.png": ["x"]}},
+    "another schema": {"schema_version": 99},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_foreign_manifest_is_no_result(case: str, tmp_path: Path):
+    """A seal says that nothing was damaged, not who wrote it."""
+    path = one(tmp_path) / "manifest.json"
+    body = json.loads(path.read_bytes()) | HOSTILE[case]
+    rest = json.dumps({name: value for name, value in body.items() if name != "seal"}).encode()[1:]
+    path.write_bytes(b'{"seal":"' + digest(rest).encode() + b'",' + rest)
+    assert look(tmp_path, KEY) is None
+
+
+def test_opening_a_study_runs_nothing_that_it_names(finished: Study):
+    said = json.loads((finished.path / "resolved.json").read_text())
+    said["scorers"] = [{"method": "antigravity:Flying"}]
+    (finished.path / "resolved.json").write_text(json.dumps(said))
+    code = "import sys, probe; s = probe.Study.open(sys.argv[1]); s.status(), s.table(), s.card(); "
+    code += "print([name for name in ('torch', 'antigravity', 'probe.nurse') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, str(finished.path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_newer_result_replaces_the_older_but_nothing_else(tmp_path: Path):
