@@ -17,10 +17,12 @@
   image_to_image/low_rank/{H}x{W}  asking, asked (rank, y, x) and size (rank): P is about sum of size * asking asked^T
   image_to_image/full/{H}x{W}      share     (cell, y, x): all of P; only when asked for by name
   frame_to_frame/{F}x{H}x{W}       share     (frame, to_frame): what the cells of a frame give to each frame
-/guidance           cond_norm, uncond_norm, difference_norm, guided_norm, cosine_previous, cosine_final  (step, image)
+/guidance           cond_norm, uncond_norm, difference_norm, guided_norm, update_norm, update_ratio, cosine_previous,
+                    cosine_final (step, image): see probe.attach.guidance; attributes say what guided and with what
                     magnitude    (step, image, y, x): norm over channels of cond - uncond
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last
                     predicted    (step, image, channel, y, x) float16: the predicted x0
+                    predicted_cond, predicted_uncond, ...: of each branch, where several ran
 /thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, decoded small
 """
 

@@ -12,6 +12,7 @@ import xarray as xr
 
 from probe.attach.aside import Asides
 from probe.attach.families import denoiser
+from probe.attach.guiders import method
 from probe.attach.planes import attention_nodes, labels_of
 from probe.attach.related import nodes as relation_sets
 from probe.attach.relevant import RelevancyReader
@@ -26,7 +27,7 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
-    nodes = {**attention_nodes(take), **guidance_node(take), **latent_node(take), **thumbnail_node(take, pipe)}
+    nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take, pipe)}
     nodes |= relevancy_node(asides.relevancies) | relation_nodes(take)
     note = {"note": take.family.note} if take.family.note else {}
     return Trace(
@@ -64,8 +65,8 @@ def relevancy_node(reader: RelevancyReader | None) -> dict[str, xr.Dataset]:
     return {"/relevancy": xr.Dataset({"relevancy": (RELEVANCY, values, attributes)}, coords=coords)}
 
 
-def guidance_node(take: Take) -> dict[str, xr.Dataset]:
-    """Norms, cosines and the spatial map of each step."""
+def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
+    """Norms, cosines and the spatial map of each step; its attributes say what guided."""
     take.guidance.finish()
     rows = take.guidance.rows
     if not rows:
@@ -78,11 +79,13 @@ def guidance_node(take: Take) -> dict[str, xr.Dataset]:
         values = torch.stack([row[name].float().cpu() if name in row else nothing for row in rows])
         dims = {2: (STEP, IMAGE), 4: (STEP, IMAGE, Y, X), 5: (STEP, IMAGE, FRAME, Y, X)}[values.ndim]
         variables[name] = (dims, values.numpy())
-    return {"/guidance": xr.Dataset(variables, coords=_steps(take))}
+    most = max(take.guidance.branches, key=len)
+    attributes = {"method": method(pipe, len(most), told=take.guidance.told), "branches": list(most) or ["cond"]}
+    return {"/guidance": xr.Dataset(variables, coords=_steps(take), attrs=attributes)}
 
 
 def latent_node(take: Take) -> dict[str, xr.Dataset]:
-    """Latents before each step and after the last, and the predicted clean latents."""
+    """Latents before each step and after the last, and the predicted clean latents, of each branch too."""
     record = take.guidance
     if not record.samples or take.final is None:
         return {}
@@ -90,6 +93,10 @@ def latent_node(take: Take) -> dict[str, xr.Dataset]:
     predicted = torch.stack(record.predicted).cpu().numpy()
     axes = (IMAGE, CHANNEL, *((FRAME,) if latents.ndim == 6 else ()), Y, X)
     variables = {"latents": (("time", *axes), latents), "predicted": ((STEP, *axes), predicted)}
+    for branch in dict.fromkeys(name for row in record.branches for name in row):
+        nothing = torch.full_like(record.predicted[0], torch.nan)  # where the branch rested
+        values = torch.stack([row.get(branch, nothing) for row in record.branches])
+        variables[f"predicted_{branch}"] = ((STEP, *axes), values.cpu().numpy())
     return {"/latents": xr.Dataset(variables, coords=_steps(take))}
 
 

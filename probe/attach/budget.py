@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probe.attach.families import denoisers
+from probe.attach.guiders import guided
 from probe.attach.keeping import Wish
 from probe.attach.layout import Arguments
 from probe.attach.lexicon import wanted_labels
@@ -117,9 +118,9 @@ class Budget:
     def _rest(self, shape: tuple[int, ...]) -> dict[str, int]:
         """Guidance, latents and thumbnails; `shape` is that of the latents, picture first."""
         steps, images, cells = run_length(self.pipe), shape[0], prod(shape[2:])
-        two = bool(getattr(self.pipe, "do_classifier_free_guidance", False))
-        numbers = 6 * steps * images + steps * images * cells if two else 2 * steps * images
-        latents = (2 * steps + 1) * images * shape[1] * cells
+        two = guided(self.pipe)
+        numbers = 8 * steps * images + steps * images * cells if two else 4 * steps * images
+        latents = ((4 if two else 2) * steps + 1) * images * shape[1] * cells
         return {
             "guidance": 4 * numbers,
             "latents": 2 * latents,

@@ -1,5 +1,11 @@
-"""Reads the guidance of each step: the branches' predictions, their difference, and what became of it."""
+"""Reads the guidance of each step: the branches' predictions, their difference, and what became of it.
 
+All predictions are compared as noise (eps), whatever the denoiser predicts. cond_norm, uncond_norm: |eps| of each
+branch; difference_norm: |eps_cond - eps_uncond|; guided_norm: |eps| after guidance; update_norm: |eps_guided -
+eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,19 +24,22 @@ class GuidanceReader:
     """Per step and picture: norms, cosines, a spatial map, and the latents before and after."""
 
     scheduler: Any
-    outputs: dict[str, dict[int, Tensor]] = field(
-        default_factory=dict
-    )  # of the running step: branch -> image -> output
+    outputs: dict[str, dict[int, Tensor]] = field(default_factory=dict)  # of this step: branch -> image -> output
     rows: list[Row] = field(default_factory=list)
     directions: list[Tensor | None] = field(default_factory=list)  # None where only one branch ran
     samples: list[Tensor] = field(default_factory=list)
     predicted: list[Tensor] = field(default_factory=list)
+    branches: list[Row] = field(default_factory=list)  # the predicted x0 of each branch, where there are several
     timesteps: list[float] = field(default_factory=list)
-    last: Tensor | None = None
+    told: bool = False  # whether the denoiser was told the scale
 
     def saw(self, branch: str, image: int, output: Tensor) -> None:
         """One branch's raw output for one picture, in the step that is running."""
         self.outputs.setdefault(branch, {}).setdefault(image, output.detach())
+
+    def combines(self, branches: Mapping[str, Tensor]) -> None:
+        """A guider names what it combines: that is what the branches said, whatever was seen before."""
+        self.outputs = {name: dict(enumerate(value.detach())) for name, value in branches.items()}
 
     def turned(self, family: Family, guided: Tensor) -> Family:
         """A family whose sign makes the branches' predictions agree with what the scheduler is given."""
@@ -47,21 +56,31 @@ class GuidanceReader:
         """The scheduler is about to step: `guided` is what the branches were combined to."""
         noise = level(self.scheduler, timestep)
         channels = sample.shape[1]
-        eps = {b: noise.epsilon(_stack(rows, channels), sample) for b, rows in self.outputs.items()}
+        said = {b: _stack(rows, channels) for b, rows in self.outputs.items()}
+        said = {b: value for b, value in said.items() if value.shape == sample.shape}
+        eps = {b: noise.epsilon(value, sample) for b, value in said.items()}
         guided = guided[:, :channels].detach()
-        row: Row = {"guided_norm": _norm(noise.epsilon(guided, sample))}
-        row |= {f"{branch}_norm": _norm(value) for branch, value in eps.items() if value.shape == sample.shape}
-        self._difference(row, eps, sample)
-        self.rows.append(row)
+        self.rows.append(self._row(eps, noise.epsilon(guided, sample)))
+        self.branches.append({b: noise.x0(value, sample).half() for b, value in said.items()} if len(said) > 1 else {})
         self.samples.append(sample.detach().half())
         self.predicted.append(noise.x0(guided, sample).half())
         self.timesteps.append(float(torch.as_tensor(timestep).flatten()[0]))
         self.outputs = {}
 
-    def _difference(self, row: Row, eps: dict[str, Tensor], sample: Tensor) -> None:
+    def _row(self, eps: dict[str, Tensor], guided: Tensor) -> Row:
+        """The numbers of one step."""
+        row: Row = {"guided_norm": _norm(guided)}
+        row |= {f"{branch}_norm": _norm(value) for branch, value in eps.items()}
+        if "cond" in eps:
+            row["update_norm"] = _norm(guided - eps["cond"])
+            row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
+        self._difference(row, eps)
+        return row
+
+    def _difference(self, row: Row, eps: dict[str, Tensor]) -> None:
         """delta = eps_cond - eps_uncond, where both branches ran for every picture."""
         other = eps.get("uncond", eps.get("negative"))
-        if other is None or "cond" not in eps or eps["cond"].shape != other.shape or other.shape != sample.shape:
+        if other is None or "cond" not in eps:
             self.directions.append(None)
             return
         delta = eps["cond"] - other

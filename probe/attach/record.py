@@ -22,6 +22,7 @@ from probe.attach.borrow import around, here, lease
 from probe.attach.budget import BUDGET, Budget, Estimate
 from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
+from probe.attach.guiders import parts_of, predictions
 from probe.attach.hearing import Listener, spoken, state_groups, texts
 from probe.attach.keeping import GROUPS, Heads, Kept, Level, Steps, wish
 from probe.attach.lexicon import EVERY, check_words
@@ -33,7 +34,6 @@ from probe.attach.thumbnails import pictures_of
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput, NoMatch, NotRecorded
 from probe.intervention import LatentIntervention
-from probe.site import matches
 from probe.trace import Trace
 
 
@@ -92,7 +92,7 @@ class Recording:
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
         paths = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
-        wanted = {path: module for path, module in paths.items() if self._wants(path)}
+        wanted = {path: module for path, module in paths.items() if self._request.wants(path)}
         if not wanted:
             listed = "\n  ".join(paths)
             raise NoMatch(f"sites={self._request.sites!r} matches none of the attention modules:\n  {listed or 'none'}")
@@ -118,11 +118,11 @@ class Recording:
         prior, decoder = getattr(pipe, "prior_pipe", None), getattr(pipe, "decoder_pipe", pipe)
         processor = getattr(pipe, "image_processor", None) or getattr(pipe, "video_processor", None)
         methods = (
-            (pipe, "check_inputs", self._start),
-            (pipe, "encode_prompt", self._encode),
-            (pipe, "_encode_prompt", partial(self._encode, whole=False)),
-            (prior, "_encode_prompt", partial(self._encode, whole=False)),
-            (decoder, "prepare_latents", self._prepare),
+            *((part, "check_inputs", self._start) for part in parts_of(pipe)),
+            *((part, "encode_prompt", self._encode) for part in parts_of(pipe)),
+            *((part, "_encode_prompt", partial(self._encode, whole=False)) for part in (pipe, prior)),
+            *((part, "prepare_latents", self._prepare) for part in parts_of(decoder)),
+            (getattr(pipe, "guider", None), "forward", self._guide),
             *((module, "cache_context", self._name_branch) for module in self._modules.values()),
             (pipe.scheduler, "step", self._step),
             (processor, "postprocess", self._show),
@@ -130,12 +130,6 @@ class Recording:
         for owner, name, wrapper in methods:
             if hasattr(owner, name):
                 stack.enter_context(around(owner, name, wrapper))
-
-    def _wants(self, path: str) -> bool:
-        patterns = self._request.sites
-        if patterns is None:
-            return True
-        return any(matches(path, p) for p in ([patterns] if isinstance(patterns, str) else patterns))
 
     # What the pipeline does, in the order in which it does it.
 
@@ -237,6 +231,11 @@ class Recording:
             self._take.ended_step(result)
             self._latents = result[0] if isinstance(result, tuple) else result.prev_sample
         return result
+
+    def _guide(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._take is not None:
+            self._take.combines(predictions(original, args, kwargs))
+        return original(*args, **kwargs)
 
     def _show(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = original(*args, **kwargs)

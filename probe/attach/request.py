@@ -8,6 +8,7 @@ from probe.attach.keeping import Wish
 from probe.attach.related import Asked
 from probe.attach.relevant import Relevancy
 from probe.intervention import LatentIntervention
+from probe.site import matches
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,8 @@ class Request:
     keep: Wish = field(default_factory=Wish)
     budget: int = BUDGET
     related: Asked = field(default_factory=Asked)
+
+    def wants(self, path: str) -> bool:
+        """Whether a module is among the chosen sites."""
+        patterns = [self.sites] if isinstance(self.sites, str) else self.sites
+        return patterns is None or any(matches(path, pattern) for pattern in patterns)

@@ -1,6 +1,6 @@
 """A take: what one generation has shown so far. It lives while the pipeline runs and becomes a Trace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from probe.attach.attention import AttentionReader, Pass
 from probe.attach.families import Family
 from probe.attach.guidance import GuidanceReader
+from probe.attach.guiders import SCALES
 from probe.attach.hearing import Encoded
 from probe.attach.infer import oriented, streams_of
 from probe.attach.layout import Arguments, Plane, plane, unpacked
@@ -100,6 +101,7 @@ class Take:
         if self.family.inferred:
             self.attention.family = oriented(self.family, sample)
             self.attention.joins.start()
+        self.guidance.told |= any(given.get(name) is not None for name in SCALES)
         self.plane = plane(given, sample, self.family)
         rows, texts = self._rows(given, states, len(sample), named)
         further = sum(given[name].shape[1] for name in self.family.further if name in given)
@@ -143,6 +145,10 @@ class Take:
         planes = unpacked(value, self.plane, self.family) * self.family.sign
         for row, prediction in zip(self.current.rows, planes, strict=True):
             self.guidance.saw(row.branch, row.image, prediction)
+
+    def combines(self, branches: Mapping[str, Tensor]) -> None:
+        """A guider is about to combine what the branches said."""
+        self.guidance.combines({name: self.planes(value) * self.family.sign for name, value in branches.items()})
 
     def stepped(self, given: Arguments) -> None:
         """The scheduler is about to step."""
