@@ -1,16 +1,17 @@
-"""What runs beside the pipeline's own passes: interventions that move latents, and relevancies of chosen steps."""
+"""What runs beside the pipeline's own passes: interventions that move latents, and inquiries at chosen steps."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import xarray as xr
 from torch import Tensor, nn
 
 from probe.attach.alter import Alteration
 from probe.attach.families import Family
+from probe.attach.inquiry import Answer, Inquiry, Scene
 from probe.attach.lexicon import dictionary
-from probe.attach.relevant import Relevancy, RelevancyReader
 from probe.attach.rows import Row
 from probe.intervention import LatentIntervention
 from probe.words import Prompt
@@ -23,34 +24,38 @@ class Asides:
     """The side passes of one generation."""
 
     interventions: Sequence[LatentIntervention] = ()
-    relevancy: Relevancy | None = None
+    inquiries: Sequence[Inquiry] = ()
     alterations: list[Alteration] = field(default_factory=list)
-    relevancies: RelevancyReader | None = None
+    answers: list[Answer] = field(default_factory=list)
 
-    def plan(self, prompts: Sequence[Prompt], family: Family, scheduler: Any) -> None:
-        """Find all words in all prompts before any work is done. Raises NoSuchWord."""
+    def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any) -> None:
+        """Find all words in all prompts before any work is done. Raises NoSuchWord, BadInput."""
         self.alterations = [
-            Alteration(item, [_positions(item.names, prompt, family) for prompt in prompts], scheduler)
+            Alteration(item, [_positions(item.names, prompt, family) for prompt in prompts], pipe.scheduler)
             for item in self.interventions
         ]
-        if self.relevancy is not None:
+        if self.inquiries:
             labels = [[word.label for word in prompt.words if word.content] for prompt in prompts]
             words = [_positions(own, prompt, family)[0] for own, prompt in zip(labels, prompts, strict=True)]
-            self.relevancies = RelevancyReader(self.relevancy, words)
+            self.answers = [item.begin(Scene(pipe, family, prompts, words)) for item in self.inquiries]
 
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""
-        explained = self.relevancies is not None and self.relevancies.due(step)
-        return explained or any(a.due(step) for a in self.alterations)
+        return any(aside.due(step) for aside in (*self.answers, *self.alterations))
 
     def run(self, module: nn.Module, given: Arguments, rows: Sequence[Row], latents: Tensor, step: int) -> Arguments:
         """The denoiser's arguments as the pass shall find them; `latents` may be moved in place."""
         for alteration in self.alterations:
             if alteration.due(step):
                 given = alteration.alter(module, given, rows, latents, step)
-        if self.relevancies is not None and self.relevancies.due(step):
-            self.relevancies.read(module, given, rows, step)
+        for answer in self.answers:
+            if answer.due(step):
+                answer.read(module, given, rows, step)
         return given
+
+    def nodes(self) -> Mapping[str, xr.Dataset]:
+        """What the inquiries found."""
+        return {path: node for answer in self.answers for path, node in answer.nodes().items()}
 
     @property
     def log(self) -> list[dict[str, Any]]:

@@ -15,10 +15,9 @@ from probe.attach.families import denoiser
 from probe.attach.guiders import method
 from probe.attach.planes import attention_nodes, labels_of
 from probe.attach.related import nodes as relation_sets
-from probe.attach.relevant import RelevancyReader
 from probe.attach.take import Take
 from probe.attach.thumbnails import thumbnails
-from probe.axes import CHANNEL, FRAME, IMAGE, RELEVANCY, STEP, X, Y
+from probe.axes import CHANNEL, FRAME, IMAGE, STEP, X, Y
 from probe.site import Site
 from probe.trace import Run, Trace
 
@@ -28,7 +27,7 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take, pipe)}
-    nodes |= relevancy_node(asides.relevancies) | relation_nodes(take)
+    nodes |= dict(asides.nodes()) | relation_nodes(take)
     note = {"note": take.family.note} if take.family.note else {}
     return Trace(
         run=run_of(take, pipe, seconds),
@@ -51,18 +50,6 @@ def relation_nodes(take: Take) -> dict[str, xr.Dataset]:
     """Who attends to whom, beside cells to words."""
     reader = take.attention
     return dict(relation_sets(reader.relations, reader.kept, labels_of(take), take.step))
-
-
-def relevancy_node(reader: RelevancyReader | None) -> dict[str, xr.Dataset]:
-    """Relevancy of the words at the explained steps, for the first prompt's pictures."""
-    if reader is None or not reader.maps:
-        return {}
-    words = list(reader.words[0])
-    rows = [torch.stack([images[i] for i in sorted(images)]) for images in reader.maps.values()]
-    values = torch.stack(rows).float().cpu().numpy()  # [step, image, word, y, x]
-    coords = {"step": np.array(list(reader.maps)), "word": words}
-    attributes = {"target": reader.request.target, "box": list(reader.request.box or (0.0, 0.0, 1.0, 1.0))}
-    return {"/relevancy": xr.Dataset({"relevancy": (RELEVANCY, values, attributes)}, coords=coords)}
 
 
 def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:

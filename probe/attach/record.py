@@ -24,10 +24,10 @@ from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
 from probe.attach.guiders import parts_of, predictions
 from probe.attach.hearing import Listener, spoken, state_groups, texts
+from probe.attach.inquiry import Inquiry
 from probe.attach.keeping import GROUPS, Heads, Kept, Level, Steps, wish
 from probe.attach.lexicon import EVERY, check_words
 from probe.attach.related import WORDS, RelationReader, Spot, asked
-from probe.attach.relevant import Relevancy
 from probe.attach.request import Request
 from probe.attach.take import Take
 from probe.attach.thumbnails import pictures_of
@@ -87,7 +87,7 @@ class Recording:
         if kind is None and take is not None:
             self._finish(take)
         self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
-        self._modules = {}
+        self._modules, self._asides = {}, Asides()
 
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
@@ -152,8 +152,8 @@ class Recording:
         heard, states = listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
         take.read_prompts(self._pipe)
-        self._asides = Asides(self._request.interventions, self._request.relevancy)
-        self._asides.plan(take.prompts, self._family, self._pipe.scheduler)
+        self._asides = Asides(self._request.interventions, self._request.inquiries)
+        self._asides.plan(take.prompts, self._family, self._pipe)
         return result
 
     def _ready(self) -> Take:
@@ -263,7 +263,7 @@ def record(
     relations: Sequence[str] = (WORDS,),
     cells: Sequence[Spot] = ((0.5, 0.5),),
     interventions: Sequence[LatentIntervention] = (),
-    relevancy: Relevancy | None = None,
+    explain: Inquiry | Sequence[Inquiry] = (),
     wait: float = 0.0,
 ) -> Recording:
     """Record what a pipeline does inside the block; the picture stays the same to the bit.
@@ -276,7 +276,7 @@ def record(
     `branches`: "cond", "uncond", "negative". `relations`: who attends to whom beyond words, in /relations
     (see `probe.trace`), and `cells`, as (y, x) from 0 to 1, the cells that "image->image:rows" and ":columns" are of.
     `interventions`: what moves the latents (`probe.nurse`).
-    `relevancy`: steps whose output is traced back to the words (`probe.Relevancy`).
+    `explain`: what to find out at chosen steps beside them (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.
     Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
     """
@@ -290,7 +290,7 @@ def record(
         sites=sites,
         branches=tuple(branches),
         interventions=tuple(interventions),
-        relevancy=relevancy,
+        inquiries=(explain,) if isinstance(explain, Inquiry) else tuple(explain),
         keep=wish(keep, steps, heads, groups),
         budget=budget,
         related=asked(relations, cells),

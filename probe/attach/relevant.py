@@ -4,40 +4,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+import xarray as xr
 from torch import Tensor, nn
 
 from probe.attach.alter import arguments_of_row, name_of
+from probe.attach.inquiry import Answer, Inquiry, Scene
 from probe.attach.relevance import relevance
 from probe.attach.rows import Row
 from probe.attach.take import SAMPLES, STATES
+from probe.axes import RELEVANCY
 from probe.errors import BadInput
 
 Box = tuple[float, float, float, float]
 
 
-class Relevancy(BaseModel):
-    """What to explain, and when.
+class Relevancy(Inquiry):
+    """Which word each cell's output rests on (`probe.relevancy` reads the maps).
 
     `target`: "guidance" (half the squared norm of conditional minus unconditional output: what the prompt adds) or
     "output" (half the squared norm of the conditional output). `box`: left, top, right, bottom as shares of the
-    picture; None is all of it. `steps`: None is every fifth step.
+    picture; None is all of it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Literal["guidance", "output"] = "guidance"
     box: Box | None = None
-    steps: tuple[int, ...] | None = None
 
-    def due(self, step: int) -> bool:
-        """Whether this step is explained."""
-        return step % 5 == 0 if self.steps is None else step in self.steps
+    def begin(self, scene: Scene) -> Answer:
+        return RelevancyReader(self, scene.words)
 
 
 @dataclass
-class RelevancyReader:
+class RelevancyReader(Answer):
     """The maps of one generation: step -> image -> [word, y, x]."""
 
     request: Relevancy
@@ -46,7 +45,17 @@ class RelevancyReader:
 
     def due(self, step: int) -> bool:
         """Whether this is the first pass of a step that is to be explained."""
-        return self.request.due(step) and step not in self.maps
+        return self.request.wants(step) and step not in self.maps
+
+    def nodes(self) -> Mapping[str, xr.Dataset]:
+        """Relevancy of the words at the explained steps, for the first prompt's pictures."""
+        if not self.maps:
+            return {}
+        rows = [torch.stack([images[i] for i in sorted(images)]) for images in self.maps.values()]
+        values = torch.stack(rows).float().cpu().numpy()  # [step, image, word, y, x]
+        coords = {"step": np.array(list(self.maps)), "word": list(self.words[0])}
+        attributes = {"target": self.request.target, "box": list(self.request.box or (0.0, 0.0, 1.0, 1.0))}
+        return {"/relevancy": xr.Dataset({"relevancy": (RELEVANCY, values, attributes)}, coords=coords)}
 
     def read(self, module: nn.Module, given: dict[str, Any], rows: Sequence[Row], step: int) -> None:
         """Explain one step for every picture."""

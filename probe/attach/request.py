@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from probe.attach.budget import BUDGET
+from probe.attach.inquiry import Inquiry
 from probe.attach.keeping import Wish
 from probe.attach.related import Asked
-from probe.attach.relevant import Relevancy
 from probe.intervention import LatentIntervention
 from probe.site import matches
 
@@ -19,7 +19,7 @@ class Request:
     sites: str | Sequence[str] | None = None
     branches: tuple[str, ...] = ("cond",)
     interventions: tuple[LatentIntervention, ...] = ()
-    relevancy: Relevancy | None = None
+    inquiries: tuple[Inquiry, ...] = ()
     keep: Wish = field(default_factory=Wish)
     budget: int = BUDGET
     related: Asked = field(default_factory=Asked)

@@ -20,12 +20,12 @@ def relevancy(trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -
     """Mean over the explained steps of the relevancy of a word for each cell of the latents; 0 or more.
 
     `steps` are numbers of explained steps, a slice of them, or all. Raises NotRecorded (record with
-    `relevancy=probe.Relevancy()`), NoSuchWord and NoMatch.
+    `explain=probe.Relevancy()`), NoSuchWord and NoMatch.
     """
     if "relevancy" not in trace.tree.children:
         raise NotRecorded(
             "this trace holds no relevancy; record it with "
-            "`with probe.record(pipe, relevancy=probe.Relevancy()) as recording: pipe(prompt)`"
+            "`with probe.record(pipe, explain=probe.Relevancy()) as recording: pipe(prompt)`"
         )
     array = trace.node("relevancy")["relevancy"]
     words = [str(w) for w in array["word"].values]

@@ -13,7 +13,7 @@ from tests.factories import make_trace
 def trace():
     pipe = pipelines.load("sd1")
     plain = pipelines.run(pipe, "sd1")
-    with probe.record(pipe, relevancy=probe.Relevancy(steps=(0, 1))) as recording:
+    with probe.record(pipe, explain=probe.Relevancy(steps=(0, 1))) as recording:
         explained = pipelines.run(pipe, "sd1")
     assert np.array_equal(plain, explained)  # explaining changes nothing
     return recording.trace
@@ -37,14 +37,14 @@ def test_a_box_explains_only_what_is_inside():
     pipe = pipelines.load("sd1")
     sums = []
     for box in (None, (0.0, 0.0, 0.25, 0.25)):
-        with probe.record(pipe, relevancy=probe.Relevancy(steps=(0,), box=box)) as recording:
+        with probe.record(pipe, explain=probe.Relevancy(steps=(0,), box=box)) as recording:
             pipelines.run(pipe, "sd1")
         sums.append(float(probe.relevancy(recording.trace, "cat").values.sum()))
     assert 0 < sums[1] < sums[0]
 
 
 def test_errors_say_what_to_record(trace):
-    with pytest.raises(NotRecorded, match=r"relevancy=probe.Relevancy\(\)"):
+    with pytest.raises(NotRecorded, match=r"explain=probe.Relevancy\(\)"):
         probe.relevancy(make_trace(), "cat")
     with pytest.raises(NoSuchWord, match="cat, red, balloon"):
         probe.relevancy(trace, "dog")
@@ -56,8 +56,8 @@ def test_errors_say_what_to_record(trace):
 
 def test_guidance_needs_both_branches_and_a_box_needs_cells():
     pipe = pipelines.load("sd1")
-    with pytest.raises(BadInput, match="target='output'"), probe.record(pipe, relevancy=probe.Relevancy(steps=(0,))):
+    with pytest.raises(BadInput, match="target='output'"), probe.record(pipe, explain=probe.Relevancy(steps=(0,))):
         pipelines.run(pipe, "sd1", guidance_scale=1.0)
     tiny = probe.Relevancy(steps=(0,), box=(0.5, 0.5, 0.501, 0.501))
-    with pytest.raises(BadInput, match="holds no cell"), probe.record(pipe, relevancy=tiny):
+    with pytest.raises(BadInput, match="holds no cell"), probe.record(pipe, explain=tiny):
         pipelines.run(pipe, "sd1")
