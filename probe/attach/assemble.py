@@ -121,7 +121,7 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
         scheduler={"class": type(pipe.scheduler).__name__, **_plain(pipe.scheduler.config)},
         timesteps=tuple(take.guidance.timesteps),
         dtype=str(weight.dtype).removeprefix("torch."),
-        device=str(weight.device),
+        device=str((weight if take.final is None else take.final).device),  # weights that were moved away are "meta"
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
         versions=versions(),

@@ -24,6 +24,14 @@ from probe.site import Site
 __all__ = ["AttentionReader", "Pass", "Place", "Row"]
 
 Whose = tuple[str, int]  # branch, prompt
+SKIPPED = "They did before: switch off what skips them while recording, e.g. a cache (pipe.transformer.disable_cache())"
+UNSEEN = (
+    "They do not use torch's fused attention: switch off attention slicing, xFormers or Sage attention, and eager "
+    "processors, while recording (pipe.disable_attention_slicing(), "
+    "pipe.disable_xformers_memory_efficient_attention(), pipe.unet.set_attn_processor(AttnProcessor2_0()), "
+    'pipe.transformer.set_attention_backend("native")). Linear attention has no weights: name such modules in '
+    "Family(silent=...)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,12 +253,10 @@ class AttentionReader:
         """Every attention module that ran must have shown a call in this pass: coverage is judged by readings."""
         silent = sorted(p for p in ran - self._heard if not any(fnmatch(p, known) for known in self.family.silent))
         if silent:
+            earlier = any((path, 0) in self.places for path in silent)
             raise MissingReadings(
                 f"{len(silent)} of {len(ran)} attention modules gave no reading at step {current.step}: "
-                f"{', '.join(silent[:4])}. They do not use torch's fused attention: switch off attention slicing, "
-                "xFormers or Sage attention (pipe.disable_attention_slicing(), "
-                "pipe.disable_xformers_memory_efficient_attention()) while recording. Linear attention has no weights: "
-                "name such modules in Family(silent=...)"
+                f"{', '.join(silent[:4])}. {SKIPPED if earlier else UNSEEN}"
             )
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any, Literal
 
+from probe.attach.compiled import plain
 from probe.errors import UnknownFamily
 
 TextSide = Literal["cross", "first", "last", "none", "unknown"]
@@ -132,7 +133,7 @@ FAMILIES: dict[str, Family] = {
 def denoisers(pipe: Any) -> dict[str, Any]:
     """The parts that denoise, by the name that the pipeline has for them; two where each has its own noise levels."""
     names = ("transformer", "unet", "transformer_2")
-    found = {name: getattr(pipe, name) for name in names if getattr(pipe, name, None) is not None}
+    found = {name: plain(getattr(pipe, name)) for name in names if getattr(pipe, name, None) is not None}
     if not found:
         raise UnknownFamily(
             f"{type(pipe).__name__} has no denoiser named 'unet' or 'transformer'; its parts are "

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probe.attach.borrow import here
+from probe.attach.compiled import plain
 
 Arguments = dict[str, Any]
 
@@ -26,7 +27,7 @@ class Listener:
 
     def __init__(self, pipe: Any):
         self.encoders = {
-            name: module
+            name: plain(module)
             for name, module in getattr(pipe, "components", {}).items()
             if "text_encoder" in name and isinstance(module, nn.Module)
         }
