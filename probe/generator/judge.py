@@ -26,6 +26,7 @@ BRIDGE = 2  # pixels: parts of one kind at most twice as far apart are one thing
 LEAST = {"worn": 40, "other": 160}  # pixels of the smallest thing that counts: accessories, and all other kinds
 COLOURS = (*v.COLOURS, "natural")
 BATCH = 16
+TOUCHING = 0.5  # share of the smaller outline from which on two things are one
 
 Logits = dict[str, Tensor]
 
@@ -134,6 +135,32 @@ class Verdict:
         """[y, x] bool: the pixels that a word is about, by its kinds, genders or colours; empty when there are none."""
         seen = [i.mask for i in self.instances if i.kind in meaning(word) or word in (i.gender, i.colour)]
         return np.logical_or.reduce([np.zeros((SIDE, SIDE), bool), *seen])
+
+    def knows(self, word: str) -> bool:
+        """Whether a word is of this world at all, so that its absence says something."""
+        return bool(meaning(word)) or word in (*v.COLOURS, *v.GENDERS)
+
+    def fused(self, word: str, other: str) -> bool | None:
+        """Whether the largest things that two words name share more than half of the smaller one's outline.
+
+        What is worn (bow, crown, glasses) lies on another thing as it should. None: not both are there to be fused.
+        """
+        kinds = [meaning(each) - set(v.ACCESSORIES) for each in (word, other)]
+        found = [next((one for one in self.instances if one.kind in wanted), None) for wanted in kinds]
+        things = sorted((one for one in found if one is not None), key=lambda one: one.area)
+        return touching(*things) > TOUCHING if len(things) == 2 else None
+
+
+def touching(small: Instance, large: Instance) -> float:
+    """The share of a thing's outline (its cells next to what is not it) that lies next to another thing."""
+    beside = _neighbours(~small.mask) & small.mask
+    return float((beside & _neighbours(large.mask)).sum() / max(int(beside.sum()), 1))
+
+
+def _neighbours(mask: np.ndarray) -> np.ndarray:
+    """[y, x] bool: the cells above, below, left and right of a mask's."""
+    padded = np.pad(mask, 1)
+    return padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
 
 
 def meaning(word: str) -> frozenset[str]:

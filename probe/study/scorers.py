@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from probe.generator.world import vocabulary as v
 if TYPE_CHECKING:
     from PIL import Image
 
-    from probe.generator.judge import Instance, Verdict
+    from probe.generator.judge import Verdict
     from probe.heatmap import Heatmap
     from probe.study.plan import Job
     from probe.trace import Trace
@@ -41,7 +42,6 @@ TEMPLATES = (
     "{} in a room",
 )
 HALVES = (" and ", " with ")
-TOUCHING = 0.5  # share of an outline
 
 
 @dataclass(frozen=True)
@@ -153,29 +153,10 @@ def _leaked(i: int, wanted: Sequence[str | None], seen: Sequence[frozenset[str]]
 
 
 def fused(verdict: "Verdict", names: Sequence[str]) -> bool | None:
-    """Whether the largest things of two different subjects share more than half of the smaller one's outline.
-
-    What is worn (bow, crown, glasses) lies on another thing as it should and does not count. None: fewer than two.
-    """
-    kinds = [_meaning(name) - set(v.ACCESSORIES) for name in dict.fromkeys(names)]
-    found = [next((one for one in verdict.instances if one.kind in wanted), None) for wanted in kinds]
-    things = [one for one in found if one is not None]
-    if len(things) < 2:
-        return None
-    pairs = [(a, b) for i, a in enumerate(things) for b in things[i + 1 :]]
-    return any(touching(*sorted(pair, key=lambda one: one.area)) > TOUCHING for pair in pairs)
-
-
-def touching(small: "Instance", large: "Instance") -> float:
-    """The share of a thing's outline (its cells next to what is not it) that lies next to another thing."""
-    beside = _neighbours(~small.mask) & small.mask
-    return float((beside & _neighbours(large.mask)).sum() / max(int(beside.sum()), 1))
-
-
-def _neighbours(mask: np.ndarray) -> np.ndarray:
-    """[y, x] bool: the cells above, below, left and right of a mask's."""
-    padded = np.pad(mask, 1)
-    return padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
+    """Whether any two different subjects are one thing, as the judge sees it. None: no two are there to be fused."""
+    found = [verdict.fused(a.casefold(), b.casefold()) for a, b in combinations(dict.fromkeys(names), 2)]
+    known = [value for value in found if value is not None]
+    return any(known) if known else None
 
 
 def _hits(verdict: "Verdict", shot: Shot) -> dict[str, Any]:

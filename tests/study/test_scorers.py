@@ -6,12 +6,12 @@ import xarray as xr
 from PIL import Image
 
 from probe.generator import weights
-from probe.generator.judge import Instance, Verdict, signed
+from probe.generator.judge import Instance, Verdict, signed, touching
 from probe.generator.world import vocabulary as v
 from probe.heatmap import Heatmap
 from probe.study import Study, scorers
 from probe.study.plan import plan
-from probe.study.scorers import TEMPLATES, Clip, Judge, Shot, Time, fused, halves, insert, judged, touching
+from probe.study.scorers import TEMPLATES, Clip, Judge, Shot, Time, fused, halves, insert, judged
 
 SIDE = 128
 
@@ -180,3 +180,7 @@ def test_embeddings_are_means_of_unit_embeddings():
 def test_menageries_own_judge():
     found = Judge().score(shot("a cat", subjects=["cat"]))
     assert (found["present"], found["neglected"]) == ([False], 1)  # a white picture
+
+
+def test_a_judge_says_of_which_words_it_can_tell():
+    assert [verdict().knows(word) for word in ("cat", "kitten", "red", "woman", "spaceship")] == [True] * 4 + [False]
