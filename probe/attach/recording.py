@@ -1,0 +1,247 @@
+"""Attach to a live pipeline, keep the clock, and always give back.
+
+The pipeline's own loop runs. Step and branch come from its scheduler, its encoded prompts and the cache context it
+names, never from counting layer calls. What is put on the pipeline: two hooks per attention module, two on the
+denoiser, and stand-ins for four methods of this one object; all of it is taken off again, whatever happens.
+"""
+
+import inspect
+import time
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from probe.attach.aside import Asides, arguments
+from probe.attach.assemble import assemble
+from probe.attach.attention import AttentionReader
+from probe.attach.borrow import around, here, lease
+from probe.attach.budget import Budget, Estimate
+from probe.attach.compiled import check_runs_plainly
+from probe.attach.families import Family, denoisers, family
+from probe.attach.guidance import GuidanceReader
+from probe.attach.guiders import parts_of, predictions
+from probe.attach.hearing import Listener, spoken, state_groups, texts
+from probe.attach.keeping import Kept
+from probe.attach.lexicon import check_words
+from probe.attach.related import RelationReader
+from probe.attach.request import Request
+from probe.attach.take import Take
+from probe.attach.thumbnails import pictures_of
+from probe.attach.waist import Call, Waist, attention_modules
+from probe.errors import BadInput, NoMatch, NotRecorded
+from probe.trace import Trace
+
+
+class Recording:
+    """The live object behind `record`: it holds the pipeline while the block runs, and the traces afterwards."""
+
+    def __init__(self, pipe: Any, request: Request, wait: float = 0.0):
+        self._pipe: Any = pipe
+        self._request, self._wait = request, wait
+        self._stack = ExitStack()
+        self._take: Take | None = None
+        self._asides = Asides()
+        self._latents: Tensor | None = None  # the very tensor that the pipeline holds
+        self._named: str | None = None  # the branch that the pipeline announced for the next pass
+        self._began = time.monotonic()
+        self._budget = Budget(pipe, request.budget)
+        self.traces: list[Trace] = []
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The bytes that the trace of this generation will hold; None before its denoiser starts."""
+        return self._budget.estimate
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the last generation. Raises NotRecorded while it runs, or when nothing was generated."""
+        if not self.traces:
+            raise NotRecorded(
+                "nothing was recorded: call the pipeline inside the block "
+                "(`with probe.record(pipe) as recording: pipe(prompt)`), and read `recording.trace` after it"
+            )
+        return self.traces[-1]
+
+    def __enter__(self) -> Self:
+        check_runs_plainly(self._pipe)
+        self._modules: dict[str, nn.Module] = denoisers(self._pipe)
+        self._family: Family = family(self._pipe)
+        if self._family.text == "none" and self._request.words:
+            raise BadInput(f"words={list(self._request.words)}: {self._family.name} cannot tell. {self._family.note}")
+        with ExitStack() as stack:
+            for module in self._modules.values():
+                stack.enter_context(lease(module, self._wait))
+            self._attach(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            self._stack.close()
+        finally:
+            take, self._take = self._take, None
+        if kind is None and take is not None:
+            self._finish(take)
+        self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
+        self._modules, self._asides = {}, Asides()
+
+    def _attach(self, stack: ExitStack) -> None:
+        found = {name: attention_modules(module) for name, module in self._modules.items()}
+        paths = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
+        wanted = {path: module for path, module in paths.items() if self._request.wants(path)}
+        if not wanted:
+            listed = "\n  ".join(paths)
+            raise NoMatch(f"sites={self._request.sites!r} matches none of the attention modules:\n  {listed or 'none'}")
+        self._wanted = tuple(wanted)
+        self._waist = Waist(self._read, lambda path: True)
+        stack.callback(self._waist.begin_pass)
+        for path, module in wanted.items():
+            for handle in self._waist.hooks(module, path):
+                stack.callback(handle.remove)
+        for name, module in self._modules.items():
+            before = module.register_forward_pre_hook(here(partial(self._begin_pass, name)), with_kwargs=True)
+            stack.callback(before.remove)
+            stack.callback(module.register_forward_hook(here(self._end_pass)).remove)
+        self._listener = Listener(self._pipe)
+        for handle in self._listener.hooks():
+            stack.callback(handle.remove)
+        stack.callback(lambda: self._take and self._take.attention.joins.stop())
+        self._stand_in(stack)
+
+    def _stand_in(self, stack: ExitStack) -> None:
+        """The methods that know what no hook sees: prompts, seed, branch, step and pictures."""
+        pipe = self._pipe
+        prior, decoder = getattr(pipe, "prior_pipe", None), getattr(pipe, "decoder_pipe", pipe)
+        processor = getattr(pipe, "image_processor", None) or getattr(pipe, "video_processor", None)
+        methods = (
+            *((part, "check_inputs", self._start) for part in parts_of(pipe)),
+            *((part, "encode_prompt", self._encode) for part in parts_of(pipe)),
+            *((part, "_encode_prompt", partial(self._encode, whole=False)) for part in (pipe, prior)),
+            *((part, "prepare_latents", self._prepare) for part in parts_of(decoder)),
+            (getattr(pipe, "guider", None), "forward", self._guide),
+            *((module, "cache_context", self._name_branch) for module in self._modules.values()),
+            (pipe.scheduler, "step", self._step),
+            (processor, "postprocess", self._show),
+        )
+        for owner, name, wrapper in methods:
+            if hasattr(owner, name):
+                stack.enter_context(around(owner, name, wrapper))
+
+    # What the pipeline does, in the order in which it does it.
+
+    def _start(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The pipeline checks what it was given: a text begins anew, embeddings go on with what was encoded."""
+        if texts(inspect.signature(original).bind_partial(*args, **kwargs).arguments.get("prompt")):
+            self._drop()
+        return original(*args, **kwargs)
+
+    def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = True) -> Any:
+        """Hear a prompt being encoded. The older kind (not `whole`) returns the states of all branches in one."""
+        bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
+        given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
+        take, listener = self._ready(), self._listener
+        assert listener is not None  # there is one as long as the block runs
+        if self._request.words and not take.prompts and "negative" not in self._request.branches:
+            check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
+        result = original(*args, **kwargs)
+        take.encoded.given = listener.given | take.encoded.given
+        heard, states = listener.take()
+        take.encoded.note(given, state_groups(result) if whole else states, heard)
+        take.read_prompts(self._pipe)
+        self._asides = Asides(self._request.interventions, self._request.inquiries)
+        self._asides.plan(take.prompts, self._family, self._pipe)
+        return result
+
+    def _ready(self) -> Take:
+        """The take of the generation that is being prepared."""
+        if self._take is not None and self._take.step:
+            self._drop()
+        if self._take is None:
+            self._began = time.monotonic()
+            related = RelationReader(self._request.related, self._request.budget)
+            kept = Kept(self._request.keep)
+            reader = AttentionReader(self._family, self._request.branches, kept=kept, relations=related)
+            self._budget = Budget(self._pipe, self._request.budget, self._wanted)
+            self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words)
+        return self._take
+
+    def _drop(self) -> None:
+        """What was recorded so far is a trace, if there was a step."""
+        if self._take is not None:
+            self._finish(self._take)
+
+    def _prepare(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given = inspect.signature(original).bind_partial(*args, **kwargs).arguments
+        generator = given.get("generator")
+        first = generator[0] if isinstance(generator, list) else generator
+        if self._take is not None and first is not None:
+            self._take.seed = first.initial_seed()
+        result = original(*args, **kwargs)
+        latents = result[0] if isinstance(result, tuple | list) else result
+        self._latents = latents
+        if self._take is not None:
+            self._take.pictures_asked = len(latents)
+        return result
+
+    def _name_branch(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        name = args[0] if args else kwargs.get("name")
+        self._named = name if name in ("cond", "uncond") else None
+        return original(*args, **kwargs)
+
+    def _begin_pass(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._waist.begin_pass()
+        take = self._take
+        if take is None:
+            return None
+        given = arguments(module, args, kwargs)
+        take.begin_pass(name, given, self._named)
+        self._budget.before(take, module, given, self._latents)
+        if take.current is None or self._latents is None or not self._asides.due(take.step):
+            return None
+        current, take.current = take.current, None  # what runs aside is not part of the record
+        try:
+            return (), self._asides.run(module, given, current.rows, self._latents, take.step)
+        finally:
+            take.current = current
+            self._waist.begin_pass()
+
+    def _read(self, call: Call, lse: Tensor | None) -> None:
+        take = self._take
+        if take is not None and take.current is not None:
+            take.attention.read(call, lse, take.current)
+
+    def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        take = self._take
+        if take is not None and take.current is not None:
+            take.attention.check(self._waist.ran, take.current)
+            self._waist.idle |= take.attention.idle()
+            self._budget.after(take, module, self._latents)
+            take.end_pass(output)
+            take.current = None
+
+    def _step(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._take is not None:
+            self._take.stepped(inspect.signature(original).bind_partial(*args, **kwargs).arguments)
+        result = original(*args, **kwargs)
+        if self._take is not None:
+            self._take.ended_step(result)
+            self._latents = result[0] if isinstance(result, tuple) else result.prev_sample
+        return result
+
+    def _guide(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._take is not None:
+            self._take.combines(predictions(original, args, kwargs))
+        return original(*args, **kwargs)
+
+    def _show(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = original(*args, **kwargs)
+        if self._take is not None:
+            self._take.pictures = pictures_of(result)
+        return result
+
+    def _finish(self, take: Take) -> None:
+        if take.step:
+            self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
+        self._take = None
