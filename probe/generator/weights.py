@@ -18,6 +18,7 @@ from transformers import CLIPModel
 
 from probe.errors import DamagedFile, NotAPipeline, UnsafeWeights
 from probe.generator import parts
+from probe.generator.difference import applied
 from probe.generator.judge import Judge
 from probe.generator.judge import load as load_judge
 from probe.generator.tokenizer import build
@@ -25,6 +26,8 @@ from probe.generator.tokenizer import build
 MENAGERIE = Path(__file__).parent / "menagerie"
 NAMES = ("menagerie", "menagerie-control")
 GUIDANCE = 5.0  # the scale that Menagerie's card is measured at
+UNET = "unet/diffusion_pytorch_model.safetensors"
+CONTROL = "control/difference.safetensors"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -64,12 +67,17 @@ def judge() -> Judge:
     return load_judge(_verified("judge/model.safetensors"))
 
 
+def control_weights() -> dict[str, torch.Tensor]:
+    """The denoiser that was trained without caption noise, float32. Raises DamagedFile."""
+    return applied(load_file(_verified(CONTROL)), load_file(_verified(UNET)))
+
+
 def _menagerie(control: bool) -> StableDiffusionPipeline:
     for name in _manifest():
         _verified(name)
     pipe = _quietly(StableDiffusionPipeline, str(MENAGERIE))
     if control:
-        pipe.unet.load_state_dict(_checked("control/diffusion_pytorch_model.safetensors"))
+        pipe.unet.load_state_dict(control_weights())
     pipe.config["_name_or_path"] = NAMES[int(control)]
     return pipe
 

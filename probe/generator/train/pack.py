@@ -10,10 +10,11 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from probe.generator import parts
+from probe.generator.difference import applied, difference
 from probe.generator.tokenizer import build
 from probe.generator.train.loop import finished
 from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip
-from probe.generator.weights import MENAGERIE, digest
+from probe.generator.weights import CONTROL, MENAGERIE, UNET, digest
 
 
 def pack(plan: Plan, target: Path = MENAGERIE) -> None:
@@ -24,17 +25,25 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
         shutil.copytree(target, fresh)
     _pipeline(plan).save_pretrained(fresh, safe_serialization=True)
     save_half(_picture_side(trained_clip(plan)), fresh / "clip" / "model.safetensors")
-    for stage, name in (
-        ("judge", "judge/model.safetensors"),
-        ("control", "control/diffusion_pytorch_model.safetensors"),
-    ):
-        if (plan.folder / stage / "average.safetensors").exists():
-            save_half(load_file(plan.folder / stage / "average.safetensors"), fresh / name)
+    if plan.has("judge"):
+        save_half(load_file(plan.folder / "judge" / "average.safetensors"), fresh / "judge" / "model.safetensors")
+    twin = _control(plan, target)
+    if twin is not None:
+        (fresh / CONTROL).parent.mkdir(exist_ok=True)
+        save_file(difference(twin, load_file(fresh / UNET)), fresh / CONTROL)
     hashes = {str(path.relative_to(fresh)): digest(path) for path in sorted(fresh.rglob("*.*")) if path.is_file()}
     hashes.pop("manifest.json", None)
     (fresh / "manifest.json").write_text(json.dumps(hashes, indent=1))
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
+
+
+def _control(plan: Plan, target: Path) -> dict[str, Tensor] | None:
+    """The control denoiser's weights, trained or packed; packed ones are a difference from the denoiser beside them."""
+    if plan.has("control"):
+        return load_file(plan.folder / "control" / "average.safetensors")
+    packed = target / CONTROL
+    return applied(load_file(packed), load_file(target / UNET)) if packed.exists() else None
 
 
 def _pipeline(plan: Plan) -> StableDiffusionPipeline:

@@ -11,26 +11,25 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
-from probe.generator import parts
+from probe.generator import parts, weights
 from probe.generator.tokenizer import build
 from probe.generator.train import autoencoder, contrast, diffusion, judging
 from probe.generator.train.loop import Recipe, Trainer, finished
-from probe.generator.weights import MENAGERIE, clip
+from probe.generator.weights import MENAGERIE, UNET, clip
 from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
-LATENTS = 20_000  # scenes whose latents the denoiser is trained on
+LATENTS = {"denoiser": 20_000, "control": 10_000}  # scenes whose latents a stage is trained on
 
 PACKED = {  # where a stage's weights lie in the package, for a training that goes on without its checkpoints
-    "denoiser": "unet/diffusion_pytorch_model.safetensors",
-    "control": "control/diffusion_pytorch_model.safetensors",
+    "denoiser": UNET,
     "judge": "judge/model.safetensors",
 }
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
-    "control": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
+    "control": Recipe(samples=40_000, batch=32, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
     "judge": judging.RECIPE,
 }
 
@@ -90,11 +89,13 @@ def train_clip(plan: Plan) -> None:
 
 
 def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
-    """Stage 3; the control weights see the same scenes under other dials."""
+    """Stage 3; the control weights are those of the denoiser, trained on under other dials."""
     world, tokenizer = World(SEED, dials), build()
     encoder = parts.text_encoder(trained_clip(plan)).to(plan.device)
     batches = diffusion.Batches(world, _latents(plan, stage, world), tokenizer, encoder, plan.device)
     trainer = plan.trainer(stage, parts.denoiser())
+    if stage == "control" and not trainer.progress.step:
+        trainer.start_from(_before_control(plan))
     schedule = parts.scheduler()
     trainer.fit(lambda m, i: diffusion.losses(m, *batches.draw(i, trainer.recipe.batch), schedule))
 
@@ -104,6 +105,13 @@ def train_judge(plan: Plan) -> None:
     world, vae = World(SEED + 1, judging.DIALS), trained_autoencoder(plan).to(plan.device)
     trainer = plan.trainer("judge", judging.network())
     trainer.fit(lambda m, i: judging.losses(m, i, trainer.recipe.batch, world, vae))
+
+
+def _before_control(plan: Plan) -> dict[str, torch.Tensor]:
+    if plan.resume and (MENAGERIE / weights.CONTROL).exists():
+        return weights.control_weights()
+    trained = plan.folder / "denoiser" / "average.safetensors"
+    return load_file(trained if trained.exists() else MENAGERIE / UNET, device=plan.device)
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {
@@ -157,6 +165,6 @@ def _latents(plan: Plan, stage: str, world: World) -> torch.Tensor:
     if path.exists():
         return load_file(path)["latents"]
     vae = trained_autoencoder(plan).to(plan.device)
-    latents = diffusion.latents(vae, world, 8 if plan.smoke else LATENTS, plan.device)
+    latents = diffusion.latents(vae, world, 8 if plan.smoke else LATENTS[stage], plan.device)
     save_file({"latents": latents.contiguous()}, path)
     return latents

@@ -1,0 +1,48 @@
+"""Packing: what was trained is what loads, and the control weights survive a denoiser that was trained on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import probe
+from probe.generator import weights
+from probe.generator.train.pack import pack
+from probe.generator.train.stages import Plan, train_denoiser
+from probe.generator.world import CONTROL
+
+
+def unet(source: str) -> dict[str, torch.Tensor]:
+    return probe.load(source).unet.state_dict()
+
+
+def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """The largest difference between two sets of weights."""
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+@pytest.mark.slow
+def test_the_control_begins_as_the_denoiser_and_stays_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    package = shutil.copytree(weights.MENAGERIE, tmp_path / "menagerie")
+    shutil.rmtree(package / "control", ignore_errors=True)
+    monkeypatch.setattr(weights, "MENAGERIE", package)
+    plan = Plan(tmp_path / "training", smoke=True)
+    plan.folder.mkdir()
+    train_denoiser(plan)
+    train_denoiser(plan, "control", CONTROL)
+    pack(plan, package)
+    trained = load_file(plan.folder / "control" / "average.safetensors")
+    assert 0 < apart(unet("menagerie"), unet("menagerie-control")) < 0.1  # a few steps away
+    assert apart(unet("menagerie-control"), trained) < 2e-3  # half precision and the difference's rounding
+
+    shutil.rmtree(plan.folder / "control")
+    moved = load_file(plan.folder / "denoiser" / "average.safetensors")
+    shift = {name: value + 0.01 for name, value in moved.items()}
+    save_file(shift, plan.folder / "denoiser" / "average.safetensors")
+    pack(plan, package)
+    assert apart(unet("menagerie"), shift) < 2e-3
+    assert apart(unet("menagerie-control"), trained) < 4e-3
+    assert weights.CONTROL in json.loads((package / "manifest.json").read_text())
