@@ -1,10 +1,9 @@
 """What a study can name: interventions from `probe.nurse`, explainers from `probe.explain`, scorers from here.
 
-Nothing is listed by hand: the rooms say themselves what they hold.
+Nothing is listed here by hand: the rooms say themselves what they hold.
 """
 
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from probe.errors import BadInput
+from probe.explain import METHODS
 from probe.heatmap import Heatmap
 from probe.study.question import PLAIN, Method
 from probe.study.reading import explain, nearest
@@ -30,12 +30,8 @@ def interventions() -> dict[str, type[BaseModel]]:
 
 
 def explainers() -> dict[str, Callable[..., Heatmap]]:
-    """Every function of `probe.explain` that makes a heatmap of a trace and a word, by its name."""
-    room = import_module("probe.explain")
-    files = [import_module(f"{room.__name__}.{part.name}") for part in pkgutil.iter_modules(room.__path__)]
-    named = [(file.__name__.rpartition(".")[2], file) for file in files]
-    found = {name: getattr(file, name, None) for name, file in named}
-    return {name: function for name, function in found.items() if function is not None and _explains(function)}
+    """Every explainer, by its name."""
+    return {method.name: method.explain for method in METHODS}
 
 
 def scorers() -> dict[str, type[BaseModel]]:
@@ -94,13 +90,6 @@ def _scorer(found: Any, name: str) -> type[BaseModel]:
     if not isinstance(found, type) or not issubclass(found, base):
         raise BadInput(f"{name!r} is no scorer; it has to be a class that inherits from probe.study.Scorer")
     return found
-
-
-def _explains(function: Any) -> bool:
-    if not inspect.isfunction(function):
-        return False
-    signature = inspect.signature(function)
-    return list(signature.parameters)[:2] == list(GIVEN[:2]) and signature.return_annotation is Heatmap
 
 
 def _classes(module: Any) -> list[type]:

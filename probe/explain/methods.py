@@ -1,0 +1,69 @@
+"""Every explainer, one line each: what it shows, what it cannot, and what a recording must be asked for.
+
+Each is called the same way: `explain(trace, word, *, steps=None, image=0) -> Heatmap`. To add one, write
+`probe/explain/NAME.py` with a function NAME, and a line here; a test goes over the files and misses a line.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from probe.errors import BadInput, NotRecorded
+from probe.heatmap import Heatmap
+from probe.trace import Trace
+
+Explainer = Callable[..., Heatmap]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One explainer. `shows` and `cannot` go on from "it ..."; `record` names the Inquiry that it needs."""
+
+    name: str
+    shows: str
+    cannot: str
+    record: str | None = None
+
+    @property
+    def explain(self) -> Explainer:
+        """The function: trace, word -> Heatmap."""
+        return getattr(import_module(f"probe.explain.{self.name}"), self.name)
+
+    @property
+    def ask(self) -> str:
+        """How a trace is recorded that holds what this method reads, as Python."""
+        return "probe.record(pipe)" if self.record is None else f"probe.record(pipe, explain=[probe.{self.record}()])"
+
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "attention",
+        shows="shows which cells looked at a word, and how much of their attention it got",
+        cannot="cannot tell that the word caused what is there: what is looked at need not be used",
+    ),
+    Method(
+        "relevancy",
+        shows="shows which cells' output rests on a word through all attention, as far as it raised the target",
+        cannot="cannot show what lowered the target, nor what convolutions carried from cell to cell",
+        record="Relevancy",
+    ),
+)
+
+
+def by(name: str) -> Method:
+    """The method of a name. Raises BadInput, listing all."""
+    found = [method for method in METHODS if method.name == name]
+    if not found:
+        raise BadInput(f"there is no explainer {name!r}; there are: {', '.join(each.name for each in METHODS)}")
+    return found[0]
+
+
+def held(trace: Trace, word: str, *, image: int = 0) -> dict[str, Heatmap]:
+    """The heatmaps of a word by every method that this trace was recorded for, by name, in the order of METHODS."""
+    found: dict[str, Heatmap] = {}
+    for method in METHODS:
+        try:
+            found[method.name] = method.explain(trace, word, image=image)
+        except (NotRecorded, BadInput):  # not recorded at all, or not for this word
+            continue
+    return found
