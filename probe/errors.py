@@ -12,6 +12,7 @@ ProbeError
 │   └── UnknownFamily       a denoiser whose attention cannot be described
 ├── RecordingError (RuntimeError)
 │   ├── MissingReadings     a selected site gave nothing at a step
+│   ├── Diverged            an intervention's numbers ran away
 │   ├── AlreadyRecording    the weights are leased to another recording
 │   └── NotRecorded         the trace lacks what was asked for
 ├── DamagedFile (ValueError)   a trace or weights that do not match their manifest
@@ -66,6 +67,10 @@ class RecordingError(ProbeError, RuntimeError):
 
 class MissingReadings(RecordingError):
     """A selected site gave no reading at a step."""
+
+
+class Diverged(RecordingError):
+    """An intervention's loss or gradient is no number any more; the steps before it are in recording.traces."""
 
 
 class AlreadyRecording(RecordingError):

@@ -1,47 +1,106 @@
-"""An intervention: which subjects, which steps, and a loss over the maps of words, as data.
+"""An intervention: which words, which steps, and a formula, as data. What runs it lives in `probe.attach`.
 
-A latent intervention moves the latents before a step, against the gradient of its loss. It holds numbers and a formula;
-what runs it lives in `probe.attach`.
+There are three kinds, by what they change: the latents before a step, the output of an attention, and the prompt (the
+text states that a step sees, or the predictions that are combined).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-Array = Any  # a torch.Tensor with a gradient; this module needs no torch
+from probe.errors import BadInput
+from probe.words import Prompt
+
+Array = Any  # a torch.Tensor; this module needs no torch
+
+
+class Intervention(BaseModel, ABC):
+    """What every intervention has: a name, the words that it needs, and a check of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return type(self).__name__
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every word whose tokens the formula needs."""
+        return ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Further texts that have to be encoded."""
+        return ()
+
+    def check(self) -> None:
+        """Raises BadInput for settings that no model could follow."""
+        return
 
 
 @dataclass(frozen=True, slots=True)
 class Maps:
     """What a loss sees: `A` [y, x, token], the mean over heads and sites of the attention probabilities.
 
-    `positions` are the tokens of each word, by label; `end` is the position of the end token.
+    In a joint attention these are shares of what goes to the text. Of encoders whose columns follow one another the
+    tokens are those of one. `positions` are the tokens of each word, by label; the words are those in first:end.
     """
 
     A: Array
     positions: Mapping[str, tuple[int, ...]]
     end: int
     previous: "Maps | None" = None  # of the step before, without a gradient
+    first: int = 1  # 0 where no start token leads
+    past: Array | None = None  # `A` of the steps before, a running mean
+    S: Array | None = None  # [cell, y, x]: what each cell gives to the cells, if the loss asks for it
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A loss (a scalar with a gradient, or 0.0) and what each subject contributed."""
+    """A loss (a scalar with a gradient, or 0.0), what each subject contributed, and the loss's parts."""
 
     loss: Array
     subjects: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def value(self) -> float:
+        """The loss as a number."""
+        return float(self.loss.detach() if hasattr(self.loss, "detach") else self.loss)
 
 
-class LatentIntervention(BaseModel, ABC):
-    """z <- z - step_size(i) * dL/dz before each of the first `max_steps` steps, and more often at the thresholds.
+class Search(BaseModel):
+    """How a better noise is looked for before the first step: z = z0 * exp(logvar / 2) + mu, by Adam.
 
-    `strength` 0 leaves the picture as it is, to the bit. `resolution` None takes the sites nearest to 16 x 16 cells.
+    Up to `rounds` noises get `iterations` updates each; if none is good, the best of them gets `last` more. After each
+    update, mu and logvar are pulled back until KL(N(mu, exp(logvar)) || N(0, 1)), a mean over elements, is within `kl`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int = 5
+    iterations: int = 10
+    last: int = 50
+    rate: float = 1e-2
+    eps: float = 1e-3
+    kl: float = 1e-3
+    seed: int = 0  # of the second noise and those after it
+
+
+class LatentIntervention(Intervention):
+    """z <- z - step_size(i) * dL/dz before each of the first `max_steps` steps, and more often at the thresholds.
+
+    `strength` 0 leaves the picture as it is, to the bit. `resolution` is the grid of the sites that are read; None
+    takes those nearest to 16 x 16 cells. `sites` are patterns that narrow them down; the pass ends at the last one.
+    `encoder` names the text encoder whose columns are read, where several follow one another (default: the first).
+    """
+
+    looks_at_cells: ClassVar[bool] = False  # whether the loss needs Maps.S
+    memory: ClassVar[float] = 0.9  # weight of what was, in Maps.past
 
     subjects: tuple[str, ...] = ()
     strength: float = 1.0
@@ -52,16 +111,26 @@ class LatentIntervention(BaseModel, ABC):
     thresholds: Mapping[int, float] = {}
     max_refinements: int = 20
     resolution: tuple[int, int] | None = None
-
-    @property
-    def method(self) -> str:
-        """The name of the method."""
-        return type(self).__name__
+    sites: tuple[str, ...] = ()
+    encoder: str | None = None
+    search: Search | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every word whose tokens the loss needs."""
         return self.subjects
+
+    def check(self) -> None:
+        """Raises BadInput where there is nothing to nurse."""
+        if not self.names:
+            raise BadInput(f"{self.method} has no subjects; name them: {self.method}(subjects=('cat', 'dog'))")
+
+    def now(self, step: int, seen: Sequence[Score]) -> "LatentIntervention | None":
+        """What acts at this step, from what this picture has shown so far; one of strength 0 looks and moves nothing.
+
+        None: nothing runs.
+        """
+        return self
 
     def step_size(self, step: int, steps: int) -> float:
         """alpha_i = scale_factor * sqrt(r_i), r linear over steps in `scale_range`; without the root if `linear`."""
@@ -74,6 +143,84 @@ class LatentIntervention(BaseModel, ABC):
         threshold = self.thresholds.get(step)
         return None if threshold is None else max(0.0, 1.0 - threshold)
 
+    def met(self, step: int, score: Score) -> bool:
+        """Whether this step needs no refinement (any more)."""
+        target = self.target(step)
+        return target is None or score.value <= target
+
     @abstractmethod
     def score(self, maps: Maps) -> Score:
         """The loss of the maps."""
+
+    def noise_score(self, maps: Maps) -> Score:
+        """The loss that the search for a noise lowers."""
+        return self.score(maps)
+
+    def good(self, score: Score) -> bool:
+        """Whether a noise needs no further search."""
+        return self.met(0, score)
+
+
+Attend = Callable[[Array], Array]  # values [h, t, d] -> P @ values [h, n, d]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One attention call of one row of the batch, as an intervention sees it.
+
+    `values` [h, t, d]; `attend` applies the row's own probabilities to values, `source` those of the row that it is
+    tied to; neither makes the probabilities. `text` says where among the values the prompt's tokens start. `other`
+    gives the values that this site makes of the prompt with a phrase's tokens as they are when encoded alone.
+    """
+
+    kind: str
+    values: Array
+    attend: Attend
+    prompt: Prompt
+    encoder: str
+    text: int = 0
+    source: Attend | None = None
+    source_prompt: Prompt | None = None
+    other: Callable[[str], Array] | None = None
+
+    def columns(self, word: str) -> tuple[int, ...]:
+        """Where a word's tokens are among the values."""
+        return tuple(self.text + i for i in self.prompt.columns(word, self.encoder))
+
+
+class AttentionIntervention(Intervention):
+    """Another output for the attention of cells in the rows of the prompt, at chosen sites: value -> value.
+
+    Maps in the trace are those of the model's own queries and keys, before the change.
+    """
+
+    sites: tuple[str, ...] = ()  # patterns of module names; none: all
+    prompt: int | None = None  # the rank of the only prompt that is changed
+    source: int | None = None  # the rank of the prompt whose probabilities are taken
+
+    @abstractmethod
+    def due(self, kind: str, step: int, steps: int) -> bool:
+        """Whether a site of this kind ("cross", "self", "joint") is changed at this step."""
+
+    @abstractmethod
+    def change(self, seen: Seen) -> Array | None:
+        """The output [h, n, d] for this row; None leaves it as it is."""
+
+
+class PromptIntervention(Intervention):
+    """Another prompt at chosen steps: text states, or predictions, are a weighted sum over texts.
+
+    By states: what the rows of the prompt see is the sum. By predictions: each text is denoised, and the guidance
+    (prediction minus unconditional prediction) is the sum of theirs. The words of the trace stay those of the prompt.
+    """
+
+    by_predictions: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raises BadInput where there is no text."""
+        if not self.texts:
+            raise BadInput(f"{self.method} has no prompts; name them: {self.method}(prompts=...)")
+
+    @abstractmethod
+    def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
+        """Text -> weight at this step; None leaves the prompt as it is."""

@@ -4,154 +4,243 @@ At the first pass of a step the pipeline's latents are optimised, written back i
 holds, and put into the denoiser's input. With strength 0 nothing is written, so the picture stays the same to the bit.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import prod
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from probe.attach.attention import Row
-from probe.attach.families import grid_of
+from probe.attach.attention import Pass
+from probe.attach.families import Family
 from probe.attach.gradient import GradientPass, without_weight_gradients
-from probe.attach.take import SAMPLES, STATES
-from probe.errors import BadInput, NoMatch, RecordingError
+from probe.attach.noise import better_noise
+from probe.attach.placed import Placed
+from probe.attach.rows import Row
+from probe.attach.take import SAMPLES
+from probe.errors import BadInput, Diverged, ProbeWarning, RecordingError
 from probe.intervention import LatentIntervention, Maps, Score
 
-CELLS = 256  # the papers' 16 x 16
+FORGETFUL = (  # go on from a latent that they kept, so that what is moved in between is lost
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+    "HeunDiscreteScheduler",
+    "FlowMatchHeunDiscreteScheduler",
+    "KDPM2DiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "DPMSolverSinglestepScheduler",
+    "DPMSolverSDEScheduler",
+    "SASolverScheduler",
+)
+SCALES = (2.0**14, 2.0**7, 1.0)  # of the loss, so that a gradient in half precision neither vanishes nor overflows
 
 Arguments = dict[str, Any]
 
 
 @dataclass
 class Alteration:
-    """One intervention at work on one generation. `words` has, per prompt, each subject's positions and the end's."""
+    """One intervention at work on one generation. `words` says, per prompt, where each subject is."""
 
     intervention: LatentIntervention
-    words: Sequence[tuple[Mapping[str, tuple[int, ...]], int]]
+    words: Sequence[Placed]
     scheduler: Any
+    family: Family
     log: list[dict[str, Any]] = field(default_factory=list)
     _done: int = -1
     _pass: GradientPass | None = None
-    _grid: tuple[int, int] = (0, 0)
-    _previous: dict[int, Maps] = field(default_factory=dict)
+    _seen: dict[int, list[Score]] = field(default_factory=dict)  # by picture: the last score of each step
+    _before: dict[int, Maps] = field(default_factory=dict)
+    _past: dict[int, Tensor] = field(default_factory=dict)
 
     def due(self, step: int) -> bool:
         """Whether this is the first pass of a step that is to be altered."""
         early = step < self.intervention.max_steps or step in self.intervention.thresholds
         return self.intervention.strength != 0 and early and step != self._done
 
-    def alter(self, module: nn.Module, given: Arguments, rows: Sequence[Row], latents: Tensor, step: int) -> Arguments:
-        """The denoiser's arguments with moved latents; `latents` is moved in place."""
-        self._done = step
+    def alter(self, module: nn.Module, given: Arguments, current: Pass, latents: Tensor) -> Arguments:
+        """The denoiser's arguments with moved latents; `latents` is moved in place. Raises Diverged."""
+        self._done = current.step
+        self._check(given, current, latents)
         moved = []
         with torch.enable_grad(), without_weight_gradients(module):
             for image in range(len(latents)):
-                row = next(i for i, r in enumerate(rows) if r.branch == "cond" and r.image == image)
-                single = arguments_of_row(given, row, len(rows))
-                moved.append(self._optimise(module, single, latents[image : image + 1].detach(), rows[row], step))
-        latents.copy_(torch.cat(moved))
-        return given | {name_of(given, SAMPLES): self._replaced(given[name_of(given, SAMPLES)], latents, rows, step)}
+                scene = self._scene(module, given, current, image)
+                moved.append(self._image(scene, latents[image : image + 1].detach()))
+        if all(z is None for z in moved):
+            return given
+        for own, z in zip(latents, moved, strict=True):
+            if z is not None:
+                own.copy_(z[0])
+        x = given[name_of(given, SAMPLES)]
+        parts = [
+            self._scaled(x[i : i + 1], latents[r.image : r.image + 1], current.step) for i, r in enumerate(current.rows)
+        ]
+        return given | {name_of(given, SAMPLES): torch.cat(parts)}
 
-    def _optimise(self, module: nn.Module, given: Arguments, z: Tensor, row: Row, step: int) -> Tensor:
-        """Refine until the target is reached, then one update; each forward pass is used once."""
-        alpha = self.intervention.step_size(step, len(self.scheduler.timesteps))
-        target, start, losses = self.intervention.target(step), z, []
-        z, score = self._forward(module, given, z, row, step)
-        losses.append(score)
-        met = target is None or _number(score.loss) <= target
-        count = 0
-        while not met:
-            met = target is None or _number(score.loss) <= target or count + 1 >= self.intervention.max_refinements
-            z, score = self._forward(module, given, self._update(z, score, alpha), row, step)
-            losses.append(score)
-            count += 1
-        if step < self.intervention.max_steps:
-            z = self._update(z, score, alpha)
-        self._note(step, row, losses, float((z - start).detach().norm()))
+    def _scene(self, module: nn.Module, given: Arguments, current: Pass, image: int) -> "_Scene":
+        """The picture's own row of the prompt."""
+        rows = current.rows
+        i = next((i for i, r in enumerate(rows) if r.branch == "cond" and r.image == image), None)
+        if i is None:
+            raise RecordingError(f"no row of the prompt for picture {image} in this pass; record one branch a call")
+        one = replace(current, rows=(rows[i],), texts=(current.texts[i],))
+        return _Scene(module, arguments_of_row(given, i, len(rows)), one, rows[i])
+
+    def _image(self, scene: "_Scene", z: Tensor) -> Tensor | None:
+        """The moved latents of one picture; None where nothing is moved."""
+        acting = self.intervention.now(scene.step, self._seen.setdefault(scene.row.image, []))
+        if acting is None:
+            return None
+        if acting.strength == 0:
+            with torch.no_grad():
+                _, score = self._forward(acting, scene, z)
+            self._note(acting, scene, [score], 0.0, z)
+            return None
+        if acting.search is not None and scene.step == 0:
+            return self._optimise(acting, scene, self._sought(acting, scene, z), z)
+        return self._optimise(acting, scene, z, z)
+
+    def _sought(self, acting: LatentIntervention, scene: "_Scene", z: Tensor) -> Tensor:
+        """A better noise to start from."""
+
+        sigma = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
+
+        def look(noise: Tensor) -> Score:
+            return acting.noise_score(self._maps(acting, scene, noise * sigma))
+
+        found, losses = better_noise(look, z.float() / sigma, acting)
+        self.log.append({"method": acting.method, "step": 0, "image": scene.row.image, "search": losses})
+        return found * sigma
+
+    def _optimise(self, acting: LatentIntervention, scene: "_Scene", z: Tensor, start: Tensor) -> Tensor:
+        """Refine until the target is met, then one update; each forward pass is used once."""
+        alpha = acting.step_size(scene.step, len(self.scheduler.timesteps))
+        scores = list[Score]()
+        try:
+            z, score = self._forward(acting, scene, z)
+            scores.append(score)
+            met, count = acting.met(scene.step, score), 0
+            while not met:
+                met = acting.met(scene.step, score) or count + 1 >= acting.max_refinements
+                z, score = self._forward(acting, scene, self._update(acting, z, score, alpha))
+                scores.append(score)
+                count += 1
+            if scene.step < acting.max_steps:
+                z = self._update(acting, z, score, alpha)
+        finally:
+            self._note(acting, scene, scores, float((z.detach() - start).norm()), start)
         return z.detach()
 
-    def _forward(self, module: nn.Module, given: Arguments, z: Tensor, row: Row, step: int) -> tuple[Tensor, Score]:
-        z = z.detach().requires_grad_(True)
-        x = self._scaled(given[name_of(given, SAMPLES)], z, step)
-        if self._pass is None:
-            self._survey(module, given)
-        assert self._pass is not None
-        A = self._pass.maps((), given | {name_of(given, SAMPLES): x})[0].unflatten(0, self._grid)  # [y, x, token]
-        positions, end = self.words[row.prompt]
-        maps = Maps(A, positions, end, self._previous.get(row.image))
-        score = self.intervention.score(maps)
-        self._previous[row.image] = Maps(A.detach(), positions, end)
-        if not torch.isfinite(torch.as_tensor(score.loss)):
-            raise RecordingError(
-                f"{self.intervention.method}: the loss is {_number(score.loss)} at step {step}; "
-                "lower scale_factor, or run the denoiser in float32"
-            )
+    def _forward(self, acting: LatentIntervention, scene: "_Scene", z: Tensor) -> tuple[Tensor, Score]:
+        z = z.detach().float().requires_grad_(torch.is_grad_enabled())
+        maps = self._maps(acting, scene, z)
+        score = acting.score(maps)
+        self._remember(scene.row.image, maps)
+        if not torch.isfinite(torch.as_tensor(score.value)):
+            raise diverged(acting, scene.step, f"the loss is {score.value}")
         return z, score
 
-    def _update(self, z: Tensor, score: Score, alpha: float) -> Tensor:
-        """z - alpha * dL/dz; a loss of zero, or one without a gradient, is no step."""
-        if not isinstance(score.loss, Tensor) or not score.loss.requires_grad or _number(score.loss) == 0:
-            return z
-        (gradient,) = torch.autograd.grad(score.loss, z)
-        return z - alpha * gradient
+    def _maps(self, acting: LatentIntervention, scene: "_Scene", z: Tensor) -> Maps:
+        name = name_of(scene.given, SAMPLES)
+        if self._pass is None:
+            self._pass = GradientPass(scene.module, self.family, scene.current)
+            self._pass.survey(scene.given)
+            self._pass.choose(acting.resolution, acting.sites, cells=acting.looks_at_cells)
+        placed, image = self.words[scene.row.prompt], scene.row.image
+        x = self._scaled(scene.given[name], z, scene.step)
+        A, S = self._pass.maps(scene.given | {name: x}, placed.columns)
+        before, past = self._before.get(image), self._past.get(image)
+        return Maps(A, placed.positions, placed.end, before, placed.first, past, S)
 
-    def _survey(self, module: nn.Module, given: Arguments) -> None:
-        """Learn the layers once and choose the grid of the loss."""
-        self._pass = GradientPass(_Bare(module), given[name_of(given, STATES)].shape[1])
-        layers = self._pass.survey((), given)
-        height, width = given[name_of(given, SAMPLES)].shape[-2:]
-        grids = {layer.cells: grid_of(layer.cells, height, width) for layer in layers}
-        known = {cells: grid for cells, grid in grids.items() if grid is not None}
-        wanted = self.intervention.resolution
-        if wanted is None and known:
-            wanted = known[min(known, key=lambda cells: abs(torch.log2(torch.tensor(cells / CELLS)).item()))]
-        if wanted is None or wanted not in known.values():
-            listed = ", ".join(f"{h} x {w}" for h, w in dict.fromkeys(known.values())) or "none"
-            raise NoMatch(
-                f"no cross-attention has a grid of {wanted}; this model has {listed} (resolution=(rows, columns))"
+    def _remember(self, image: int, maps: Maps) -> None:
+        A = maps.A.detach()
+        self._before[image] = replace(maps, A=A, previous=None, past=None, S=None)
+        before = self._past.get(image)
+        self._past[image] = A if before is None else torch.lerp(A, before, self.intervention.memory)
+
+    def _update(self, acting: LatentIntervention, z: Tensor, score: Score, alpha: float) -> Tensor:
+        """z - alpha * dL/dz; a loss of zero, or one without a gradient, is no step."""
+        if not isinstance(score.loss, Tensor) or not score.loss.requires_grad or score.value == 0:
+            return z
+        assert self._pass is not None
+        half = next(self._pass.module.parameters()).dtype == torch.float16
+        for scale in SCALES if half else SCALES[-1:]:
+            (gradient,) = torch.autograd.grad(score.loss * scale, z, retain_graph=scale != SCALES[-1])
+            if bool(torch.isfinite(gradient).all()):
+                return z - alpha * gradient / scale
+        raise diverged(acting, self._done, "the gradient is not finite")
+
+    def _check(self, given: Arguments, current: Pass, latents: Tensor) -> None:
+        """The latents at hand must be those that the denoiser is about to see."""
+        if current.plane.frames > 1:
+            raise BadInput(f"{self.intervention.method} nurses pictures, not films of {current.plane.frames} frames")
+        x = given[name_of(given, SAMPLES)]
+        seen = self._scaled(x[:1], latents[current.rows[0].image][None], current.step)
+        if x[:1].shape != seen.shape or not torch.allclose(x[:1].float(), seen.float(), rtol=1e-3, atol=1e-4):
+            raise RecordingError(
+                f"the denoiser's input at step {current.step} is not the latents that the scheduler gave: the pipeline "
+                "or a callback replaces them after each step (as inpainting does), so they cannot be moved here"
             )
-        self._grid = wanted
-        self._pass.choose(prod(wanted))
 
     def _scaled(self, like: Tensor, z: Tensor, step: int) -> Tensor:
         """The denoiser's input for latents z: scaled as the pipeline does, with the channels that it adds."""
         x = z
         if hasattr(self.scheduler, "scale_model_input"):
             x = self.scheduler.scale_model_input(z, self.scheduler.timesteps[step])
-        x = x.to(like.dtype)
-        return x if like.shape[1] == x.shape[1] else torch.cat([x, like[:, x.shape[1] :]], dim=1)
+        x, axis = x.to(like.dtype), 1 if like.ndim == 4 else -1
+        return torch.cat([x, like.narrow(axis, x.shape[axis], like.shape[axis] - x.shape[axis])], dim=axis)
 
-    def _replaced(self, x: Tensor, latents: Tensor, rows: Sequence[Row], step: int) -> Tensor:
-        parts = [self._scaled(x[i : i + 1], latents[r.image : r.image + 1], step) for i, r in enumerate(rows)]
-        return torch.cat(parts)
-
-    def _note(self, step: int, row: Row, losses: Sequence[Score], shift: float) -> None:
+    def _note(self, acting: LatentIntervention, scene: "_Scene", scores: list[Score], shift: float, z: Tensor) -> None:
+        """What was done to one picture at one step goes into the record."""
+        self._seen[scene.row.image] += scores[-1:]
         self.log.append(
             {
-                "method": self.intervention.method,
-                "step": step,
-                "image": row.image,
-                "losses": [_number(score.loss) for score in losses],
-                "subjects": [dict(score.subjects) for score in losses],
+                "method": acting.method,
+                "step": scene.step,
+                "image": scene.row.image,
+                "losses": [score.value for score in scores],
+                "subjects": [dict(score.subjects) for score in scores],
+                "terms": [dict(score.terms) for score in scores],
                 "shift": shift,
+                "norm": float(z.norm()),
             }
         )
 
 
-class _Bare(nn.Module):
-    """A denoiser without the hooks on itself: a gradient pass is not a pass of the pipeline."""
+@dataclass(frozen=True)
+class _Scene:
+    """One picture's row of one pass."""
 
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.inner = [module]  # in a list, so that it is not registered and keeps its own name
+    module: nn.Module
+    given: Arguments
+    current: Pass
+    row: Row
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.inner[0].forward(*args, **kwargs)
+    @property
+    def step(self) -> int:
+        return self.current.step
 
-    def named_modules(self, *args: Any, **kwargs: Any) -> Any:
-        return self.inner[0].named_modules(*args, **kwargs)
+
+def diverged(intervention: LatentIntervention, step: int, what: str) -> Diverged:
+    """What to say where numbers have run away."""
+    return Diverged(
+        f"{intervention.method}: {what} at step {step}; lower scale_factor, or run the denoiser in float32. "
+        "What was recorded until then is in recording.traces"
+    )
+
+
+def warn_of(scheduler: Any, intervention: LatentIntervention) -> None:
+    """Some schedulers throw a moved latent away."""
+    name = type(scheduler).__name__
+    if name in FORGETFUL and intervention.strength != 0 and intervention.max_steps > 1:
+        warnings.warn(
+            f"{name} goes on from a latent that it kept, so what {intervention.method} does to the latents in between "
+            "is lost, at its second call at least. Use DDIM: "
+            "pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)",
+            ProbeWarning,
+            stacklevel=2,
+        )
 
 
 def name_of(given: Arguments, names: Sequence[str]) -> str:
@@ -168,15 +257,3 @@ def _of_row(value: Any, row: int, rows: int) -> Any:
     if isinstance(value, Tensor):
         return value[row : row + 1] if value.ndim > 0 and value.shape[0] == rows else value
     return arguments_of_row(value, row, rows) if isinstance(value, dict) else value
-
-
-def _number(loss: Any) -> float:
-    return float(loss.detach()) if isinstance(loss, Tensor) else float(loss)
-
-
-def check_subjects(intervention: LatentIntervention) -> None:
-    """An intervention without subjects has nothing to nurse."""
-    if not intervention.subjects:
-        raise BadInput(
-            f"{intervention.method} has no subjects; name them: {intervention.method}(subjects=('cat', 'dog'))"
-        )

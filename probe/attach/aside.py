@@ -8,12 +8,12 @@ from typing import Any
 import xarray as xr
 from torch import Tensor, nn
 
-from probe.attach.alter import Alteration
+from probe.attach.alter import Alteration, warn_of
+from probe.attach.attention import Pass
 from probe.attach.families import Family
 from probe.attach.inquiry import Answer, Inquiry, Scene
-from probe.attach.lexicon import dictionary
-from probe.attach.rows import Row
-from probe.intervention import LatentIntervention
+from probe.attach.placed import everywhere, place
+from probe.intervention import Intervention, LatentIntervention
 from probe.words import Prompt
 
 Arguments = dict[str, Any]
@@ -23,7 +23,7 @@ Arguments = dict[str, Any]
 class Asides:
     """The side passes of one generation."""
 
-    interventions: Sequence[LatentIntervention] = ()
+    interventions: Sequence[Intervention] = ()
     inquiries: Sequence[Inquiry] = ()
     alterations: list[Alteration] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
@@ -31,26 +31,29 @@ class Asides:
     def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any) -> None:
         """Find all words in all prompts before any work is done. Raises NoSuchWord, BadInput."""
         self.alterations = [
-            Alteration(item, [_positions(item.names, prompt, family) for prompt in prompts], pipe.scheduler)
+            Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], pipe.scheduler, family)
             for item in self.interventions
+            if isinstance(item, LatentIntervention)
         ]
+        for alteration in self.alterations:
+            warn_of(pipe.scheduler, alteration.intervention)
         if self.inquiries:
             labels = [[word.label for word in prompt.words if word.content] for prompt in prompts]
-            words = [_positions(own, prompt, family)[0] for own, prompt in zip(labels, prompts, strict=True)]
+            words = [everywhere(own, prompt, family) for own, prompt in zip(labels, prompts, strict=True)]
             self.answers = [item.begin(Scene(pipe, family, prompts, words)) for item in self.inquiries]
 
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""
         return any(aside.due(step) for aside in (*self.answers, *self.alterations))
 
-    def run(self, module: nn.Module, given: Arguments, rows: Sequence[Row], latents: Tensor, step: int) -> Arguments:
+    def run(self, module: nn.Module, given: Arguments, current: Pass, latents: Tensor) -> Arguments:
         """The denoiser's arguments as the pass shall find them; `latents` may be moved in place."""
         for alteration in self.alterations:
-            if alteration.due(step):
-                given = alteration.alter(module, given, rows, latents, step)
+            if alteration.due(current.step):
+                given = alteration.alter(module, given, current, latents)
         for answer in self.answers:
-            if answer.due(step):
-                answer.read(module, given, rows, step)
+            if answer.due(current.step):
+                answer.read(module, given, current.rows, current.step)
         return given
 
     def nodes(self) -> Mapping[str, xr.Dataset]:
@@ -66,11 +69,3 @@ class Asides:
 def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
     """A call's arguments by name."""
     return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
-
-
-def _positions(names: Sequence[str], prompt: Prompt, family: Family) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Each word's positions in the sequence of text states, and the end token's."""
-    encoder, start = next(iter(dictionary(prompt, family).starts.items()))
-    positions = {name: tuple(start + i for i in prompt.columns(name, encoder)) for name in names}
-    ends = prompt.columns("<end>", encoder)
-    return positions, start + ends[0] if ends else start + prompt.lengths[encoder]

@@ -4,27 +4,31 @@ A loss over maps does not depend on what comes after them, so the pass is left t
 graph up to that point is whole. Weights need no gradient and are switched off meanwhile.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from math import log2, prod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from probe.attach.waist import Call, Waist, attention_modules, scores
+from probe.attach.attention import AttentionReader, Pass, Place
+from probe.attach.families import Family
+from probe.attach.waist import CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
+from probe.errors import NoMatch
+from probe.site import matches
+
+CELLS = 256  # the papers' 16 x 16
+
+Key = tuple[str, int]  # path and rank of a call
+Grid = tuple[int, int]
 
 
 class _Enough(Exception):
     """All maps have been read; the rest of the pass is not needed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """A cross-attention site as a gradient pass met it."""
-
-    path: str
-    cells: int
 
 
 @dataclass
@@ -32,41 +36,135 @@ class GradientPass:
     """Runs the denoiser with a gradient to its input. The first pass goes to the end and learns what there is."""
 
     module: nn.Module
-    text: int  # length of the sequence of text states
-    layers: list[Layer] = field(default_factory=list)
-    chosen: tuple[str, ...] = ()
+    family: Family
+    current: Pass  # of the one row that is run
+    places: dict[Key, Place] = field(default_factory=dict)
+    grid: Grid = (0, 0)
+    words: tuple[Key, ...] = ()  # the sites whose maps of words are read
+    cells: tuple[Key, ...] = ()  # those of which it is read what cells give to cells
+    ran: int = 0  # attention modules in the last pass
 
-    def survey(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Layer]:
-        """All layers that attend to the text, in the order in which they run."""
-        self.layers = []
+    def survey(self, given: dict[str, Any]) -> None:
+        """Learn where each attention call sits."""
+        scout = AttentionReader(self.family)
 
         def read(call: Call, lse: Tensor | None) -> None:
-            if call.columns == self.text and call.rank == 0 and not call.path.endswith("attn1"):
-                self.layers.append(Layer(call.path, call.rows))
+            scout.read(call, lse, self.current)
 
         with torch.no_grad(), _watching(Waist(read, lambda path: True), self.module):
-            self.module(*args, **kwargs)
-        return self.layers
+            self.module.forward(**given)
+        self.places = scout.places
 
-    def choose(self, cells: int) -> None:
-        """Read the layers of one grid from now on."""
-        self.chosen = tuple(layer.path for layer in self.layers if layer.cells == cells)
+    def choose(self, wanted: Grid | None, patterns: Sequence[str], *, cells: bool = False) -> None:
+        """The sites to read from now on: those of one grid; with `cells`, the self-attention of that grid too.
 
-    def maps(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        """[b, cells, token]: the mean over the chosen layers and their heads, with a graph to the input."""
-        found: dict[str, Tensor] = {}
+        A joint attention has one grid at all sites: a coarser one that divides it is the mean over its cells.
+        Raises NoMatch, listing the grids or the sites.
+        """
+        sites = {key: place.site for key, place in self.places.items() if place.site and place.reads}
+        named = {key: site for key, site in sites.items() if not patterns or any(matches(key[0], p) for p in patterns)}
+        if not named:
+            raise NoMatch(f"sites={list(patterns)} names none of the sites with text: {', '.join(p for p, _ in sites)}")
+        grids = dict.fromkeys(site.grid for site in named.values())
+        self.grid = wanted or min(grids, key=lambda grid: abs(log2(prod(grid) / CELLS)))
+        found = next((grid for grid in sorted(grids, key=prod) if _divides(self.grid, grid)), None)
+        if found is None:
+            listed = ", ".join(f"{h} x {w}" for h, w in grids)
+            raise NoMatch(
+                f"no attention to the text has a grid of {wanted}; this model has {listed} (resolution=(rows, columns))"
+            )
+        self.words = tuple(key for key, site in named.items() if site.grid == found)
+        every = {key: place.site for key, place in self.places.items() if cells and place.site}
+        self.cells = tuple(key for key, site in every.items() if site.kind != "cross" and site.grid == found)
+
+    def maps(self, given: dict[str, Any], columns: slice) -> tuple[Tensor, Tensor | None]:
+        """(A [y, x, token], S [cell, y, x] or None), means over the chosen sites and their heads, with a graph.
+
+        `columns` are those of the text that are read; in a joint attention A is the share among them.
+        """
+        words: dict[Key, Tensor] = {}
+        cells: dict[Key, Tensor] = {}
+        self.ran = 0
 
         def change(call: Call) -> Tensor | None:
-            if call.path in self.chosen and call.columns == self.text:
-                everything = torch.arange(call.columns, device=call.q.device)
-                found[call.path] = scores(call, slice(None), everything).softmax(-1)
-                if len(found) == len(self.chosen):
-                    raise _Enough
+            key = call.path, call.rank
+            self.ran += 1
+            if key in self.words:
+                words[key] = self._words(call, columns)
+            if key in self.cells:
+                cells[key] = self._cells(call)
+            if len(words) == len(self.words) and len(cells) == len(self.cells):
+                raise _Enough
             return None
 
-        with _watching(Waist(lambda call, lse: None, self.chosen.__contains__, change), self.module), suppress(_Enough):
-            self.module(*args, **kwargs)
-        return torch.cat(list(found.values()), dim=1).mean(1)
+        with _watching(Waist(lambda call, lse: None, lambda path: True, change), self.module), suppress(_Enough):
+            self.module.forward(**given)
+        A = torch.stack(list(words.values())).mean(0)  # [cells, token]
+        joint = any(self._site(key).kind == "joint" for key in self.words)
+        A = A / A.sum(-1, keepdim=True).clamp(min=1e-12) if joint else A
+        S = self._both(torch.stack(list(cells.values())).mean(0)) if cells else None
+        return self._pooled(A), S
+
+    def _site(self, key: Key) -> Any:
+        return self.places[key].site
+
+    @property
+    def _own(self) -> Grid:
+        """The grid of the sites themselves."""
+        return self._site(self.words[0]).grid
+
+    def _pooled(self, A: Tensor) -> Tensor:
+        """[cell, token] -> [y, x, token] at the grid of the loss: means over blocks of cells."""
+        planes = A.unflatten(0, self._own)
+        if self._own == self.grid:
+            return planes
+        return F.adaptive_avg_pool2d(planes.movedim(-1, 0), self.grid).movedim(0, -1)
+
+    def _both(self, S: Tensor) -> Tensor:
+        """[cell, cell] -> [cell, y, x] at the grid of the loss."""
+        return self._pooled(self._pooled(S).flatten(0, 1).T).movedim(-1, 0)
+
+    def _span(self, call: Call) -> tuple[slice, int]:
+        """(the picture's rows, the text's first column) of a call."""
+        site = self._site((call.path, call.rank))
+        if site.kind != "joint":
+            return slice(0, call.rows), 0
+        picture, text = self.family.starts(prod(site.grid), self.current.texts[0])
+        return slice(picture, picture + prod(site.grid)), text
+
+    def _words(self, call: Call, columns: slice) -> Tensor:
+        """[cell, token]: the mean over heads of what cells give to tokens."""
+        rows, first = self._span(call)
+        length = self.current.texts[0]
+        chosen = torch.arange(length, device=call.q.device)[columns] + first
+        if call.columns == length:
+            return scores(call, rows, torch.arange(length, device=call.q.device)).softmax(-1)[0, ..., columns].mean(0)
+        return torch.exp(scores(call, rows, chosen) - _lse(call, rows)[..., None])[0].mean(0)
+
+    def _cells(self, call: Call) -> Tensor:
+        """[cell, cell]: the mean over heads of what cells give to cells."""
+        rows, _ = self._span(call)
+        among = torch.arange(rows.start, rows.stop, device=call.q.device)
+        return scores(call, rows, among).softmax(-1)[0].mean(0)
+
+
+def _lse(call: Call, rows: slice) -> Tensor:
+    """`log_sum_exp` with a gradient; where the matrix is large, its chunks are made again on the way back."""
+    size = max(1, CHUNK // (call.heads * call.columns))
+    start, stop, _ = rows.indices(call.rows)
+    if stop - start <= size:
+        return log_sum_exp(call, rows)
+    parts = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+    found = [checkpoint(log_sum_exp, call, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
+    return torch.cat(found, dim=-1)
+
+
+def _divides(coarse: Grid, fine: Grid) -> bool:
+    return all(own % asked == 0 for asked, own in zip(coarse, fine, strict=True)) and _same_share(coarse, fine)
+
+
+def _same_share(coarse: Grid, fine: Grid) -> bool:
+    return coarse[0] * fine[1] == coarse[1] * fine[0]
 
 
 @contextmanager

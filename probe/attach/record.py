@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from probe.attach.alter import check_subjects
 from probe.attach.budget import BUDGET
 from probe.attach.inquiry import Inquiry
 from probe.attach.keeping import GROUPS, Heads, Level, Steps, wish
@@ -11,8 +10,9 @@ from probe.attach.lexicon import EVERY
 from probe.attach.recording import Recording
 from probe.attach.related import WORDS, Spot, asked
 from probe.attach.request import Request
+from probe.attach.states import Layers
 from probe.errors import BadInput
-from probe.intervention import LatentIntervention
+from probe.intervention import Intervention
 
 
 def record(
@@ -28,7 +28,9 @@ def record(
     branches: Sequence[str] = ("cond",),
     relations: Sequence[str] = (WORDS,),
     cells: Sequence[Spot] = ((0.5, 0.5),),
-    interventions: Sequence[LatentIntervention] = (),
+    modules: str | Sequence[str] = (),
+    text_states: Layers = False,
+    interventions: Sequence[Intervention] = (),
     explain: Inquiry | Sequence[Inquiry] = (),
     wait: float = 0.0,
 ) -> Recording:
@@ -41,7 +43,10 @@ def record(
     all heads as well. `budget`: bytes that may be held; `recording.estimate` says how many it will be.
     `branches`: "cond", "uncond", "negative". `relations`: who attends to whom beyond words, in /relations
     (see `probe.trace`), and `cells`, as (y, x) from 0 to 1, the cells that "image->image:rows" and ":columns" are of.
-    `interventions`: what moves the latents (`probe.nurse`).
+    `modules`: patterns of modules of the denoiser, whole names or with "*"; of their outputs, norms over channels and
+    means of channels are kept, "mid_block:whole" keeps them whole, in /modules. `text_states`: what the text encoders
+    held after each layer, or after some (numbers from 0, the embeddings), in /text.
+    `interventions`: what moves the latents, or changes attention or prompt (`probe.nurse`).
     `explain`: what to find out at chosen steps beside them (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.
     Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
@@ -49,7 +54,7 @@ def record(
     if isinstance(words, str):
         raise BadInput(f"words is one string ({words!r}); give a list of words: words=[{words!r}]")
     for item in interventions:
-        check_subjects(item)
+        item.check()
     chosen = words if words is not None or keep == "summary" else (EVERY,)
     request = Request(
         words=None if chosen is None else tuple(chosen),
@@ -60,5 +65,7 @@ def record(
         keep=wish(keep, steps, heads, groups),
         budget=budget,
         related=asked(relations, cells),
+        modules=(modules,) if isinstance(modules, str) else tuple(modules),
+        text_states=text_states,
     )
     return Recording(pipe, request, wait)

@@ -9,6 +9,7 @@ import inspect
 import time
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -25,13 +26,20 @@ from probe.attach.guiders import parts_of, predictions
 from probe.attach.hearing import Listener, spoken, state_groups, texts
 from probe.attach.keeping import Kept
 from probe.attach.lexicon import check_words
+from probe.attach.outputs import Chosen, OutputReader, choose
 from probe.attach.related import RelationReader
 from probe.attach.request import Request
+from probe.attach.states import DepthReader
 from probe.attach.take import Take
 from probe.attach.thumbnails import pictures_of
 from probe.attach.waist import Call, Waist, attention_modules
-from probe.errors import BadInput, NoMatch, NotRecorded
+from probe.errors import BadInput, Diverged, NoMatch, NotRecorded, RecordingError
 from probe.trace import Trace
+
+UNHEARD = (
+    "the denoiser runs and no prompt was encoded, so interventions cannot find their words: give the prompt itself, "
+    "or encode it inside the block (embeds = pipe.encode_prompt(...))"
+)
 
 
 class Recording:
@@ -82,10 +90,10 @@ class Recording:
             self._stack.close()
         finally:
             take, self._take = self._take, None
-        if kind is None and take is not None:
+        if take is not None and (kind is None or issubclass(kind, Diverged)):
             self._finish(take)
         self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
-        self._modules, self._asides = {}, Asides()
+        self._modules, self._chosen, self._depths, self._asides = {}, (), DepthReader({}, False), Asides()
 
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
@@ -104,8 +112,12 @@ class Recording:
             before = module.register_forward_pre_hook(here(partial(self._begin_pass, name)), with_kwargs=True)
             stack.callback(before.remove)
             stack.callback(module.register_forward_hook(here(self._end_pass)).remove)
+        self._chosen = choose(self._modules, self._request.modules)
+        for one in self._chosen:
+            stack.callback(one.module.register_forward_hook(here(partial(self._look, one))).remove)
         self._listener = Listener(self._pipe)
-        for handle in self._listener.hooks():
+        self._depths = DepthReader(self._listener.encoders, self._request.text_states)
+        for handle in chain(self._listener.hooks(), self._depths.hooks()):
             stack.callback(handle.remove)
         stack.callback(lambda: self._take and self._take.attention.joins.stop())
         self._stand_in(stack)
@@ -149,6 +161,7 @@ class Recording:
         take.encoded.given = listener.given | take.encoded.given
         heard, states = listener.take()
         take.encoded.note(given, state_groups(result) if whole else states, heard)
+        take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.inquiries)
         self._asides.plan(take.prompts, self._family, self._pipe)
@@ -164,7 +177,8 @@ class Recording:
             kept = Kept(self._request.keep)
             reader = AttentionReader(self._family, self._request.branches, kept=kept, relations=related)
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
-            self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words)
+            outputs = OutputReader(self._chosen, self._request.branches, self._request.budget)
+            self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)
         return self._take
 
     def _drop(self) -> None:
@@ -193,6 +207,8 @@ class Recording:
     def _begin_pass(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._waist.begin_pass()
         take = self._take
+        if take is None and self._request.interventions:
+            raise RecordingError(UNHEARD)
         if take is None:
             return None
         given = arguments(module, args, kwargs)
@@ -202,7 +218,7 @@ class Recording:
             return None
         current, take.current = take.current, None  # what runs aside is not part of the record
         try:
-            return (), self._asides.run(module, given, current.rows, self._latents, take.step)
+            return (), self._asides.run(module, given, current, self._latents)
         finally:
             take.current = current
             self._waist.begin_pass()
@@ -211,6 +227,11 @@ class Recording:
         take = self._take
         if take is not None and take.current is not None:
             take.attention.read(call, lse, take.current)
+
+    def _look(self, one: Chosen, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        take = self._take
+        if take is not None and take.current is not None:
+            take.outputs.read(one, output, take.current, take.attention.kept)
 
     def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         take = self._take

@@ -7,7 +7,8 @@ from probe.attach.budget import BUDGET
 from probe.attach.inquiry import Inquiry
 from probe.attach.keeping import Wish
 from probe.attach.related import Asked
-from probe.intervention import LatentIntervention
+from probe.attach.states import Layers
+from probe.intervention import Intervention
 from probe.site import matches
 
 
@@ -18,11 +19,13 @@ class Request:
     words: tuple[str, ...] | None = None
     sites: str | Sequence[str] | None = None
     branches: tuple[str, ...] = ("cond",)
-    interventions: tuple[LatentIntervention, ...] = ()
+    interventions: tuple[Intervention, ...] = ()
     inquiries: tuple[Inquiry, ...] = ()
     keep: Wish = field(default_factory=Wish)
     budget: int = BUDGET
     related: Asked = field(default_factory=Asked)
+    modules: tuple[str, ...] = ()
+    text_states: Layers = False
 
     def wants(self, path: str) -> bool:
         """Whether a module is among the chosen sites."""
