@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from probe.explain.relevancy import relevancy as relevancy
     from probe.generator.weights import load as load
     from probe.heatmap import Heatmap as Heatmap
+    from probe.nurse.diagnose import diagnose as diagnose
     from probe.site import Site as Site
     from probe.site import select as select
     from probe.store import open_trace as open
@@ -45,6 +46,7 @@ __all__ = [
     "Word",
     "__version__",
     "attention",
+    "diagnose",
     "doctor",
     "errors",
     "load",
@@ -65,6 +67,7 @@ _HOMES = {
     "Trace": "probe.trace",
     "Word": "probe.words",
     "attention": "probe.explain.attention",
+    "diagnose": "probe.nurse.diagnose",
     "doctor": "probe.checkup",
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",

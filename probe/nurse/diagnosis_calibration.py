@@ -1,0 +1,70 @@
+"""From signals to a probability: coefficients that were fitted on Menagerie against its judge.
+
+They are of one model, one world and one judge. On other weights they are a guess, which is said in the diagnosis.
+`experiments/calibrate_diagnosis.py` fits them and writes the file.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from math import exp, isfinite
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from probe.errors import DamagedFile
+from probe.trace import Trace
+
+SHIPPED = Path(__file__).with_name("calibration.json")
+
+
+class Calibration(BaseModel):
+    """A logistic regression of "neglected" on signals of the first `until` of `steps` steps.
+
+    `auc` is cross-validated over prompts, on `pictures` pictures; `weights` is the digest of the model's weights.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    signals: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    coefficients: tuple[float, ...]
+    intercept: float
+    until: int
+    steps: int
+    auc: float
+    pictures: int
+    model: str
+    weights: str
+
+    def probability(self, signals: Mapping[str, float]) -> float | None:
+        """How likely a subject is neglected, 0..1; None where a signal is missing."""
+        values = [signals.get(name, float("nan")) for name in self.signals]
+        if not all(map(isfinite, values)):
+            return None
+        scaled = ((x - m) / s for x, m, s in zip(values, self.mean, self.scale, strict=True))
+        return 1 / (1 + exp(-self.intercept - sum(c * z for c, z in zip(self.coefficients, scaled, strict=True))))
+
+    def doubts(self, trace: Trace, until: int) -> list[str]:
+        """What is different here from what it was fitted on, in words."""
+        told = []
+        if trace.run.revision != self.weights:
+            told.append(f"the calibration is of other weights ({self.model} {self.weights[:12]}): read it as a guess")
+        if until != self.until or trace.run.steps != self.steps:
+            here = f"the first {until} of {trace.run.steps} steps"
+            told.append(f"the calibration is of the first {self.until} of {self.steps} steps, this is of {here}")
+        return told
+
+
+@cache
+def shipped() -> Calibration | None:
+    """The calibration that comes with the package, if there is one. Raises DamagedFile."""
+    return read(SHIPPED) if SHIPPED.is_file() else None
+
+
+def read(path: Path) -> Calibration:
+    """A calibration from its file. Raises DamagedFile."""
+    try:
+        return Calibration.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DamagedFile(f"{path} is no calibration; make it again: experiments/calibrate_diagnosis.py") from error

@@ -1,0 +1,89 @@
+"""What a judge sees in the finished picture: presence, attributes and fusion of each subject, from the outside.
+
+A judge is one of two things. An object whose `read(picture)` gives what it saw, as Menagerie's does: see `Seen`. Or a
+function of a picture and words that gives, for each word it can tell, whether or how surely (0..1) it is there, as a
+detector or CLIP would; of attributes and fusion nothing is known then.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from probe.errors import BadInput
+from probe.nurse.diagnosis_signals import Cast
+
+SURE = 0.5  # from which probability on a word is there
+
+Judge = Any  # an object with `read(picture) -> Seen`, or a `Tell`
+Tell = Callable[[Image.Image, Sequence[str]], Mapping[str, float]]
+
+
+class Seen(Protocol):
+    """What a judge saw in one picture."""
+
+    def knows(self, word: str) -> bool:
+        """Whether it can tell of this word at all."""
+        ...
+
+    def mask(self, word: str) -> np.ndarray:
+        """[y, x] bool: the pixels that a word is about, be it a noun or an attribute."""
+        ...
+
+    def fused(self, word: str, other: str) -> bool | None:
+        """Whether the things of two words are one; None where not both are there."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of one subject; None where the judge cannot tell. `leaked`, `fused`: from, with which subject."""
+
+    present: bool | None = None
+    right: bool | None = None
+    leaked: str | None = None
+    fused: str | None = None
+
+
+def look(judge: Judge, picture: Image.Image, cast: Cast) -> dict[str, Sight]:
+    """What a judge sees of every subject. Raises BadInput for what is no judge."""
+    read = getattr(judge, "read", None)
+    if callable(read):
+        seen: Any = read(picture)
+        return {subject: _sight(seen, subject, cast) for subject in cast.subjects}
+    if not callable(judge):
+        raise BadInput(
+            f"a {type(judge).__name__} is no judge; give an object with read(picture), such as Menagerie's, "
+            "or a function (picture, words) -> {word: probability}"
+        )
+    told: Any = judge(picture, [plain(subject) for subject in cast.subjects])
+    return {s: Sight(bool(told[plain(s)] >= SURE)) if plain(s) in told else Sight() for s in cast.subjects}
+
+
+def plain(label: str) -> str:
+    """The word of a label: of "cat#2" it is cat."""
+    return label.partition("#")[0].casefold()
+
+
+def _sight(seen: Seen, subject: str, cast: Cast) -> Sight:
+    """A second cat ("cat#2") cannot be told from the first by masks, so nothing is said of it."""
+    if not seen.knows(plain(subject)) or "#" in subject:
+        return Sight()
+    body = seen.mask(plain(subject))
+    if not body.any():
+        return Sight(present=False)
+    others = [other for other in cast.subjects if plain(other) != plain(subject)]
+    mark = cast.attributes.get(subject)
+    right = _has(seen, body, mark)
+    leaked = (other for other in others if right is not True and _has(seen, body, cast.attributes.get(other)))
+    joined = (other for other in others if seen.fused(plain(subject), plain(other)))
+    return Sight(True, right, next(leaked, None), next(joined, None))
+
+
+def _has(seen: Seen, body: np.ndarray, mark: str | None) -> bool | None:
+    """Whether some of a thing's pixels have an attribute; None without one that the judge knows."""
+    if mark is None or not seen.knows(plain(mark)):
+        return None
+    return bool((body & seen.mask(plain(mark))).any())

@@ -1,0 +1,185 @@
+"""What attention says about each subject while the picture is made: the signals of a diagnosis, pure arithmetic.
+
+They show how much the denoiser read a word and where, never that the picture holds it: a word that gets little can
+still be drawn by habit, and one that gets much can come out as something else.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf, log, log2
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from probe.axes import STEP
+from probe.explain.relevancy import relevancy
+from probe.nurse.maps import SHARPNESS, distribution, overlap, smooth
+from probe.readings import Choice, chosen_sites, word_maps
+from probe.site import Site
+from probe.trace import Trace
+
+CELLS = 256  # the papers' 16 x 16
+LOST = 0.5  # share of the strongest subject's attention below which a subject counts as lost
+SUBJECT, OTHER = "subject", "other"
+NAMES = ("attention", "presence", "relative", "share", "kept", "overlap", "leak", "relevancy")
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who is looked for: labels of the subjects, and of the word that describes each (where one does)."""
+
+    subjects: tuple[str, ...]
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Every word whose maps are read."""
+        return tuple(dict.fromkeys((*self.subjects, *self.attributes.values())))
+
+
+def read_signals(trace: Trace, cast: Cast, *, image: int = 0, until: int | None = None) -> xr.Dataset:
+    """The signals of every subject over the steps before `until`, on the sites whose grid is nearest to 16 x 16 cells.
+
+    attention  (subject, step)   the largest cell of the smoothed map, as a share of a cell's attention
+    presence   (subject, step)   the same of the sharpened map, which is what Attend-and-Excite raises; NaN where the
+                                 trace does not hold the special tokens
+    relative   (subject, step)   the largest attention so far, as a share of the strongest subject's
+    share      (subject)         of the attention of all subjects, mean over cells and steps
+    kept       (subject)         attention at the last step, as a share of its largest
+    overlap    (subject, other)  1 where the mean maps of two subjects are the same, 0 where they are apart
+    leak       (subject, other)  how much closer the other's attribute is to this subject than to its own, -1 to 1
+    relevancy  (subject)         share of the relevancy of all subjects; NaN where none was recorded
+    """
+    maps = word_maps(trace, cast.words, _choice(trace, image, until))
+    planes = dict(zip(cast.words, torch.from_numpy(maps.values).unbind(1), strict=True))  # label: [step, y, x]
+    means = {word: distribution(steps.mean(0)) for word, steps in planes.items()}
+    attention = torch.stack([peaks(planes[subject]) for subject in cast.subjects]).numpy()  # [subject, step]
+    weight = np.array([float(planes[subject].mean()) for subject in cast.subjects])
+    found = {
+        "attention": ((SUBJECT, STEP), attention),
+        "presence": ((SUBJECT, STEP), _presence(trace, cast, image, until)),
+        "relative": ((SUBJECT, STEP), _relative(attention)),
+        "share": (SUBJECT, _shares(weight)),
+        "kept": (SUBJECT, attention[:, -1] / attention.max(1).clip(1e-12)),
+        "overlap": ((SUBJECT, OTHER), _overlaps(cast, means)),
+        "leak": ((SUBJECT, OTHER), _leaks(cast, means)),
+        "relevancy": (SUBJECT, _relevancies(trace, cast, image, until)),
+    }
+    subjects = list(cast.subjects)
+    coords = {SUBJECT: subjects, OTHER: subjects, STEP: maps[STEP].values}
+    return xr.Dataset(found, coords=coords, attrs={"grid": maps.shape[-2:]})
+
+
+def summary(signals: xr.Dataset, subject: str) -> dict[str, float]:
+    """One number a signal: the largest over steps and others; of what is relative, the last."""
+    own = signals.sel(subject=subject)
+    found = {name: own[name].values for name in NAMES}
+    found["relative"] = found["relative"][-1:]
+    return {name: _largest(values) for name, values in found.items()}
+
+
+def lost_at(signals: xr.Dataset, subject: str) -> int | None:
+    """The step from which on a subject stays below LOST of the strongest; None if it ends above."""
+    relative = signals["relative"].sel(subject=subject)
+    held = np.nonzero(relative.values >= LOST)[0]
+    steps = relative[STEP].values
+    if len(held) and held[-1] == len(steps) - 1:
+        return None
+    return int(steps[held[-1] + 1 if len(held) else 0])
+
+
+def peaks(planes: Tensor) -> Tensor:
+    """[step, y, x] -> [step]: the largest cell of the smoothed maps."""
+    return smooth(planes).amax((-2, -1))
+
+
+def closeness(p: Tensor, q: Tensor) -> float:
+    """Of two maps with sum 1: the sum over cells of the smaller value; 1 for equal maps, 0 for disjoint ones."""
+    return float(2 * overlap(p, q))
+
+
+def nearest_sites(trace: Trace) -> tuple[Site, ...]:
+    """The sites whose grid is nearest to the papers' 16 x 16. Raises NotRecorded."""
+    sites = chosen_sites(trace)
+    grid = min((site.grid for site in sites), key=lambda g: abs(log2(g[0] * g[1] / CELLS)))
+    return tuple(site for site in sites if site.grid == grid)
+
+
+def _choice(trace: Trace, image: int, until: int | None) -> Choice:
+    return Choice(nearest_sites(trace), slice(None, until), image)
+
+
+def _presence(trace: Trace, cast: Cast, image: int, until: int | None) -> np.ndarray:
+    """[subject, step]: the largest cell of the smoothed, sharpened map.
+
+    Attend-and-Excite's softmax of 100 A over all tokens but the start, from words: a word of several tokens counts as
+    one, and what was summed over many tokens (padding, words that were not recorded) is spread evenly over them.
+    """
+    held = {word.label for word in trace.words} & set(trace.labels)
+    if not {"<start>", "<padding>"} <= set(trace.labels):
+        return np.full((len(cast.subjects), len(_steps(trace, until))), np.nan)
+    named = tuple(dict.fromkeys((*cast.subjects, *sorted(held), "<end>", "<padding>", "<start>")))
+    maps = torch.from_numpy(word_maps(trace, named, _choice(trace, image, until)).values)  # [step, word, y, x]
+    rest = (1 - maps.sum(1, keepdim=True)).clamp(min=0)
+    mass = torch.cat([maps[:, :-1], rest], dim=1)  # the start token is left out
+    counts = torch.ones(mass.shape[1])
+    counts[-2:] = torch.tensor([float(_paddings(trace)), float(len(trace.words) - len(held))])
+    weight = torch.tensor([log(n) if n else -inf for n in counts.tolist()])[:, None, None]
+    sharp = torch.softmax(SHARPNESS * mass / counts.clamp(min=1)[:, None, None] + weight, dim=1)
+    return torch.stack([peaks(sharp[:, i]) for i in range(len(cast.subjects))]).numpy()
+
+
+def _paddings(trace: Trace) -> int:
+    """Padding tokens of one encoder, without the last position, which the released code drops."""
+    counts = [t.encoder for t in trace.tokens if t.special == "<padding>"]
+    return max((counts.count(encoder) for encoder in set(counts)), default=1) - 1
+
+
+def _steps(trace: Trace, until: int | None) -> Sequence[int]:
+    return [step for step in trace.attention_nodes()[0][STEP].values.tolist() if until is None or step < until]
+
+
+def _relative(attention: np.ndarray) -> np.ndarray:
+    """[subject, step]: the largest so far, as a share of the strongest subject's largest so far."""
+    most = np.maximum.accumulate(attention, axis=1)
+    return most / most.max(0).clip(1e-12)
+
+
+def _shares(weight: np.ndarray) -> np.ndarray:
+    return weight / max(float(weight.sum()), 1e-12)
+
+
+def _overlaps(cast: Cast, means: Mapping[str, Tensor]) -> np.ndarray:
+    rows = [[np.nan if a == b else closeness(means[a], means[b]) for b in cast.subjects] for a in cast.subjects]
+    return np.array(rows)
+
+
+def _leaks(cast: Cast, means: Mapping[str, Tensor]) -> np.ndarray:
+    """[subject, other]: NaN where the other has no attribute."""
+
+    def leak(subject: str, other: str) -> float:
+        mark = cast.attributes.get(other)
+        if mark is None or subject == other or mark == cast.attributes.get(subject):
+            return np.nan
+        return closeness(means[mark], means[subject]) - closeness(means[mark], means[other])
+
+    return np.array([[leak(subject, other) for other in cast.subjects] for subject in cast.subjects])
+
+
+def _relevancies(trace: Trace, cast: Cast, image: int, until: int | None) -> np.ndarray:
+    nothing = np.full(len(cast.subjects), np.nan)
+    if "relevancy" not in trace.tree.children:
+        return nothing
+    node = trace.node("relevancy")
+    early = [int(step) for step in node[STEP].values if until is None or step < until]
+    if not early or not set(cast.subjects) <= {str(word) for word in node["word"].values}:
+        return nothing
+    sums = [float(relevancy(trace, s, steps=early, image=image).values.sum()) for s in cast.subjects]
+    return _shares(np.array(sums))
+
+
+def _largest(values: np.ndarray) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if finite.size else float("nan")

@@ -1,0 +1,280 @@
+"""Verdicts: from the inside by rules and by a calibration, from the outside by judges, and what is asked in vain."""
+
+import math
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import probe
+from probe.errors import BadInput, DamagedFile, NoSuchWord, NotRecorded
+from probe.generator.judge import Instance, Verdict
+from probe.nurse import diagnose as diagnosing
+from probe.nurse import diagnosis_calibration
+from probe.nurse.diagnosis import Diagnosis
+from probe.nurse.diagnosis_calibration import Calibration, read
+from probe.trace import Trace
+from tests import pipelines
+from tests.factories import make_trace
+from tests.nurse.casts import spot, trace_of
+
+PROMPT = "a cat and a dog"
+COLOURED = "a red car and a blue bowl"
+
+
+@pytest.fixture(autouse=True)
+def uncalibrated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Calibration], None]:
+    """No calibration is shipped, until a test ships one."""
+    monkeypatch.setattr(diagnosing, "shipped", lambda: None)
+    return lambda given: monkeypatch.setattr(diagnosing, "shipped", lambda: given)
+
+
+def pair(cat: float = 0.5, dog: float = 0.5, *, apart: int = 8, steps: int = 3) -> Trace:
+    return trace_of(PROMPT, {"cat": [spot(4, 4, cat)] * steps, "dog": [spot(4, 4 + apart, dog)] * steps})
+
+
+def coloured(**places: int) -> Trace:
+    """Of each word, the column that it sits in."""
+    return trace_of(COLOURED, {word: [spot(4, column)] * 2 for word, column in places.items()})
+
+
+def verdicts(diagnosis: Diagnosis) -> list[tuple[str, str, str | None]]:
+    return [(f.subject, f.verdict, f.other) for f in diagnosis.findings]
+
+
+# From the inside.
+
+
+def test_two_that_stand_apart_are_present():
+    found = probe.diagnose(pair())
+    assert verdicts(found) == [("cat", "present", None), ("dog", "present", None)]
+    assert (found.ok, found.neglected) == (True, ())
+
+
+def test_who_gets_little_attention_is_neglected():
+    found = probe.diagnose(pair(dog=0.05))
+    assert verdicts(found)[1] == ("dog", "neglected", None)
+    assert (found.ok, found.neglected, found["dog"].lost) == (False, ("dog",), 0)
+    assert "dog: neglected, never took hold (strongest cell 0.017; 10% of the strongest)" in str(found)
+
+
+def test_it_says_at_which_step_a_subject_was_lost():
+    heights = [0.05, 0.05, 0.5, 0.5]
+    trace = trace_of(PROMPT, {"cat": [spot(4, 4, h) for h in heights], "dog": [spot(4, 12, 0.05)] * 4})
+    assert probe.diagnose(trace)["dog"].lost == 2
+    assert "dog: neglected, lost from step 2 on" in str(probe.diagnose(trace))
+    assert probe.diagnose(trace, until=2).neglected == ()
+
+
+def test_two_at_the_same_place_are_fused():
+    assert verdicts(probe.diagnose(pair(apart=0))) == [("cat", "fused", "dog"), ("dog", "fused", "cat")]
+
+
+def test_an_attribute_on_the_other_noun_has_leaked():
+    found = probe.diagnose(coloured(red=12, car=4, blue=12, bowl=12))
+    assert verdicts(found) == [("car", "present", None), ("bowl", "wrong attribute", "car")]
+    assert "bowl: wrong attribute, leaked from car" in str(found)
+    assert probe.diagnose(coloured(red=4, car=4, blue=12, bowl=12)).ok
+
+
+def test_the_users_words_win():
+    found = probe.diagnose(coloured(red=12, car=4, blue=4, bowl=12), {"car": "blue", "bowl": None})
+    assert found.ok
+    assert probe.diagnose(coloured(red=4, car=4, blue=12, bowl=12), ["bowl"]).table()["subject"].tolist() == ["bowl"]
+
+
+def test_one_subject_alone_cannot_be_judged_by_attention():
+    found = probe.diagnose(pair(dog=0.05), ["dog"])
+    assert "one subject has nothing to be compared with" in str(found)
+    assert "nothing to be compared with" not in str(probe.diagnose(pair()))
+
+
+def test_uncalibrated_rules_are_said_to_be_so():
+    found = probe.diagnose(pair(), until=2)
+    assert found.basis.startswith("By uncalibrated rules: neglected below 50% of the strongest")
+    assert found.basis.endswith("2 of 3 steps looked at.")
+    assert found.notes[0].startswith("the inside signals are not calibrated")
+
+
+# By a calibration.
+
+FITTED = Calibration(
+    signals=("relative", "kept"), mean=(0.5, 1.0), scale=(0.25, 1.0), coefficients=(-2.0, 1.0), intercept=0.5,
+    until=2, steps=3, auc=0.93, pictures=500, model="menagerie", weights="0" * 40,
+)  # fmt: skip
+
+
+def test_a_calibration_gives_the_probability(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED)
+    found = probe.diagnose(pair(dog=0.05))
+    relative = found["dog"].signals["relative"]
+    expected = 1 / (1 + math.exp(-(0.5 - 2.0 * (relative - 0.5) / 0.25 + 0.0)))
+    assert found["dog"].probability == pytest.approx(expected)
+    assert (found["cat"].verdict, found["dog"].verdict) == ("present", "neglected")
+    assert "By a calibration on 500 pictures (AUC 0.93)" in found.basis
+    assert f"risk of neglect {expected:.0%}" in str(found)
+
+
+def test_a_calibration_of_other_weights_is_said_to_be_so(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED)
+    assert probe.diagnose(pair(), until=2).notes == ()
+    uncalibrated(FITTED.model_copy(update={"weights": "f" * 32}))
+    assert probe.diagnose(pair(), until=2).notes == (
+        "the calibration is of other weights (menagerie ffffffffffff): read it as a guess",
+    )
+
+
+def test_a_calibration_of_other_steps_is_said_to_be_so(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED)
+    assert "the first 2 of 3 steps, this is of the first 1 of 3 steps" in probe.diagnose(pair(), until=1).notes[0]
+
+
+def test_a_signal_that_is_missing_gives_no_probability(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED.model_copy(update={"signals": ("relative", "relevancy")}))
+    found = probe.diagnose(pair(dog=0.05))
+    assert found["dog"].probability is None
+    assert found["dog"].verdict == "neglected"
+
+
+def test_the_probability_rests_on_the_calibrated_steps_alone(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED)
+    late = trace_of(PROMPT, {"cat": [spot(4, 4)] * 3, "dog": [*[spot(4, 12)] * 2, spot(4, 12, 0.0)]})
+    assert probe.diagnose(late)["dog"].probability == probe.diagnose(pair())["dog"].probability
+
+
+def test_what_is_shipped_can_be_read(tmp_path: Path):
+    (tmp_path / "c.json").write_text(FITTED.model_dump_json())
+    assert read(tmp_path / "c.json") == FITTED
+    (tmp_path / "c.json").write_text('{"auc": 1}')
+    with pytest.raises(DamagedFile, match="c.json is no calibration; make it again: experiments/calibrate"):
+        read(tmp_path / "c.json")
+    if diagnosis_calibration.SHIPPED.is_file():
+        assert read(diagnosis_calibration.SHIPPED).pictures >= 500
+
+
+# From the outside.
+
+
+class Saw:
+    """A judge that has seen these things in every picture."""
+
+    def __init__(self, *things: Instance) -> None:
+        self.verdict = Verdict(things, "plain")
+
+    def read(self, picture: Image.Image) -> Verdict:
+        return self.verdict
+
+
+def thing(kind: str, left: int, right: int, colour: str | None = None) -> Instance:
+    mask = np.zeros((128, 128), bool)
+    mask[20:100, left:right] = True
+    return Instance(kind, mask, colour=colour)
+
+
+def test_the_judges_word_counts():
+    found = probe.diagnose(pair(dog=0.05), judge=Saw(thing("dog", 0, 50)))
+    assert verdicts(found) == [("cat", "neglected", None), ("dog", "present", None)]
+    assert "dog: present" in str(found) and "the judge sees it" in str(found)
+    assert found["dog"].lost == 0  # what attention says stays beside it
+    assert found.basis.startswith("The judge's word counts where it can tell; else: ")
+
+
+def test_a_judge_sees_colours_that_went_to_the_other():
+    seen = Saw(thing("car", 0, 40, "red"), thing("bowl", 60, 120, "red"))
+    found = probe.diagnose(coloured(red=4, car=4, blue=12, bowl=12), judge=seen)
+    assert verdicts(found) == [("car", "present", None), ("bowl", "wrong attribute", "car")]
+    green = Saw(thing("car", 0, 40, "red"), thing("bowl", 60, 120, "green"))
+    found = probe.diagnose(coloured(red=4, car=4, blue=12, bowl=12), judge=green)
+    assert verdicts(found)[1] == ("bowl", "wrong attribute", None)
+    assert "bowl: wrong attribute (" in str(found)
+
+
+def test_a_judge_sees_two_that_are_one():
+    seen = Saw(thing("cat", 0, 60), Instance("dog", frame()))
+    assert verdicts(probe.diagnose(pair(), judge=seen)) == [("cat", "fused", "dog"), ("dog", "fused", "cat")]
+
+
+def frame() -> np.ndarray:
+    """All around the cat."""
+    mask = np.ones((128, 128), bool)
+    mask[20:100, :60] = False
+    return mask
+
+
+def test_of_words_that_a_judge_does_not_know_attention_decides():
+    trace = trace_of("a cat and a spaceship", {"cat": [spot(4, 4)], "spaceship": [spot(4, 12, 0.05)]})
+    found = probe.diagnose(trace, judge=Saw(thing("cat", 0, 40)))
+    assert found["spaceship"].sight.present is None
+    assert found["spaceship"].verdict == "neglected"
+
+
+def test_a_function_can_be_a_judge():
+    found = probe.diagnose(pair(), judge=lambda picture, words: {"cat": 0.2, "owl": 0.9})
+    assert (found["cat"].verdict, found["dog"].verdict) == ("neglected", "present")
+    assert (found["cat"].sight.present, found["dog"].sight.present) == (False, None)
+
+
+# What it looks like.
+
+
+def test_it_is_frozen_and_prints_itself():
+    found = probe.diagnose(pair(dog=0.05))
+    with pytest.raises(FrozenInstanceError):
+        found.prompt = "another"
+    assert repr(found) == str(found)
+    assert "<li>dog: neglected" in found._repr_html_()
+    hostile = replace(found, prompt="<script>alert(1)</script>")
+    assert "<script>" not in hostile._repr_html_()
+
+
+def test_the_table_has_a_row_a_subject():
+    table = probe.diagnose(pair(dog=0.05)).table()
+    assert table[["subject", "verdict", "lost"]].values.tolist()[1] == ["dog", "neglected", 0]
+    assert {"attention", "presence", "relative", "share", "kept", "overlap", "leak", "relevancy"} <= set(table.columns)
+
+
+# In vain.
+
+
+@pytest.mark.parametrize(
+    ("subjects", "kind", "message"),
+    [
+        ("cat", BadInput, r"subjects is one string \('cat'\); give a list of words: subjects=\['cat'\]"),
+        (["cat", "cat"], BadInput, "a subject is named twice: cat, cat"),
+        (["owl"], NoSuchWord, "'owl' was not recorded; the words of this trace are: cat, dog"),
+        (["and"], NotRecorded, r"'and' was not recorded.*Record it: probe.record\(pipe, words=\['and', ...\]\)"),
+        ([], BadInput, r"no subject was found in 'a cat and a dog'; name them: subjects=\['cat'\]"),
+    ],
+)
+def test_subjects_that_are_not_there(subjects: object, kind: type[Exception], message: str):
+    with pytest.raises(kind, match=message):
+        probe.diagnose(pair(), subjects)
+
+
+def test_a_trace_without_what_is_needed_says_what_to_record():
+    bare = make_trace()
+    del bare.tree["attention"]
+    with pytest.raises(NotRecorded, match=r"holds no attention; record it: probe.record\(pipe, words=\['cat', ...\]\)"):
+        probe.diagnose(bare)
+    with pytest.raises(NotRecorded, match="holds 0 pictures, and a judge needs picture 0; record a run that makes"):
+        probe.diagnose(replace(pair(), pictures=()), judge=Saw())
+
+
+def test_steps_and_judges_that_are_none():
+    with pytest.raises(BadInput, match="until is 0; give the number of steps to look at, 1 or more"):
+        probe.diagnose(pair(), until=0)
+    with pytest.raises(BadInput, match=r"a str is no judge; give an object with read\(picture\)"):
+        probe.diagnose(pair(), judge="menagerie")
+
+
+@pytest.mark.parametrize("name", ["sd1", "sdxl", "sd3", "flux1"])
+def test_real_traces_of_several_families_can_be_diagnosed(name: str):
+    pipe = pipelines.load(name)
+    with probe.record(pipe) as recording:
+        pipelines.run(pipe, name, prompt="a cat and a red balloon")
+    found = probe.diagnose(recording.trace, until=1)
+    assert [f.subject for f in found.findings] == ["cat", "balloon"]
+    assert all(0 < f.signals["attention"] < 1 for f in found.findings)
