@@ -7,8 +7,9 @@ place is always one of six.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ BRIDGE = 2  # pixels: parts of one kind at most twice as far apart are one thing
 LEAST = {"worn": 40, "other": 160}  # pixels of the smallest thing that counts: accessories, and all other kinds
 COLOURS = (*v.COLOURS, "natural")
 BATCH = 16
+DOUBT = 0.8  # mean probability below which a part that lies along a larger thing is a piece of that thing
 TOUCHING = 0.5  # share of the smaller outline from which on two things are one
 
 Logits = dict[str, Tensor]
@@ -212,13 +214,31 @@ def reading(logits: Logits) -> Verdict:
     """The verdict on one picture, from its logits (without the batch)."""
     shares = logits["kind"].float().softmax(0).numpy()  # [kind, y, x]
     winner = shares.argmax(0)
-    seen = [
-        _instance(v.KINDS[number - 1], mask, shares[number], logits)
+    found = [
+        Instance(v.KINDS[number - 1], mask, confidence=float(shares[number][mask].mean()))
         for number in np.unique(winner[winner > 0])
         for mask in _parts(winner == number, v.KINDS[number - 1])
     ]
-    seen.sort(key=lambda instance: -instance.area)
+    seen = [replace(thing, **_traits(thing, logits)) for thing in _whole(found)]
     return Verdict(tuple(seen), v.PLACES[int(logits["place"].argmax())])
+
+
+def _whole(parts: Sequence[Instance]) -> list[Instance]:
+    """Things, largest first. A doubtful part along a larger thing is a piece of it, whatever it looks like."""
+    things: list[Instance] = []
+    for part in sorted(parts, key=lambda part: -part.area):
+        along = [touching(part, thing) if _one_body(part, thing) else 0.0 for thing in things]
+        if part.confidence < DOUBT and max(along, default=0.0) > TOUCHING:
+            nearest = int(np.argmax(along))
+            things[nearest] = replace(things[nearest], mask=things[nearest].mask | part.mask)
+        else:
+            things.append(part)
+    return sorted(things, key=lambda thing: -thing.area)
+
+
+def _one_body(part: Instance, thing: Instance) -> bool:
+    """Whether one may be a piece of the other: what is worn lies on another thing as it should."""
+    return (part.kind in v.ACCESSORIES) == (thing.kind in v.ACCESSORIES)
 
 
 def least(kind: str) -> int:
@@ -234,9 +254,8 @@ def _parts(mask: np.ndarray, kind: str) -> list[np.ndarray]:
     return [part for part in parts if part.sum() >= least(kind)]
 
 
-def _instance(kind: str, mask: np.ndarray, share: np.ndarray, logits: Logits) -> Instance:
-    vote = _person if kind in v.PROFESSIONS else _coloured
-    return Instance(kind, mask, confidence=float(share[mask].mean()), **vote(mask, logits))
+def _traits(thing: Instance, logits: Logits) -> dict[str, Any]:
+    return (_person if thing.kind in v.PROFESSIONS else _coloured)(thing.mask, logits)
 
 
 def _coloured(mask: np.ndarray, logits: Logits) -> dict[str, str | None]:

@@ -181,6 +181,30 @@ def test_what_is_worn_leaves_its_wearer_whole():
     assert np.array_equal(verdict.instances[0].mask, bear & ~bow)
 
 
+@pytest.mark.parametrize(
+    ("kind", "doubt", "box", "kinds"),
+    [
+        ("mouse", 3.0, (60, 40, 80, 60), {"cat"}),  # a doubtful piece inside a cat
+        ("mouse", 0.0, (60, 40, 80, 60), {"cat", "mouse"}),  # a certain one
+        ("mouse", 3.0, (80, 40, 100, 60), {"cat", "mouse"}),  # a doubtful one that only touches it
+        ("crown", 3.0, (60, 40, 80, 60), {"cat", "crown"}),  # what is worn
+    ],
+)
+def test_a_doubtful_piece_of_a_larger_thing_is_part_of_it(
+    kind: str, doubt: float, box: tuple[int, int, int, int], kinds: set[str]
+):
+    logits = nothing()
+    cat = draw(logits, "cat", (40, 20, 80, 80))
+    piece = draw(logits, kind, box)
+    if doubt:
+        left, top, right, bottom = box
+        logits["kind"][1 + v.KINDS.index(kind), top:bottom, left:right] = doubt
+    verdict = reading(logits)
+    assert verdict.kinds == kinds
+    if kinds == {"cat"}:
+        assert np.array_equal(verdict.mask("cat"), cat | piece)
+
+
 def test_find_gives_the_largest_first():
     logits = nothing()
     draw(logits, "apple", (0, 0, 20, 20), colour="red")
