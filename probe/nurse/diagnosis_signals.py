@@ -14,7 +14,6 @@ import xarray as xr
 from torch import Tensor
 
 from probe.axes import STEP
-from probe.explain.relevancy import relevancy
 from probe.nurse.maps import SHARPNESS, distribution, overlap, smooth
 from probe.readings import Choice, chosen_sites, word_maps
 from probe.site import Site
@@ -23,7 +22,8 @@ from probe.trace import Trace
 CELLS = 256  # the papers' 16 x 16
 LOST = 0.5  # share of the strongest subject's attention below which a subject counts as lost
 SUBJECT, OTHER = "subject", "other"
-NAMES = ("attention", "presence", "relative", "share", "kept", "overlap", "leak", "relevancy")
+EXPLAINED = {"relevancy": "relevancy", "leave_one_out": "magnitude"}  # node of the trace: its variable
+NAMES = ("attention", "presence", "relative", "share", "kept", "overlap", "leak", *EXPLAINED)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def read_signals(trace: Trace, cast: Cast, *, image: int = 0, until: int | None 
     kept       (subject)         attention at the last step, as a share of its largest
     overlap    (subject, other)  1 where the mean maps of two subjects are the same, 0 where they are apart
     leak       (subject, other)  how much closer the other's attribute is to this subject than to its own, -1 to 1
-    relevancy  (subject)         share of the relevancy of all subjects; NaN where none was recorded
+    relevancy, leave_one_out     (subject): share of all subjects' relevancy, and of what leaving a word out changes;
+                                 NaN where the trace holds none (`explain=[probe.Relevancy(), probe.LeaveOneOut()]`)
     """
     maps = word_maps(trace, cast.words, _choice(trace, image, until))
     planes = dict(zip(cast.words, torch.from_numpy(maps.values).unbind(1), strict=True))  # label: [step, y, x]
@@ -65,8 +66,8 @@ def read_signals(trace: Trace, cast: Cast, *, image: int = 0, until: int | None 
         "kept": (SUBJECT, attention[:, -1] / attention.max(1).clip(1e-12)),
         "overlap": ((SUBJECT, OTHER), _overlaps(cast, means)),
         "leak": ((SUBJECT, OTHER), _leaks(cast, means)),
-        "relevancy": (SUBJECT, _relevancies(trace, cast, image, until)),
     }
+    found |= {node: (SUBJECT, _explained(trace, node, cast, image, until)) for node in EXPLAINED}
     subjects = list(cast.subjects)
     coords = {SUBJECT: subjects, OTHER: subjects, STEP: maps[STEP].values}
     return xr.Dataset(found, coords=coords, attrs={"grid": maps.shape[-2:]})
@@ -168,16 +169,17 @@ def _leaks(cast: Cast, means: Mapping[str, Tensor]) -> np.ndarray:
     return np.array([[leak(subject, other) for other in cast.subjects] for subject in cast.subjects])
 
 
-def _relevancies(trace: Trace, cast: Cast, image: int, until: int | None) -> np.ndarray:
+def _explained(trace: Trace, node: str, cast: Cast, image: int, until: int | None) -> np.ndarray:
+    """[subject]: shares of what an inquiry found, summed over cells and steps; NaN where it did not look."""
     nothing = np.full(len(cast.subjects), np.nan)
-    if "relevancy" not in trace.tree.children:
+    if node not in trace.tree.children:
         return nothing
-    node = trace.node("relevancy")
-    early = [int(step) for step in node[STEP].values if until is None or step < until]
-    if not early or not set(cast.subjects) <= {str(word) for word in node["word"].values}:
+    maps = trace.node(node)[EXPLAINED[node]].isel(image=image)
+    early = [step for step in maps[STEP].values.tolist() if until is None or step < until]
+    if not early or not set(cast.subjects) <= set(maps["word"].values.tolist()):
         return nothing
-    sums = [float(relevancy(trace, s, steps=early, image=image).values.sum()) for s in cast.subjects]
-    return _shares(np.array(sums))
+    sums = maps.sel(step=early, word=list(cast.subjects)).sum((STEP, "y", "x"))
+    return _shares(sums.values.astype(np.float64))
 
 
 def _largest(values: np.ndarray) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from probe.nurse.diagnosis_signals import Cast, lost_at, nearest_sites, read_signals, summary
+from probe.nurse.diagnosis_signals import EXPLAINED, Cast, lost_at, nearest_sites, read_signals, summary
 from probe.nurse.maps import kernel
 from tests.factories import make_trace
 from tests.nurse.casts import SIDE, spot, trace_of
@@ -112,12 +112,13 @@ def test_the_grid_nearest_to_the_papers_is_read():
     assert {site.grid for site in nearest_sites(make_trace(grids=((64, 64), (24, 24))))} == {(24, 24)}
 
 
-def test_relevancy_is_shared_among_the_subjects():
-    trace = trace_of(PROMPT, {"cat": [spot(4, 4)], "dog": [spot(4, 9)]})
+@pytest.mark.parametrize(("node", "variable"), EXPLAINED.items())
+def test_what_explainers_found_is_shared_among_the_subjects(node: str, variable: str):
+    trace = trace_of(PROMPT, {"cat": [spot(4, 4)] * 2, "dog": [spot(4, 9)] * 2})
     values = np.stack([np.full((4, 4), 3.0), np.full((4, 4), 1.0)])[None, None]  # [step, image, word, y, x]
-    coords = {"step": [0], "word": ["cat", "dog"]}
-    trace.tree["relevancy"] = xr.DataTree(
-        xr.Dataset({"relevancy": (("step", "image", "word", "y", "x"), values)}, coords=coords)
-    )
-    assert read_signals(trace, CAST)["relevancy"].values == pytest.approx([0.75, 0.25])
-    assert np.isnan(two([0.5], [0.5])["relevancy"].values).all()
+    coords = {"step": [1], "word": ["cat", "dog"]}
+    data = xr.Dataset({variable: (("step", "image", "word", "y", "x"), values)}, coords=coords)
+    trace.tree[node] = xr.DataTree(data)
+    assert read_signals(trace, CAST)[node].values == pytest.approx([0.75, 0.25])
+    assert np.isnan(read_signals(trace, CAST, until=1)[node].values).all()  # it looked at step 1 only
+    assert np.isnan(two([0.5], [0.5])[node].values).all()
