@@ -1,0 +1,114 @@
+"""DAAM's map of a word, by the formula of its release 0.2.0, so that a figure made with it can be made again.
+
+M[w] = mean over layers and heads of max(0, B(sum over steps of A[., w])), and the mean over the word's tokens, where A
+is the conditional attention and B the bicubic interpolation (Keys, a = -0.75) onto a grid of `side` cells. The layers
+are the cross-attention of the down and up blocks; maps eight times coarser than the grid are left out.
+Beyond it: any shape of picture, guidance on or off, any picture of a batch, chosen steps. Like all attention, it shows
+where the model looked and not what the word caused; and its sum counts layers with many heads, and long runs, more.
+Reference: Tang et al., "What the DAAM" (2023).
+"""
+
+from collections.abc import Sequence
+from math import isqrt, prod
+
+import numpy as np
+import xarray as xr
+
+from probe.errors import NoMatch
+from probe.heatmap import Heatmap
+from probe.readings import Choice, Steps, chosen_sites, word_maps
+from probe.site import Site
+from probe.trace import Trace
+
+UNITS = "share of a cell's attention, summed over steps"
+ROOMS = ("down_blocks", "up_blocks")
+SKIPPED = 8  # so many times coarser than the grid
+A = -0.75  # of Keys' kernel, as torch has it
+
+
+def daam(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, side: int = 64) -> Heatmap:
+    """DAAM's map of a word; of a repeated word all occurrences together, unless one is named ("cat#2").
+
+    `side`: cells along the longer side of the picture (DAAM: 64 for models of 512 and 1024 pixels, else 96).
+    Exact for words of one token in a trace with heads (`probe.record(pipe, heads="all")`). Without them zero
+    is clamped to after the mean over heads, and of several tokens after their sum: then `provenance["exact"]` is False.
+    Raises NoSuchWord, NoMatch (no such blocks, or none fine enough) or NotRecorded.
+    """
+    labels = _occurrences(trace, word)
+    shape = tuple(round(side * length / max(trace.run.height, trace.run.width)) for length in _size(trace))
+    sites = [site for site in chosen_sites(trace, ROOMS) if isqrt(prod(shape) // prod(site.grid)) != SKIPPED]
+    if not sites:
+        raise NoMatch(
+            f"all sites of {ROOMS} are {SKIPPED} times coarser than {shape[0]} x {shape[1]} cells; change side"
+        )
+    chosen = word_maps(trace, labels, Choice(sites, steps, image))["step"].values.tolist()
+    sums = [_summed(trace, site, labels, Choice(steps=chosen, image=image)) for site in sites]
+    planes = [bicubic(maps, shape).clip(min=0).sum(1).mean(0) for maps in sums]
+    tokens = [token for token in trace.tokens if {token.word, token.special} & set(labels)]
+    count = sum(token.encoder == tokens[0].encoder for token in tokens)
+    field = np.average(planes, axis=0, weights=[site.heads for site in sites]) / count
+    provenance = {
+        "prompt": trace.prompt,
+        "model": trace.run.model,
+        "seed": trace.run.seed,
+        "sites": [site.path for site in sites],
+        "steps": chosen,
+        "image": image,
+        "exact": count == len(labels) and all(len(maps) == site.heads for maps, site in zip(sums, sites, strict=True)),
+    }
+    return Heatmap(xr.DataArray(field.astype(np.float32), dims=("y", "x")), trace.word(word), "daam", UNITS, provenance)
+
+
+def _size(trace: Trace) -> tuple[int, int]:
+    return trace.run.height, trace.run.width
+
+
+def _occurrences(trace: Trace, word: str) -> list[str]:
+    """The labels of a word wherever it stands in the prompt; of one that is named with its number, that one."""
+    label = trace.word(word)
+    text = next((w.text.casefold() for w in trace.words if w.label == label and "#" not in word), None)
+    every = [w.label for w in trace.words if w.text.casefold() == text]
+    return [trace.word(found) for found in every] or [label]
+
+
+def _summed(trace: Trace, site: Site, labels: Sequence[str], choice: Choice) -> np.ndarray:
+    """[head, word, y, x] float64: the sum over steps of a site's attention; of its heads' mean if it has no more."""
+    nodes = [child.to_dataset() for kind in ("heads", "attention") for child in _children(trace, kind)]
+    found = [node for node in nodes if site.path in node["site"].values]
+    parts = [_part(node, site, labels, choice) for node in found]
+    return next((part for part in parts if len(part) == site.heads), parts[-1])
+
+
+def _children(trace: Trace, kind: str) -> list[xr.DataTree]:
+    return list(trace.tree[kind].children.values()) if kind in trace.tree.children else []
+
+
+def _part(node: xr.Dataset, site: Site, labels: Sequence[str], choice: Choice) -> np.ndarray:
+    chosen = node.sel(site=site.path, branch=choice.branch, image=choice.image, word=list(labels), step=choice.steps)
+    array = chosen["attention"].astype(np.float64) * chosen.get("steps", 1)  # a mean of several steps counts for each
+    total = array.sum("step", skipna=False).mean([axis for axis in ("frame",) if axis in array.dims])
+    heads = total.dropna("head", how="all") if "head" in total.dims else total.expand_dims("head")
+    return heads.transpose("head", "word", "y", "x").values
+
+
+def bicubic(planes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Maps [..., y, x] on another grid (height, width), as torch interpolates: Keys' kernel, edges repeated."""
+    rows, columns = (_weights(old, new) for old, new in zip(planes.shape[-2:], shape, strict=True))
+    return rows @ planes @ columns.T  # [new y, y] [..., y, x] [x, new x]
+
+
+def _weights(old: int, new: int) -> np.ndarray:
+    """[new, old]: how much each old cell counts for each new one; pixel centres at halves."""
+    at = (np.arange(new) + 0.5) * old / new - 0.5
+    taps = np.floor(at).astype(int)[:, None] + np.arange(-1, 3)  # [new, 4]
+    weights = np.zeros((new, old))
+    np.add.at(weights, (np.arange(new)[:, None], taps.clip(0, old - 1)), keys(at[:, None] - taps))
+    return weights
+
+
+def keys(distance: np.ndarray) -> np.ndarray:
+    """Keys' cubic kernel of a distance in cells."""
+    d = np.abs(distance)
+    near = (A + 2) * d**3 - (A + 3) * d**2 + 1
+    far = A * (d**3 - 5 * d**2 + 8 * d - 4)
+    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
