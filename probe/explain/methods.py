@@ -42,15 +42,15 @@ METHODS: tuple[Method, ...] = (
         cannot="cannot tell that the word caused what is there: what is looked at need not be used",
     ),
     Method(
-        "daam",
-        shows="shows where the model looked while it read a word, as DAAM 0.2.0 draws it, to compare with its figures",
-        cannot="cannot tell cause, as attention cannot; only U-Nets have it, and its amounts grow with steps and heads",
-    ),
-    Method(
         "relevancy",
         shows="shows which cells' output rests on a word through all attention, as far as it raised the target",
         cannot="cannot show what lowered the target, nor what convolutions carried from cell to cell",
         record="Relevancy",
+    ),
+    Method(
+        "daam",
+        shows="shows where the model looked while it read a word, as DAAM 0.2.0 draws it, to compare with its figures",
+        cannot="cannot tell cause, as attention cannot; only U-Nets have it, and its amounts grow with steps and heads",
     ),
 )
 
