@@ -1,15 +1,19 @@
 """Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
 
 from probe.show.curves import guidance_curve, has_guidance, word_curves
+from probe.show.nursing import Story, before_after, nursing_curves
 from probe.show.render import html_figure, overlay, overlays, strip
 from probe.show.report import render_report, report
 from probe.show.sheet import contact_sheet
 
 __all__ = [
+    "Story",
+    "before_after",
     "contact_sheet",
     "guidance_curve",
     "has_guidance",
     "html_figure",
+    "nursing_curves",
     "overlay",
     "overlays",
     "render_report",

@@ -43,7 +43,7 @@ def overlay(
 
     Without `ax` it is a figure of its own with a colour bar; with `ax` it draws there, without one.
     """
-    limits = scale if scale is not None else _scale([heatmap])
+    limits = scale if scale is not None else scale_of([heatmap])
     figure = _own(picture) if ax is None else ax.get_figure(root=True)
     if figure is None:
         raise BadInput("ax belongs to no figure; make it with figure.add_subplot()")
@@ -52,7 +52,7 @@ def overlay(
     style.picture_axes(place)
     place.set_title(shorten(heatmap.subject, 18), **style.type_of(style.TITLE))
     if ax is None:
-        _bar(figure, [place], limits, heatmap.units)
+        colour_scale(figure, [place], limits, heatmap.units)
     return figure
 
 
@@ -76,21 +76,21 @@ def overlays(
     With `shared_scale=False` every panel has its own scale and bar: shapes compare, amounts do not.
     Raises NoSuchWord, NotRecorded.
     """
-    heatmaps = _heatmaps(trace, tuple(words) if words is not None else content_words(trace), choice)
+    heatmaps = word_heatmaps(trace, tuple(words) if words is not None else content_words(trace), choice)
     picture = final_picture(trace, choice.image)
     figure, axes = _grid(len(heatmaps) + 1, picture, own_bars=not shared_scale)
-    _show(axes[0], picture, "picture")
-    shared = _scale(heatmaps)
+    show_picture(axes[0], picture, "picture")
+    shared = scale_of(heatmaps)
     for ax, heatmap in zip(axes[1:], heatmaps, strict=True):
-        scale = shared if shared_scale else _scale([heatmap])
+        scale = shared if shared_scale else scale_of([heatmap])
         overlay(picture, heatmap, ax=ax, scale=scale)
         if not shared_scale:
-            _bar(figure, [ax], scale, UNITS)
+            colour_scale(figure, [ax], scale, UNITS)
     if shared_scale:
-        _bar(figure, axes, shared, UNITS)
+        colour_scale(figure, axes, shared, UNITS)
     else:
-        _hide(_bar(figure, axes[:1], shared, UNITS))
-    _heading(figure, trace, choice.image)
+        _hide(colour_scale(figure, axes[:1], shared, UNITS))
+    heading(figure, trace, choice.image)
     return figure
 
 
@@ -104,9 +104,9 @@ def strip(trace: Trace, word: str, *, steps: int = 8, choice: Choice = ALL) -> F
     maps = every.sel(step=shown)
     pictures = predicted_pictures(trace, shown, choice.image)
     names = ["predicted", shorten(trace.word(word), 12)] if pictures else [shorten(trace.word(word), 12)]
-    figure, axes = _rows(len(names), len(shown), maps.sizes["y"] / maps.sizes["x"])
+    figure, axes = picture_rows(len(names), len(shown), maps.sizes["y"] / maps.sizes["x"])
     for ax, picture in zip(axes[0], pictures, strict=False):
-        _show(ax, picture, "")
+        show_picture(ax, picture, "")
     scale = float(maps.min()), float(maps.max())
     for ax, field in zip(axes[-1], maps.values, strict=True):
         ax.imshow(field, cmap=style.colour_map(), vmin=scale[0], vmax=scale[1], interpolation="nearest")
@@ -115,17 +115,21 @@ def strip(trace: Trace, word: str, *, steps: int = 8, choice: Choice = ALL) -> F
         ax.set_title(f"step {step}", **style.type_of(style.LABEL, style.LIGHT["muted"]))
     for row, name in zip(axes, names, strict=True):
         row[0].set_ylabel(name, **style.type_of(style.LABEL))
-    _bar(figure, [ax for row in axes for ax in row], scale, UNITS)
-    _heading(figure, trace, choice.image)
+    colour_scale(figure, [ax for row in axes for ax in row], scale, UNITS)
+    heading(figure, trace, choice.image)
     return figure
 
 
 def html_figure(figure: Figure, *, alt: str = "") -> str:
     """The figure as one HTML image that holds its own data (SVG, text as outlines); `alt` describes it in words."""
+    return f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{figure_data(figure)}">'
+
+
+def figure_data(figure: Figure) -> str:
+    """The figure as an address that holds it (SVG)."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+    return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def _own(picture: Image.Image) -> Figure:
@@ -146,29 +150,33 @@ def _grid(panels: int, picture: Image.Image, *, own_bars: bool) -> tuple[Figure,
     return figure, places[:panels].tolist()
 
 
-def _rows(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axes]]]:
+def picture_rows(rows: int, columns: int, aspect: float) -> tuple[Figure, list[list[Axes]]]:
     """A figure as wide as a page, with rows of axes whose height is `aspect` times their width."""
     side = (style.WIDTH - 0.3) / max(columns, 4)
     figure = Figure(figsize=(style.WIDTH, (side * aspect + 0.04) * rows + 0.6), dpi=style.DPI, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).tolist()
 
 
-def _heatmaps(trace: Trace, words: Sequence[str], choice: Choice) -> list[Heatmap]:
+def word_heatmaps(trace: Trace, words: Sequence[str], choice: Choice) -> list[Heatmap]:
+    """The map of each word, mean over the chosen steps."""
     means = word_maps(trace, words, choice).mean("step")
     return [Heatmap(means.sel(word=trace.word(word), drop=True), word, "attention", UNITS) for word in words]
 
 
-def _scale(heatmaps: Sequence[Heatmap]) -> Scale:
+def scale_of(heatmaps: Sequence[Heatmap]) -> Scale:
+    """The smallest and the largest value of all maps."""
     return min(float(h.values.min()) for h in heatmaps), max(float(h.values.max()) for h in heatmaps)
 
 
-def _show(ax: Axes, picture: Image.Image, title: str) -> None:
+def show_picture(ax: Axes, picture: Image.Image, title: str) -> None:
+    """A picture as it is, with a title."""
     ax.imshow(picture, interpolation="none")
     style.picture_axes(ax)
     ax.set_title(title, **style.type_of(style.TITLE, style.LIGHT["muted"]))
 
 
-def _bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str) -> Colorbar:
+def colour_scale(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str) -> Colorbar:
+    """A colour bar below the axes."""
     mappable = ScalarMappable(Normalize(*scale), style.colour_map())
     shrink = 0.95 if len(axes) == 1 else max(0.35, 2.0 / figure.get_figwidth())
     ticks = MaxNLocator(4 if len(axes) == 1 else 6, steps=[1, 2, 2.5, 5, 10])
@@ -185,7 +193,7 @@ def _hide(bar: Colorbar) -> None:
         colours.set_visible(False)
 
 
-def _heading(figure: Figure, trace: Trace, image: int) -> None:
+def heading(figure: Figure, trace: Trace, image: int) -> None:
     """The prompt above all, in as many lines as it needs (at most three); the figure grows by as much."""
     prompt = trace.run.prompts[min(image, len(trace.run.prompts) - 1)]
     width, height = figure.get_size_inches()

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from probe.errors import OutputError
 from probe.readings import UNITS, Choice, chosen_sites, content_words, resize, special_words, word_maps
 from probe.show import facts, style
+from probe.show.nursing import Story, story_page
 from probe.show.pack import pack_maps, pack_picture, pack_pictures
 from probe.show.pictures import final_picture, predicted_pictures, predicted_steps
 from probe.show.text import spread
@@ -38,19 +39,27 @@ class _Maps:
     recorded: tuple[int, int]
 
 
-def report(trace: Trace, path: str | os.PathLike[str], *, image: int = 0, exist_ok: bool = False) -> Path:
+def report(
+    trace: Trace,
+    path: str | os.PathLike[str],
+    *,
+    image: int = 0,
+    exist_ok: bool = False,
+    story: Story | None = None,
+) -> Path:
     """Write the report of one picture of a trace as one HTML file and return its path.
 
+    `story`: what to say of the subjects (a diagnosis' sentences), and the run without nursing to set beside this one.
     It opens from disk without a network. The file appears complete or not at all.
     Raises OutputError if it exists (unless `exist_ok`) or cannot be written, NotRecorded if there is no picture.
     """
     target = Path(path)
     if target.exists() and not (exist_ok and target.is_file()):
         raise OutputError(f"{target} exists already; choose another path, or give exist_ok=True to replace a file")
-    return _publish(render_report(trace, image=image), target)
+    return _publish(render_report(trace, image=image, story=story), target)
 
 
-def render_report(trace: Trace, *, image: int = 0) -> str:
+def render_report(trace: Trace, *, image: int = 0, story: Story | None = None) -> str:
     """The report as a string of HTML."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -58,10 +67,10 @@ def render_report(trace: Trace, *, image: int = 0) -> str:
     environment.filters.update(percent=facts.percent, polyline=facts.polyline)
     css, js = style.css() + _read("report.css"), _read("report.js") + _read("curves.js")
     page = environment.get_template("report.html.j2")
-    return page.render(css=css, js=js, css_hash=_hash(css), js_hash=_hash(js), **_context(trace, image))
+    return page.render(css=css, js=js, css_hash=_hash(css), js_hash=_hash(js), **_context(trace, image, story))
 
 
-def _context(trace: Trace, image: int) -> dict[str, Any]:
+def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
     run, maps = trace.run, _maps(trace, image)
     prompt = run.prompts[min(image, len(run.prompts) - 1)]
     picture = final_picture(trace, image)
@@ -72,6 +81,7 @@ def _context(trace: Trace, image: int) -> dict[str, Any]:
         "width": picture.width,
         "height": picture.height,
         "maps": maps is not None,
+        "story": story_page(trace, story, image),
         "units": UNITS,
         "curves": facts.CURVES,
         "lists": {

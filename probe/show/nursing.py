@@ -1,0 +1,149 @@
+"""Figures of nursing: what the loss did, how far the latents were moved, and the picture before and after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from probe.errors import BadInput, NotRecorded
+from probe.readings import ALL, UNITS, Choice, content_words
+from probe.show import style
+from probe.show.curves import legend, line, name_axes, panels, step_axis
+from probe.show.pictures import final_picture
+from probe.show.render import (
+    colour_scale,
+    figure_data,
+    heading,
+    overlay,
+    picture_rows,
+    scale_of,
+    show_picture,
+    word_heatmaps,
+)
+from probe.show.text import shorten
+from probe.trace import Trace
+
+LOSS, EACH, MOVED = (
+    "The loss, at every iteration",
+    "Each subject, as the method measures it",
+    "How far latents were moved",
+)
+COLUMNS = 4  # words beside the pictures
+
+
+@dataclass(frozen=True)
+class Story:
+    """What a report says of the subjects: verdicts in words, and the run without nursing beside this one."""
+
+    told: Sequence[str] = ()
+    before: Sequence[str] = ()
+    plain: Trace | None = None
+
+
+def nursing_log(trace: Trace, image: int = 0) -> list[Mapping[str, Any]]:
+    """What interventions did to the latents of a picture, step by step; empty if none did."""
+    return [entry for entry in trace.extra.get("nursing", ()) if entry.get("image") == image and entry.get("losses")]
+
+
+def methods(trace: Trace) -> tuple[str, ...]:
+    """The interventions that moved latents, in the order in which they did."""
+    return tuple(dict.fromkeys(str(entry["method"]) for entry in trace.extra.get("nursing", ())))
+
+
+def nursing_curves(trace: Trace, *, image: int = 0) -> Figure:
+    """Over steps: the loss of every iteration, what the method measured of each subject, how far the latents moved.
+
+    Iterations of one step lie between it and the next. Shifts are shares of the latents' norm where that was recorded,
+    else in units of the latents. Raises NotRecorded.
+    """
+    log = nursing_log(trace, image)
+    if not log:
+        raise NotRecorded(
+            "this trace holds no nursing; record it with "
+            "probe.record(pipe, interventions=[probe.nurse.AttendAndExcite(subjects=(...))])"
+        )
+    figure, (loss, each, moved) = panels(3)
+    for rank, method in enumerate(dict.fromkeys(entry["method"] for entry in log)):
+        own = [entry for entry in log if entry["method"] == method]
+        line(loss, _iterations(own, "losses"), method, rank)
+        line(moved, _shifts(own), method, rank)
+    for rank, subject in enumerate(_subjects(log)):
+        line(each, _iterations(log, "subjects", subject), shorten(subject, 18), rank)
+    units = "share of their norm" if all(entry.get("norm") for entry in log) else "latents"
+    for ax, title, unit in ((loss, LOSS, "loss"), (each, EACH, "value"), (moved, MOVED, units)):
+        name_axes(ax, title, unit)
+    legend(each if _subjects(log) else loss)
+    step_axis(moved)
+    return figure
+
+
+def before_after(plain: Trace, nursed: Trace, words: Sequence[str] | None = None, *, choice: Choice = ALL) -> Figure:
+    """Two runs below each other: the picture, and the map of each word (default: the nursed ones) over it.
+
+    All maps have one scale. Raises BadInput for runs of two prompts, NoSuchWord, NotRecorded.
+    """
+    if plain.run.prompts != nursed.run.prompts:
+        raise BadInput(f"{plain.prompt!r} and {nursed.prompt!r} are two prompts: compare runs of one")
+    chosen = tuple(words) if words is not None else _words(nursed, choice.image)
+    rows = [(name, trace, word_heatmaps(trace, chosen, choice)) for name, trace in _named(plain, nursed)]
+    limits = scale_of([heatmap for _, _, found in rows for heatmap in found])
+    figure, axes = picture_rows(2, 1 + len(chosen), nursed.run.height / nursed.run.width)
+    for places, (name, trace, found) in zip(axes, rows, strict=True):
+        picture = final_picture(trace, choice.image)
+        show_picture(places[0], picture, "")
+        places[0].set_ylabel(shorten(name, 20), **style.type_of(style.LABEL))
+        for ax, heatmap in zip(places[1:], found, strict=True):
+            overlay(picture, heatmap, ax=ax, scale=limits)
+    for ax in axes[1][1:]:
+        ax.set_title("")
+    colour_scale(figure, [ax for places in axes for ax in places], limits, UNITS)
+    heading(figure, nursed, choice.image)
+    return figure
+
+
+def story_page(trace: Trace, story: Story | None, image: int) -> dict[str, Any] | None:
+    """What a report's page says of subjects and nursing: sentences, and figures as addresses; None if nothing."""
+    if story is None and not nursing_log(trace, image):
+        return None
+    given = story or Story()
+    figures = {}
+    if given.plain is not None:
+        figures["The picture before and after, with the maps of the subjects"] = figure_data(
+            before_after(given.plain, trace, choice=Choice(image=image))
+        )
+    if nursing_log(trace, image):
+        figures["Loss, subjects and shifts of the latents over the steps"] = figure_data(
+            nursing_curves(trace, image=image)
+        )
+    return {"told": given.told, "before": given.before, "figures": figures, "methods": ", ".join(methods(trace))}
+
+
+def _iterations(log: Sequence[Mapping[str, Any]], name: str, subject: str | None = None) -> xr.DataArray:
+    """(step): a number of each iteration; NaN where a subject was not looked at."""
+    rows = [
+        (entry["step"] + i / len(entry[name]), value if subject is None else value.get(subject, float("nan")))
+        for entry in log
+        for i, value in enumerate(entry[name])
+    ]
+    steps, values = zip(*rows, strict=True)
+    return xr.DataArray(list(values), dims="step", coords={"step": list(steps)})
+
+
+def _shifts(log: Sequence[Mapping[str, Any]]) -> xr.DataArray:
+    values = [entry["shift"] / (entry.get("norm") or 1.0) for entry in log]
+    return xr.DataArray(values, dims="step", coords={"step": [entry["step"] for entry in log]})
+
+
+def _subjects(log: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for entry in log for values in entry.get("subjects", ()) for name in values))
+
+
+def _words(trace: Trace, image: int) -> tuple[str, ...]:
+    nursed = [word for word in _subjects(nursing_log(trace, image)) if word in trace.labels]
+    return tuple(nursed or content_words(trace))[:COLUMNS]
+
+
+def _named(plain: Trace, nursed: Trace) -> list[tuple[str, Trace]]:
+    return [("plain", plain), (", ".join(methods(nursed)) or "nursed", nursed)]
