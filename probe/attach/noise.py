@@ -28,7 +28,7 @@ def better_noise(look: Look, noise: Tensor, intervention: LatentIntervention) ->
         if good:
             return found, losses
         if some[-1] < least:
-            best, least = found, some[-1]
+            best, least = noise, some[-1]
         noise = torch.randn(noise.shape, generator=rng).to(noise)
     found, some, _ = _descend(look, best, intervention, how, how.last)
     return found, losses + some

@@ -1,11 +1,12 @@
 """Attend-and-Excite (Chefer, Alaluf, Vinker, Wolf, Cohen-Or 2023): excite the subject that is attended to least."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
+from torch import Tensor
 
 from probe.intervention import LatentIntervention, Maps, Score
-from probe.nurse.maps import sharpen, smooth
+from probe.nurse.maps import sharp_planes, smooth
 
 
 class AttendAndExcite(LatentIntervention):
@@ -21,10 +22,15 @@ class AttendAndExcite(LatentIntervention):
     sigma: float | None = 0.5  # None switches smoothing off
 
     def score(self, maps: Maps) -> Score:
-        sharp = sharpen(maps.A, maps.end if self.normalise_end else None)
-        peaks = {}
-        for subject in self.subjects:
-            plane = sharp[..., maps.positions[subject][-1] - 1]
-            peaks[subject] = (plane if self.sigma is None else smooth(plane, self.sigma)).max()
-        losses = torch.stack([(1 - peak).clamp(min=0) for peak in peaks.values()])
-        return Score(losses.max(), {subject: float(peak.detach()) for subject, peak in peaks.items()})
+        found = peaks(sharp_planes(maps, self.subjects, normalise_end=self.normalise_end), self.sigma)
+        return Score(neglect(found.values()), {subject: float(peak.detach()) for subject, peak in found.items()})
+
+
+def peaks(planes: Mapping[str, Tensor], sigma: float | None = 0.5) -> dict[str, Tensor]:
+    """The largest cell of each map, smoothed."""
+    return {name: (plane if sigma is None else smooth(plane, sigma)).max() for name, plane in planes.items()}
+
+
+def neglect(found: Iterable[Tensor]) -> Tensor:
+    """max over subjects of max(0, 1 - peak)."""
+    return torch.stack([(1 - peak).clamp(min=0) for peak in found]).max()

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Maps, Score
-from probe.nurse.maps import distribution, sharpen, smooth, symmetric_kl, word_plane
+from probe.nurse.maps import distribution, sharp_planes, smooth, symmetric_kl, word_plane
 
 
 class SynGen(LatentIntervention):
@@ -32,7 +33,7 @@ class SynGen(LatentIntervention):
         for noun, modifiers in self.bindings.items():
             phrase = [noun, *modifiers]
             own = {i for name in phrase for i in maps.positions[name]}
-            others = [distribution(maps.A[..., i]) for i in range(1, maps.end) if i not in own]
+            others = [distribution(maps.A[..., i]) for i in range(maps.first, maps.end) if i not in own]
             planes = [distribution(word_plane(maps, name)) for name in phrase]
             apart = [
                 torch.stack([symmetric_kl(p, u) for u in others]).mean() if others else p.sum() * 0 for p in planes
@@ -62,6 +63,14 @@ class Conform(LatentIntervention):
     def names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*(name for group in self.groups for name in group), *self.subjects]))
 
+    def check(self) -> None:
+        """Raises BadInput where there is nothing to tell apart."""
+        if len(self.groups) < 2 or not all(self.groups):
+            raise BadInput(
+                f"Conform tells groups of words apart, and groups={self.groups!r}; "
+                "give two or more: Conform(groups=(('red', 'car'), ('blue', 'bowl')))"
+            )
+
     def target(self, step: int) -> float | None:
         """Refine as often as allowed: there is no loss to reach."""
         return -1.0 if step in self.thresholds else None
@@ -75,9 +84,10 @@ class Conform(LatentIntervention):
 
     def _embed(self, maps: Maps) -> Tensor:
         """[token, cell]: one smoothed map a word."""
-        A = sharpen(maps.A) if self.sharpened else maps.A[..., 1:]
         names = [name for group in self.groups for name in group]
-        return torch.stack([smooth(A[..., maps.positions[name][-1] - 1]).flatten() for name in names])
+        raw = {name: maps.A[..., maps.positions[name][-1]] for name in names}
+        planes = sharp_planes(maps, names) if self.sharpened else raw
+        return torch.stack([smooth(planes[name]).flatten() for name in names])
 
 
 def contrast(rows: Tensor, labels: Tensor, tau: float) -> Tensor:

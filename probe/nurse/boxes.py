@@ -8,7 +8,7 @@ from torch import Tensor
 
 from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Maps, Score
-from probe.nurse.maps import sharpen, smooth, word_plane
+from probe.nurse.maps import sharp_planes, smooth, word_plane
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
@@ -29,11 +29,15 @@ class BoxDiff(LatentIntervention):
     def names(self) -> tuple[str, ...]:
         return tuple(self.boxes)
 
+    def check(self) -> None:
+        """Raises BadInput without boxes, or for one outside of the picture."""
+        check_boxes(self.method, self.boxes)
+
     def score(self, maps: Maps) -> Score:
-        sharp = sharpen(maps.A)
+        sharp = sharp_planes(maps, self.boxes)
         terms = {}
         for name, box in self.boxes.items():
-            plane = smooth(sharp[..., maps.positions[name][-1] - 1])
+            plane = smooth(sharp[name])
             inside = box_mask(box, plane.shape[-2], plane.shape[-1], name).to(plane.device)
             terms[name] = self._inside(plane, inside) + self._outside(plane, inside) + self._corners(plane, inside)
         return Score(torch.stack(list(terms.values())).sum(), {n: float(t.detach()) for n, t in terms.items()})
@@ -75,6 +79,10 @@ class LayoutGuidance(LatentIntervention):
     def names(self) -> tuple[str, ...]:
         return tuple(self.boxes)
 
+    def check(self) -> None:
+        """Raises BadInput without boxes, or for one outside of the picture."""
+        check_boxes(self.method, self.boxes)
+
     def target(self, step: int) -> float | None:
         """Every early step is refined to `enough`."""
         return self.enough if step < self.max_steps else None
@@ -88,13 +96,27 @@ class LayoutGuidance(LatentIntervention):
         return Score(torch.stack(list(energies.values())).mean(), {n: float(e.detach()) for n, e in energies.items()})
 
 
-def box_mask(box: Box, rows: int, columns: int, name: str = "the subject") -> Tensor:
-    """[y, x] bool. Raises BadInput for a box outside of the picture or smaller than a cell."""
+def check_boxes(method: str, boxes: Mapping[str, Box]) -> None:
+    """Raises BadInput where there is no box, or for one outside of the picture."""
+    if not boxes:
+        raise BadInput(f"{method} has no boxes; give one a subject: {method}(boxes={{'cat': (0, 0, 0.5, 1)}})")
+    for name, box in boxes.items():
+        check_box(box, name)
+
+
+def check_box(box: Box, name: str) -> None:
+    """Raises BadInput for a box outside of the picture, or without an area."""
     left, top, right, bottom = box
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise BadInput(
             f"the box of {name} is {box}; give left, top, right, bottom between 0 and 1, left < right, top < bottom"
         )
+
+
+def box_mask(box: Box, rows: int, columns: int, name: str = "the subject") -> Tensor:
+    """[y, x] bool. Raises BadInput for a box outside of the picture or smaller than a cell."""
+    check_box(box, name)
+    left, top, right, bottom = box
     x0, x1, y0, y1 = round(left * columns), round(right * columns), round(top * rows), round(bottom * rows)
     if x1 <= x0 or y1 <= y0:
         raise BadInput(f"the box of {name} is smaller than a cell of the {rows} x {columns} grid; make it larger")

@@ -1,5 +1,7 @@
 """Formulas on maps of words that the losses share, in the papers' letters."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,13 +30,19 @@ def smooth(plane: Tensor, sigma: float = 0.5) -> Tensor:
     return F.conv2d(F.pad(flat, (1, 1, 1, 1), mode="reflect"), weights).reshape(plane.shape)
 
 
-def sharpen(A: Tensor, end: int | None = None) -> Tensor:
-    """[y, x, token] -> [y, x, token - 1]: softmax of 100 A over the tokens at each cell, without the start token.
+def sharpen(A: Tensor, end: int | None = None, *, first: int = 1) -> Tensor:
+    """[y, x, token] -> [y, x, token - first]: softmax of 100 A over the tokens at each cell, without the start token.
 
     `end` None drops the last position too, as the released code does for SD 1.x; a position drops the end token and
     all padding, as it does for SD 2.x.
     """
-    return torch.softmax(SHARPNESS * A[..., 1 : (end if end is not None else -1)], dim=-1)
+    return torch.softmax(SHARPNESS * A[..., first : (end if end is not None else -1)], dim=-1)
+
+
+def sharp_planes(maps: Maps, names: Iterable[str], *, normalise_end: bool = False) -> dict[str, Tensor]:
+    """[y, x] each: the sharpened map of each word; of several pieces the last stands for it."""
+    sharp = sharpen(maps.A, maps.end if normalise_end else None, first=maps.first)
+    return {name: sharp[..., maps.positions[name][-1] - maps.first] for name in names}
 
 
 def word_plane(maps: Maps, name: str) -> Tensor:

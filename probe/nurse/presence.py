@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Maps, Score
-from probe.nurse.maps import distribution, jensen_shannon, overlap, sharpen, smooth, total_variation
+from probe.nurse.maps import distribution, jensen_shannon, overlap, sharp_planes, smooth, total_variation
 
 
 class DivideAndBind(LatentIntervention):
@@ -23,14 +24,22 @@ class DivideAndBind(LatentIntervention):
     def names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*self.subjects, *self.attributes.values()]))
 
+    def check(self) -> None:
+        """Raises BadInput without subjects, and for an attribute of something else."""
+        super().check()
+        strange = [name for name in self.attributes if name not in self.subjects]
+        if strange:
+            raise BadInput(
+                f"attributes names {strange[0]!r}, which is no subject; there are {', '.join(self.subjects)}"
+            )
+
     def target(self, step: int) -> float | None:
         """Refine until the smallest total variation reaches the threshold."""
         threshold = self.thresholds.get(step)
         return None if threshold is None else -threshold
 
     def score(self, maps: Maps) -> Score:
-        sharp = sharpen(maps.A)
-        planes = {name: smooth(sharp[..., maps.positions[name][-1] - 1]) for name in self.names}
+        planes = {name: smooth(plane) for name, plane in sharp_planes(maps, self.names).items()}
         losses = {s: self._one(planes, s) for s in self.subjects}
         variations = {s: float(total_variation(planes[s]).detach()) for s in self.subjects}
         return Score(torch.stack(list(losses.values())).max(), variations)
@@ -54,6 +63,14 @@ class AStar(LatentIntervention):
     max_steps: int = 1_000_000
     high: float = 0.5
     scale_range: tuple[float, float] = (1.0, 1.0)
+
+    def check(self) -> None:
+        """Raises BadInput for fewer than two subjects."""
+        super().check()
+        if len(self.subjects) < 2:
+            raise BadInput(
+                f"AStar keeps subjects apart, and there is only {', '.join(self.subjects)}; name two or more"
+            )
 
     def score(self, maps: Maps) -> Score:
         planes = {s: maps.A[..., maps.positions[s][-1]] for s in self.subjects}

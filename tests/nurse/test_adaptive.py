@@ -1,0 +1,79 @@
+"""Adaptive nursing: when it looks, when it acts, on whom, and when it stops."""
+
+import pytest
+import torch
+
+import probe
+from probe.intervention import Maps, Score
+from probe.nurse import Adaptive, AttendAndExcite
+from tests import pipelines
+
+CALL = {"height": 64, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent"}
+
+
+def seen(*presences: tuple[float, float]) -> list[Score]:
+    return [Score(0.0, {"cat": a, "balloon": b}, {"cat": a / 2, "balloon": b / 2}) for a, b in presences]
+
+
+ADAPTIVE = Adaptive(subjects=("cat", "balloon"), watch=2, steady=2)
+
+
+def test_it_looks_first():
+    acting = ADAPTIVE.now(1, seen((0.1, 0.9)))
+    assert acting is not None and acting.strength == 0
+
+
+def test_it_leaves_alone_what_will_do():
+    assert ADAPTIVE.now(2, seen((0.6, 0.2), (0.1, 0.5))) is None  # the largest so far counts
+
+
+def test_it_nurses_whom_it_expects_to_fail():
+    acting = ADAPTIVE.now(2, seen((0.6, 0.2), (0.1, 0.4)))
+    assert isinstance(acting, Adaptive) and acting.nursed == ("balloon",) and acting.strength == 1
+    assert acting.target(2) == 0.5 and acting.target(3) is None and acting.target(10) == 0.5
+
+
+def test_it_stops_when_the_subject_was_held_for_some_steps():
+    watched = ((0.6, 0.2), (0.1, 0.4))
+    assert ADAPTIVE.now(4, seen(*watched, (0.6, 0.9))) is not None
+    assert ADAPTIVE.now(5, seen(*watched, (0.6, 0.9), (0.6, 0.7))) is not None
+    assert ADAPTIVE.now(6, seen(*watched, (0.6, 0.7), (0.6, 0.9), (0.6, 0.85))) is None
+
+
+class Sure:
+    """Says that what holds less than all of the strongest attention will fail."""
+
+    def probability(self, signals: dict[str, float]) -> float | None:
+        assert set(signals) == {"presence", "attention", "relative"}
+        return 0.9 if signals["relative"] < 1 else 0.1
+
+
+def test_a_predictor_decides_where_there_is_one():
+    acting = ADAPTIVE.model_copy(update={"predictor": Sure()}).now(2, seen((0.9, 0.8), (0.9, 0.8)))
+    assert isinstance(acting, Adaptive) and acting.nursed == ("balloon",)
+
+
+def test_its_loss_is_attend_and_excite_over_those_it_nurses():
+    A = torch.rand(16, 16, 12, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    maps = Maps(A, {"cat": (2,), "balloon": (5,)}, 8)
+    for names in (("cat",), ("balloon",), ("cat", "balloon")):
+        ours = ADAPTIVE.model_copy(update={"nursed": names}).score(maps).value
+        assert ours == pytest.approx(AttendAndExcite(subjects=names).score(maps).value)
+
+
+def test_where_nothing_is_expected_to_fail_the_picture_is_the_same_to_the_bit():
+    pipe = pipelines.load("sd1")
+    draw = {"generator": None, **CALL}
+
+    def run(**more):
+        return pipe("a cat and a balloon", **draw | {"generator": torch.Generator().manual_seed(3)}).images
+
+    plain = run()
+    with probe.record(pipe, interventions=[ADAPTIVE.model_copy(update={"needed": 0.0})]) as recording:
+        assert torch.equal(run(), plain)
+    assert [entry["step"] for entry in recording.trace.extra["nursing"]] == [0, 1]
+    with probe.record(pipe, interventions=[ADAPTIVE.model_copy(update={"max_refinements": 2})]) as recording:
+        assert not torch.equal(run(), plain)
+    log = recording.trace.extra["nursing"]
+    assert [entry["shift"] > 0 for entry in log] == [False, False] + [True] * 2
+    assert torch.isfinite(torch.tensor([entry["shift"] for entry in log])).all()
