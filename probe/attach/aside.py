@@ -28,8 +28,8 @@ class Asides:
     alterations: list[Alteration] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
-    def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any) -> None:
-        """Find all words in all prompts before any work is done. Raises NoSuchWord, BadInput."""
+    def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any, told: Arguments) -> None:
+        """Find all words in all prompts before any work is done; `told`: see `Scene`. Raises NoSuchWord, BadInput."""
         self.alterations = [
             Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], pipe.scheduler, family)
             for item in self.interventions
@@ -40,7 +40,7 @@ class Asides:
         if self.inquiries:
             labels = [[word.label for word in prompt.words if word.content] for prompt in prompts]
             words = [everywhere(own, prompt, family) for own, prompt in zip(labels, prompts, strict=True)]
-            self.answers = [item.begin(Scene(pipe, family, prompts, words)) for item in self.inquiries]
+            self.answers = [item.begin(Scene(pipe, family, prompts, words, told)) for item in self.inquiries]
 
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""

@@ -82,6 +82,7 @@ class Encoded:
     states: dict[str, list[Tensor]] = field(default_factory=dict)  # rows [t, c]
     heard: list[Heard] = field(default_factory=list)
     given: dict[str, Tensor] = field(default_factory=dict)  # the first row of states [t, c] of each encoder
+    told: Arguments = field(default_factory=dict)  # what the pipeline's encode_prompt was called with first
 
     @property
     def other(self) -> str:
@@ -92,6 +93,7 @@ class Encoded:
         """Take one call. A second one to the same encoder brings the negative prompt."""
         prompts, negatives = texts(given.get("prompt")), texts(given.get("negative_prompt"))
         encoders = tuple(dict.fromkeys(row.encoder for row in heard))
+        self.told = self.told or given
         again = bool(self.prompts) and bool({row.encoder for row in self.heard} & set(encoders))
         self.heard += heard
         if again:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
@@ -20,13 +20,15 @@ EVERY_FIFTH = 5
 class Scene:
     """What a generation is made of: the live pipeline, its prompts, and where their content words lie.
 
-    `words` has, per prompt, each content word's positions in the sequence of text states.
+    `words` has, per prompt, each content word's positions in the sequence of text states. `told` are the arguments of
+    the pipeline's own `encode_prompt`.
     """
 
     pipe: Any
     family: Family
     prompts: Sequence[Prompt]
     words: Sequence[Mapping[str, tuple[int, ...]]]
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Answer(ABC):

@@ -164,7 +164,7 @@ class Recording:
         take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.inquiries)
-        self._asides.plan(take.prompts, self._family, self._pipe)
+        self._asides.plan(take.prompts, self._family, self._pipe, take.encoded.told)
         return result
 
     def _ready(self) -> Take:
