@@ -116,6 +116,7 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
         height=height,
         width=width,
         model=str(pipe.config.get("_name_or_path") or type(pipe).__name__),
+        revision=pipe.config.get("_revision"),
         family=take.family.name,
         pipeline=type(pipe).__name__,
         scheduler={"class": type(pipe.scheduler).__name__, **_plain(pipe.scheduler.config)},

@@ -72,6 +72,11 @@ def control_weights() -> dict[str, torch.Tensor]:
     return applied(load_file(_verified(CONTROL)), load_file(_verified(UNET)))
 
 
+def revision() -> str:
+    """What tells these weights of Menagerie from others: 32 hexadecimal digits of their manifest."""
+    return digest(MENAGERIE / "manifest.json")[:32]
+
+
 def _menagerie(control: bool) -> StableDiffusionPipeline:
     for name in _manifest():
         _verified(name)
@@ -79,6 +84,7 @@ def _menagerie(control: bool) -> StableDiffusionPipeline:
     if control:
         pipe.unet.load_state_dict(control_weights())
     pipe.config["_name_or_path"] = NAMES[int(control)]
+    pipe.config["_revision"] = revision()
     return pipe
 
 
