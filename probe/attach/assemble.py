@@ -27,7 +27,8 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take, pipe)}
-    nodes |= dict(asides.nodes()) | relation_nodes(take)
+    nodes |= dict(asides.nodes()) | relation_nodes(take) | scheduler_node(take) | module_nodes(take)
+    nodes |= take.depths.nodes(take.encoded)
     note = {"note": take.family.note} if take.family.note else {}
     return Trace(
         run=run_of(take, pipe, seconds),
@@ -50,6 +51,17 @@ def relation_nodes(take: Take) -> dict[str, xr.Dataset]:
     """Who attends to whom, beside cells to words."""
     reader = take.attention
     return dict(relation_sets(reader.relations, reader.kept, labels_of(take), take.step))
+
+
+def module_nodes(take: Take) -> dict[str, xr.Dataset]:
+    """Outputs of the chosen modules."""
+    reader = take.attention
+    return take.outputs.nodes(reader.kept, reader.ran, take.guidance.timesteps)
+
+
+def scheduler_node(take: Take) -> dict[str, xr.Dataset]:
+    """Noise levels, what the scheduler was given, and how far it went."""
+    return {"/scheduler": xr.Dataset(take.scheduling.variables(), coords=_steps(take))} if take.step else {}
 
 
 def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:

@@ -66,7 +66,7 @@ class Budget:
             return
         if not kept.slots.slots:
             kept.plan(run_length(self.pipe))
-        if take.attention.relations.asked.kinds:  # what they hold is counted during the first pass
+        if take.attention.relations.asked.kinds or take.outputs.chosen:  # counted during the first pass
             return
         sites = known_sites(module, current, self.wanted)
         if sites is None and self._bound(take, module, latents) > self.limit:
@@ -80,6 +80,7 @@ class Budget:
             sites = take.attention.sites()
             related = take.attention.relations
             self._extra |= {"relations": related.projected} if related.projected else {}
+            self._extra |= {"modules": take.outputs.projected} if take.outputs.chosen else {}
             if related.asked.words:
                 remember(module, take.current, self.wanted, sites)
             self._judge(take, sites, latents)
@@ -108,7 +109,7 @@ class Budget:
             images=shape[0],
             labels=tuple(labels),
             content=len(content),
-            rest=self._rest(shape) | self._extra,
+            rest=self._rest(shape) | self._further(take),
         )
 
     def _branches(self, take: Take) -> list[str]:
@@ -123,9 +124,15 @@ class Budget:
         latents = ((4 if two else 2) * steps + 1) * images * shape[1] * cells
         return {
             "guidance": 4 * numbers,
+            "scheduler": 4 * steps * (5 + 3 * images),
             "latents": 2 * latents,
             "thumbnails": thumbnail_bytes(shape, steps, self.pipe),
         }
+
+    def _further(self, take: Take) -> dict[str, int]:
+        """What was asked for besides words."""
+        text = take.depths.projected(take.encoded)
+        return self._extra | ({"text states": text} if text else {})
 
     def _bound(self, take: Take, module: nn.Module, latents: Tensor | None) -> int:
         """Bytes that the trace cannot exceed."""
@@ -136,7 +143,7 @@ class Budget:
         heads = [getattr(modules.get(path.partition(".")[2]), "heads", HEADS) for path in paths]
         planes = sum(1 + len(kept.wish.chosen_heads(count)) for count in heads)
         each = len(kept.slots.slots) * len(self._branches(take)) * max(1, take.pictures_asked) * len(labels_of(take))
-        rest = self._rest(latent_shape(take, latents)) | self._extra
+        rest = self._rest(latent_shape(take, latents)) | self._further(take)
         return 4 * planes * each * current.plane.cells + sum(rest.values())
 
 

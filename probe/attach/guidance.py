@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from probe.attach.families import Family
-from probe.attach.prediction import level
+from probe.attach.prediction import Level, level
 
 Row = dict[str, Tensor]
 
@@ -31,6 +31,7 @@ class GuidanceReader:
     predicted: list[Tensor] = field(default_factory=list)
     branches: list[Row] = field(default_factory=list)  # the predicted x0 of each branch, where there are several
     timesteps: list[float] = field(default_factory=list)
+    levels: list[Level] = field(default_factory=list)
     told: bool = False  # whether the denoiser was told the scale
 
     def saw(self, branch: str, image: int, output: Tensor) -> None:
@@ -60,6 +61,7 @@ class GuidanceReader:
         said = {b: value for b, value in said.items() if value.shape == sample.shape}
         eps = {b: noise.epsilon(value, sample) for b, value in said.items()}
         guided = guided[:, :channels].detach()
+        self.levels.append(noise)
         self.rows.append(self._row(eps, noise.epsilon(guided, sample)))
         self.branches.append({b: noise.x0(value, sample).half() for b, value in said.items()} if len(said) > 1 else {})
         self.samples.append(sample.detach().half())
@@ -69,10 +71,10 @@ class GuidanceReader:
 
     def _row(self, eps: dict[str, Tensor], guided: Tensor) -> Row:
         """The numbers of one step."""
-        row: Row = {"guided_norm": _norm(guided)}
-        row |= {f"{branch}_norm": _norm(value) for branch, value in eps.items()}
+        row: Row = {"guided_norm": norm(guided)}
+        row |= {f"{branch}_norm": norm(value) for branch, value in eps.items()}
         if "cond" in eps:
-            row["update_norm"] = _norm(guided - eps["cond"])
+            row["update_norm"] = norm(guided - eps["cond"])
             row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
         self._difference(row, eps)
         return row
@@ -84,7 +86,7 @@ class GuidanceReader:
             self.directions.append(None)
             return
         delta = eps["cond"] - other
-        row["difference_norm"] = _norm(delta)
+        row["difference_norm"] = norm(delta)
         row["magnitude"] = delta.norm(dim=1)
         previous = next((direction for direction in self.directions[::-1] if direction is not None), None)
         row["cosine_previous"] = torch.full((len(delta),), torch.nan) if previous is None else _cosine(delta, previous)
@@ -103,7 +105,7 @@ def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:
     return torch.stack([rows[i] for i in sorted(rows)])[:, :channels]
 
 
-def _norm(x: Tensor) -> Tensor:
+def norm(x: Tensor) -> Tensor:
     """[image]: L2 over all else."""
     return x.float().flatten(1).norm(dim=1)
 

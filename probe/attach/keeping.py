@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
+from probe.axes import STEP
 from probe.errors import BadInput, NoMatch
 
 Level = Literal["summary", "maps", "full"]
@@ -136,9 +137,24 @@ class Kept:
     def wants(self, step: int) -> bool:
         return step in self._of
 
+    def slot(self, step: int) -> int:
+        """The group of a step that is read."""
+        return self._of[step]
+
+    def clock(self, times: Sequence[float]) -> dict[str, Any]:
+        """The coordinates along the groups whose steps ran, `times` being the timesteps of all steps that did."""
+        ran = [[step for step in group if step < len(times)] for group in self.slots.slots]
+        groups = [steps for steps in ran if steps]
+        counts = {"steps": (STEP, [len(steps) for steps in groups])}
+        return {
+            STEP: [steps[0] for steps in groups],
+            "timestep": (STEP, [times[steps[0]] for steps in groups]),
+            **(counts if any(len(steps) > 1 for steps in groups) else {}),
+        }
+
     def add(self, step: int, place: Place, branch: str, image: int, reading: Reading) -> None:
         """One picture's reading of one call."""
-        found = self.readings.setdefault((self._of[step], place, branch), {})
+        found = self.readings.setdefault((self.slot(step), place, branch), {})
         if image in found:
             found[image].add(reading.mean, reading.heads)
         else:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from probe.attach.keeping import Place, Reading
 from probe.attach.take import Take
-from probe.axes import FRAME, HEAD, READING, STEP
+from probe.axes import FRAME, HEAD, READING
 from probe.errors import MissingReadings
 from probe.site import Site
 
@@ -113,14 +113,6 @@ class _Grid:
             heads[np.ix_(chosen, words)] = values
 
     def _coords(self) -> dict[str, Any]:
-        kept, times = self.take.attention.kept, self.take.guidance.timesteps
-        groups = [kept.slots.slots[slot] for slot in self.slots]
-        counts = {"steps": (STEP, [len([s for s in steps if s < self.take.step]) for steps in groups])}
-        return {
-            "site": [site.path for site in self.sites.values()],
-            "step": [steps[0] for steps in groups],
-            "branch": self.branches,
-            "word": list(self.labels),
-            "timestep": (STEP, np.array([times[steps[0]] for steps in groups])),
-            **(counts if any(len(steps) > 1 for steps in groups) else {}),
-        }
+        clock = self.take.attention.kept.clock(self.take.guidance.timesteps)
+        paths = [site.path for site in self.sites.values()]
+        return {"site": paths, **clock, "branch": self.branches, "word": list(self.labels)}

@@ -76,6 +76,11 @@ class Held:
     values: list[Tensor]
     count: int = 1
 
+    def add(self, values: Sequence[Tensor]) -> None:
+        """One more step."""
+        self.values = [old + new for old, new in zip(self.values, values, strict=True)]
+        self.count += 1
+
 
 @dataclass
 class RelationReader:
@@ -167,8 +172,7 @@ class RelationReader:
             if before is None:
                 found[slot, image] = Held(own)
             elif kind != "image->image:low-rank":  # factors have no mean: those of the group's first step stay
-                before.values = [old + new for old, new in zip(before.values, own, strict=True)]
-                before.count += 1
+                before.add(own)
 
 
 def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon) -> Tensor:

@@ -15,8 +15,11 @@ from probe.attach.hearing import Encoded
 from probe.attach.infer import oriented, streams_of
 from probe.attach.layout import Arguments, Plane, plane, unpacked
 from probe.attach.lexicon import IMAGE, dictionary, parted, wanted_labels
+from probe.attach.outputs import OutputReader
 from probe.attach.reading import PromptReader
 from probe.attach.rows import Labeller, Row, sources
+from probe.attach.states import Depths
+from probe.attach.stepping import StepReader
 from probe.axes import SPECIAL
 from probe.errors import RecordingError
 from probe.words import Prompt
@@ -37,6 +40,8 @@ class Take:
     attention: AttentionReader
     guidance: GuidanceReader
     words: tuple[str, ...] | None = None
+    outputs: OutputReader = field(default_factory=OutputReader)
+    depths: Depths = field(default_factory=Depths)
     encoded: Encoded = field(default_factory=Encoded)
     prompts: tuple[Prompt, ...] = ()
     others: tuple[Prompt | None, ...] = ()
@@ -47,6 +52,7 @@ class Take:
     final: Tensor | None = None
     pictures: list[Image.Image] = field(default_factory=list)
     plane: Plane | None = None
+    scheduling: StepReader = field(default_factory=StepReader)
     _labeller: Labeller | None = None
     _known: dict[Any, Known] = field(default_factory=dict)
 
@@ -109,6 +115,7 @@ class Take:
         full = tuple(text + further for text in texts)
         self.current = Pass(denoiser, self.step, rows, self.plane, length, full)
         self.attention.begin_pass(self.current)
+        self.outputs.begin_pass()
 
     def _rows(
         self, given: Arguments, states: Many | None, count: int, named: str | None
@@ -141,6 +148,7 @@ class Take:
         if self.current is None or self.plane is None:
             return
         self.attention.end_pass(self.current)
+        self.outputs.end_pass(self.current.denoiser)
         value = output[0] if isinstance(output, tuple | list) else output.sample
         planes = unpacked(value, self.plane, self.family) * self.family.sign
         for row, prediction in zip(self.current.rows, planes, strict=True):
@@ -154,11 +162,14 @@ class Take:
         """The scheduler is about to step."""
         if self.family.inferred and self.step == 0:
             self.attention.family = self.guidance.turned(self.family, self.planes(given["model_output"]))
-        self.guidance.stepped(self.planes(given["model_output"]), given["timestep"], self.planes(given["sample"]))
+        output, sample = self.planes(given["model_output"]), self.planes(given["sample"])
+        self.guidance.stepped(output, given["timestep"], sample)
+        self.scheduling.begin(output, self.guidance.levels[-1], sample)
 
     def ended_step(self, result: Any) -> None:
         """The scheduler has stepped."""
         self.final = self.planes((result[0] if isinstance(result, tuple) else result.prev_sample).detach())
+        self.scheduling.end(self.final)
         self.step += 1
         if self._labeller is not None:
             self._labeller.begin_step()
