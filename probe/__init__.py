@@ -20,11 +20,20 @@ from probe.errors import ProbeError as ProbeError
 if TYPE_CHECKING:
     from probe import nurse as nurse
     from probe import show as show
+    from probe.attach.leave_out import LeaveOneOut as LeaveOneOut
+    from probe.attach.leave_out import Shapley as Shapley
     from probe.attach.record import record as record
     from probe.attach.relevant import Relevancy as Relevancy
+    from probe.attach.without import without as without
     from probe.checkup import doctor as doctor
+    from probe.concepts.concept import Concept as Concept
+    from probe.concepts.decompose import decompose as decompose
     from probe.explain.attention import attention as attention
+    from probe.explain.guidance import guidance as guidance
+    from probe.explain.leave_one_out import change as change
+    from probe.explain.leave_one_out import leave_one_out as leave_one_out
     from probe.explain.relevancy import relevancy as relevancy
+    from probe.explain.shapley import shapley as shapley
     from probe.generator.weights import load as load
     from probe.heatmap import Heatmap as Heatmap
     from probe.nurse.diagnose import diagnose as diagnose
@@ -37,44 +46,61 @@ if TYPE_CHECKING:
     from probe.words import Word as Word
 
 __all__ = [
+    "Concept",
     "Heatmap",
+    "LeaveOneOut",
     "ProbeError",
     "Relevancy",
+    "Shapley",
     "Site",
     "Study",
     "Trace",
     "Word",
     "__version__",
     "attention",
+    "change",
     "diagnose",
     "doctor",
     "errors",
+    "guidance",
+    "leave_one_out",
     "load",
     "nurse",
     "open",
     "record",
     "relevancy",
     "select",
+    "shapley",
     "show",
     "verify",
+    "without",
 ]
 
 _HOMES = {
+    "Concept": "probe.concepts.concept",
     "Heatmap": "probe.heatmap",
+    "LeaveOneOut": "probe.attach.leave_out",
     "Relevancy": "probe.attach.relevant",
+    "Shapley": "probe.attach.leave_out",
     "Site": "probe.site",
     "Study": "probe.study.question",
     "Trace": "probe.trace",
     "Word": "probe.words",
     "attention": "probe.explain.attention",
+    "decompose": "probe.concepts.decompose",
+    "change": "probe.explain.leave_one_out",
     "diagnose": "probe.nurse.diagnose",
     "doctor": "probe.checkup",
+    "guidance": "probe.explain.guidance",
+    "leave_one_out": "probe.explain.leave_one_out",
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
     "relevancy": "probe.explain.relevancy",
     "select": "probe.site",
+    "shapley": "probe.explain.shapley",
     "verify": "probe.store",
+    "without": "probe.attach.without",
 }
 
 

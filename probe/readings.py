@@ -108,14 +108,14 @@ def _read(node: xr.Dataset, labels: list[str], choice: Choice, trace: Trace) -> 
         there = array[axis].values.tolist()
         if wanted not in there:
             raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there)}")
-    steps = _steps(choice.steps, array["step"].values.tolist(), trace.run.steps)
+    steps = chosen_steps(choice.steps, array["step"].values.tolist(), trace.run.steps)
     part = array.sel(branch=choice.branch, image=choice.image, word=labels, step=steps)
     merged = [axis for axis in ("site", "frame") if axis in part.dims]
     mean = part.mean(merged, dtype=np.float64).transpose("step", "word", "y", "x")
     return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=array.sizes["site"])
 
 
-def _steps(wanted: Steps, there: list[int], total: int) -> list[int]:
+def chosen_steps(wanted: Steps, there: list[int], total: int) -> list[int]:
     """Step numbers to read. A slice takes what was recorded of it; a number that was not recorded is an error."""
     if wanted is None:
         return there

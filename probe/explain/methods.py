@@ -48,6 +48,23 @@ METHODS: tuple[Method, ...] = (
         record="Relevancy",
     ),
     Method(
+        "leave_one_out",
+        shows="shows what the prediction of a step loses in each cell when the word is taken out of the text",
+        cannot="cannot show a picture made without the word, nor what two words that say the same do",
+        record="LeaveOneOut",
+    ),
+    Method(
+        "shapley",
+        shows="shares the guidance out among the words, with what they only do together, and says how sure that is",
+        cannot="cannot tell a word's own effect from its part of a joint one",
+        record="Shapley",
+    ),
+    Method(
+        "guidance",
+        shows="shows where the prompt as a whole moves a step",
+        cannot="cannot tell one word from another, and is missing where no second branch runs",
+    ),
+    Method(
         "daam",
         shows="shows where the model looked while it read a word, as DAAM 0.2.0 draws it, to compare with its figures",
         cannot="cannot tell cause, as attention cannot; only U-Nets have it, and its amounts grow with steps and heads",
