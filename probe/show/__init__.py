@@ -1,7 +1,8 @@
 """Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
 
+from probe.show.compare import failures, ranking_figure, side_by_side
 from probe.show.curves import guidance_curve, has_guidance, word_curves
-from probe.show.nursing import Story, before_after, nursing_curves
+from probe.show.nursing import Story, before_after, has_nursing, nursing_curves
 from probe.show.render import html_figure, overlay, overlays, strip
 from probe.show.report import render_report, report
 from probe.show.sheet import contact_sheet
@@ -10,14 +11,18 @@ __all__ = [
     "Story",
     "before_after",
     "contact_sheet",
+    "failures",
     "guidance_curve",
     "has_guidance",
+    "has_nursing",
     "html_figure",
     "nursing_curves",
     "overlay",
     "overlays",
+    "ranking_figure",
     "render_report",
     "report",
+    "side_by_side",
     "strip",
     "word_curves",
 ]

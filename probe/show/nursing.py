@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from probe.errors import BadInput, NotRecorded
+from probe.heatmap import Heatmap
 from probe.readings import ALL, UNITS, Choice, content_words
 from probe.show import style
 from probe.show.curves import legend, line, name_axes, panels, step_axis
@@ -35,16 +36,23 @@ COLUMNS = 4  # words beside the pictures
 
 @dataclass(frozen=True)
 class Story:
-    """What a report says of the subjects: verdicts in words, and the run without nursing beside this one."""
+    """What a report says of the subjects: verdicts in words, the run without nursing beside this one, and maps of words
+    by several methods, which it sets side by side."""
 
     told: Sequence[str] = ()
     before: Sequence[str] = ()
     plain: Trace | None = None
+    explained: Sequence[Heatmap] = ()
 
 
 def nursing_log(trace: Trace, image: int = 0) -> list[Mapping[str, Any]]:
     """What interventions did to the latents of a picture, step by step; empty if none did."""
     return [entry for entry in trace.extra.get("nursing", ()) if entry.get("image") == image and entry.get("losses")]
+
+
+def has_nursing(trace: Trace, image: int = 0) -> bool:
+    """Whether an intervention moved the latents of a picture, so that `nursing_curves` can be drawn."""
+    return bool(nursing_log(trace, image))
 
 
 def methods(trace: Trace) -> tuple[str, ...]:
@@ -105,9 +113,9 @@ def before_after(plain: Trace, nursed: Trace, words: Sequence[str] | None = None
 
 def story_page(trace: Trace, story: Story | None, image: int) -> dict[str, Any] | None:
     """What a report's page says of subjects and nursing: sentences, and figures as addresses; None if nothing."""
-    if story is None and not nursing_log(trace, image):
-        return None
     given = story or Story()
+    if not (given.told or given.before or given.plain or nursing_log(trace, image)):
+        return None
     figures = {}
     if given.plain is not None:
         figures["The picture before and after, with the maps of the subjects"] = figure_data(

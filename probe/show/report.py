@@ -15,9 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from probe.errors import OutputError
 from probe.readings import UNITS, Choice, chosen_sites, content_words, resize, special_words, word_maps
 from probe.show import facts, style
+from probe.show.compare import side_by_side
 from probe.show.nursing import Story, story_page
 from probe.show.pack import pack_maps, pack_picture, pack_pictures
 from probe.show.pictures import final_picture, predicted_pictures, predicted_steps
+from probe.show.render import figure_data
 from probe.show.text import spread
 from probe.trace import Trace
 
@@ -49,7 +51,8 @@ def report(
 ) -> Path:
     """Write the report of one picture of a trace as one HTML file and return its path.
 
-    `story`: what to say of the subjects (a diagnosis' sentences), and the run without nursing to set beside this one.
+    `story`: what to say of the subjects (a diagnosis' sentences), the run without nursing to set beside this one, and
+    maps by several methods (`probe.explain.held`).
     It opens from disk without a network. The file appears complete or not at all.
     Raises OutputError if it exists (unless `exist_ok`) or cannot be written, NotRecorded if there is no picture.
     """
@@ -82,6 +85,9 @@ def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
         "height": picture.height,
         "maps": maps is not None,
         "story": story_page(trace, story, image),
+        "explained": figure_data(side_by_side(trace, story.explained, image=image))
+        if story and story.explained
+        else "",
         "units": UNITS,
         "curves": facts.CURVES,
         "lists": {
@@ -93,6 +99,11 @@ def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
         "data": _data(trace, maps, image),
     }
     return context | (_words(trace, maps, prompt) if maps else {"rows": []})
+
+
+def _explained(trace: Trace, story: Story | None, image: int) -> str:
+    """Maps by several methods as an address; empty if there are none."""
+    return figure_data(side_by_side(trace, story.explained, image=image)) if story and story.explained else ""
 
 
 def _words(trace: Trace, maps: _Maps, prompt: str) -> dict[str, Any]:
