@@ -1,4 +1,4 @@
-"""`probe doctor`: what this installation can do."""
+"""`probe doctor`: what this installation can do, and which models it was verified on."""
 
 from jsonargparse import Namespace
 
@@ -8,6 +8,11 @@ from probe.cli import say
 
 def run(options: Namespace) -> int:
     """Print the findings; 0 if nothing is wrong, 1 if something is."""
+    if options.families:
+        from probe.checkup import support
+
+        say.result(support.markdown())
+        return 0
     checkup = probe.doctor(options.model)
     say.result(checkup)
     return 0 if checkup.ok else 1

@@ -21,26 +21,70 @@ def build() -> ArgumentParser:
 
 def trace_options(parser: ArgumentParser) -> None:
     """`probe trace PROMPT`, which can also be read from a settings file."""
+    _model_options(parser)
+    add = parser.add_argument
+    add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
+    add("--words", type=str, metavar="A,B", help="words to watch, with commas; left out: the content words")
+    _drawing_options(parser)
+    _out_options(parser)
+
+
+def diagnose_options(parser: ArgumentParser) -> None:
+    """`probe diagnose PROMPT`."""
+    _model_options(parser)
+    add = parser.add_argument
+    add("--seeds", type=str, default="0", metavar="RANGE", help="where the noise starts, such as 0-15 or 1,4,9")
+    add("--subjects", type=str, metavar="A,B", help=SUBJECTS)
+    add("--until", type=PositiveInt, metavar="N", help="predict from the first N steps; the judge is not asked")
+    _drawing_options(parser)
+    _out_options(parser, "left out: nothing is written")
+
+
+def nurse_options(parser: ArgumentParser) -> None:
+    """`probe nurse PROMPT`."""
+    _model_options(parser)
+    add = parser.add_argument
+    add("--method", type=str, default="AttendAndExcite", metavar="NAME", help="an intervention of probe.nurse")
+    add("--subjects", type=str, metavar="A,B", help=SUBJECTS)
+    add(
+        "--boxes",
+        type=str,
+        metavar="BOXES",
+        help="where subjects go: 'cat=0,0,.5,1; dog=.5,0,1,1' (left,top,right,bottom)",
+    )
+    add("--set", type=str, metavar="A=B", help="settings of the method, with semicolons, such as 'strength=0.5'")
+    add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
+    _drawing_options(parser)
+    _out_options(parser)
+
+
+def _model_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", type=str, metavar="PROMPT", help="what to draw")
     add("--model", type=str, metavar="SOURCE", help="a folder or a hub id; left out: Menagerie, which comes with probe")
-    add("--seed", type=NonNegativeInt, default=0, metavar="N", help="where the noise starts")
+
+
+def _drawing_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
     add("--steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")
     add("--guidance", type=NonNegativeFloat, metavar="G", help="guidance scale; left out: the pipeline's own")
-    add("--words", type=str, metavar="A,B", help="words to watch, with commas; left out: the content words")
     add("--negative", type=str, metavar="TEXT", help="what not to draw")
     add("--width", type=PositiveInt, metavar="PIXELS", help="left out: the model's own width")
     add("--height", type=PositiveInt, metavar="PIXELS", help="left out: the model's own height")
     add("--cut", action="store_true", help="go on although the end of a long prompt falls off")
-    add("--out", type=str, metavar="FOLDER", help="a new folder; left out: one in out/, named after the prompt")
+
+
+def _out_options(parser: ArgumentParser, otherwise: str = "left out: one in out/, named after the prompt") -> None:
+    add = parser.add_argument
+    add("--out", type=str, metavar="FOLDER", help=f"a new folder; {otherwise}")
     add("--overwrite", action="store_true", help="replace an earlier result in that folder")
     add("--config", action="config", metavar="FILE", help="read options from a file, such as an earlier settings.yaml")
 
 
-def settings(options: Namespace) -> str:
-    """The options of `probe trace` as a file that `--config` reads; where the result went is no part of it."""
+def settings(options: Namespace, describe: Callable[[ArgumentParser], None] = trace_options) -> str:
+    """The options of a command as a file that `--config` reads; where the result went is no part of it."""
     parser = ArgumentParser()
-    trace_options(parser)
+    describe(parser)
     left_out = ("out", "overwrite", "config")
     given = {name: value for name, value in vars(options).items() if value is not None and name not in left_out}
     return parser.dump(Namespace(given), skip_validation=True)
@@ -60,6 +104,7 @@ def verify_options(parser: ArgumentParser) -> None:
 def doctor_options(parser: ArgumentParser) -> None:
     """`probe doctor [MODEL]`."""
     parser.add_argument("model", type=str, nargs="?", metavar="MODEL", help="a folder or a hub id to try for two steps")
+    parser.add_argument("--families", action="store_true", help="print the table of what was verified, as markdown")
 
 
 def dashboard_options(parser: ArgumentParser) -> None:
@@ -113,6 +158,8 @@ def study_card_options(parser: ArgumentParser) -> None:
     parser.add_argument("study", type=str, metavar="STUDY", help=STUDY)
 
 
+SEED = "where the noise starts"
+SUBJECTS = "what the picture should show, words of the prompt with commas; left out: the nouns of its phrases"
 STUDY = "the folder of the results, or the study's file"
 STUDY_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "run": ("do every job that is not done yet; run it again to go on after an interruption", study_run_options),
@@ -122,6 +169,8 @@ STUDY_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
 }
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "trace": ("draw a prompt and record which word made what: picture, trace, figures, report", trace_options),
+    "diagnose": ("say which subjects are neglected, fused or miscoloured, and why", diagnose_options),
+    "nurse": ("draw a prompt twice, plain and nursed, and say what became of its subjects", nurse_options),
     "open": ("say what a trace holds and where its report is", open_options),
     "verify": ("check every file of a trace against its manifest", verify_options),
     "doctor": ("say what this installation can do; with a model, try it for two steps", doctor_options),

@@ -2,10 +2,10 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 from rich.console import Console
@@ -19,6 +19,11 @@ from probe.readings import content_words
 from probe.store.folder import new_folder
 from probe.subjects import find_subjects
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from probe.intervention import Intervention
+
 STRIPS = 8  # more than anyone looks at
 FELL_OFF = r"the end of .* fell off"
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -26,29 +31,53 @@ BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Time
 
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
-    if not options.prompt.strip():
-        raise BadPrompt("the prompt is empty. Say what to draw, for example: probe trace 'a cat and a red balloon'")
+    check_prompt(options.prompt, "trace")
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
         output.refuse(target)
     with new_folder(target, replaces=output.replaceable) as work:
-        with Console(stderr=True).status("loading the model"):
-            pipe = probe.load(options.model)
-        trace = _generate(pipe, options)
+        pipe = load(options.model)
+        words = split(options.words)
+        trace = generate(pipe, options, words=words or None)
         figures = _write(trace, work, options)
     _announce(trace, target, figures)
     return 0
 
 
-def _generate(pipe: Any, options: Namespace) -> "probe.Trace":
+def check_prompt(prompt: str, command: str) -> None:
+    """Raises BadPrompt for an empty prompt."""
+    if not prompt.strip():
+        raise BadPrompt(
+            f"the prompt is empty. Say what to draw, for example: probe {command} 'a cat and a red balloon'"
+        )
+
+
+def load(model: str | None) -> Any:
+    """The pipeline; while it loads, that is said."""
+    with Console(stderr=True).status("loading the model"):
+        return probe.load(model)
+
+
+def split(text: str | None) -> list[str]:
+    """The words of an option with commas; none where it was left out."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def generate(
+    pipe: Any,
+    options: Namespace,
+    *,
+    words: Sequence[str] | None = None,
+    interventions: Sequence["Intervention"] = (),
+    label: str = "step",
+) -> "probe.Trace":
     """Run the pipeline's own loop under a recording, with a progress bar."""
     arguments = _arguments(pipe, options)
-    words = [word.strip() for word in options.words.split(",") if word.strip()] if options.words else None
     pipe.set_progress_bar_config(disable=True)
     with _heeding(options.cut), Progress(*BAR, console=Console(stderr=True)) as progress:
         if "callback_on_step_end" in inspect.signature(type(pipe).__call__).parameters:
-            arguments["callback_on_step_end"] = _ticker(progress)
-        with probe.record(pipe, words=words) as recording:
+            arguments["callback_on_step_end"] = _ticker(progress, label)
+        with probe.record(pipe, words=words, interventions=interventions) as recording:
             pipe(**arguments)
     return recording.trace
 
@@ -71,8 +100,8 @@ def _heeding(cut: bool) -> Generator[None]:
             say.aside(f"note: {note.message}")
 
 
-def _ticker(progress: Progress) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
-    task = progress.add_task("step", total=None)
+def _ticker(progress: Progress, label: str) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    task = progress.add_task(label, total=None)
 
     def tick(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         progress.update(task, total=pipe.num_timesteps, completed=step + 1)
@@ -130,6 +159,11 @@ def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
         figures[f"strip-{rank}-{output.slug(word)}"] = probe.show.strip(trace, word)
     if "guidance" in trace.tree.children:
         figures["guidance"] = probe.show.guidance_curve(trace)
+    return save(figures, folder)
+
+
+def save(figures: Mapping[str, "Figure"], folder: Path) -> list[str]:
+    """Each figure as PNG and SVG; returns their names."""
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
             figure.savefig(folder / f"{name}.{suffix}")

@@ -48,7 +48,7 @@ class Calibration(BaseModel):
     def doubts(self, trace: Trace, until: int) -> list[str]:
         """What is different here from what it was fitted on, in words."""
         told = []
-        if trace.run.revision != self.weights:
+        if (trace.run.model, trace.run.revision) != (self.model, self.weights):
             told.append(f"the calibration is of other weights ({self.model} {self.weights[:12]}): read it as a guess")
         if until != self.until or trace.run.steps != self.steps:
             here = f"the first {until} of {trace.run.steps} steps"

@@ -94,7 +94,7 @@ def _identified(model: Model) -> Model:
 def _digest(model: Model) -> str:
     weights = import_module("probe.generator.weights")
     if model.source in weights.NAMES:
-        return f"{model.source}:{weights.digest(weights.MENAGERIE / 'manifest.json')[:32]}"
+        return f"{model.source}:{weights.revision()}"
     folder = Path(model.source)
     if folder.is_dir():
         return "blake2b:" + folder_digest(folder)

@@ -1,0 +1,95 @@
+"""`probe diagnose`: one picture a seed, and what became of every subject in each."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import Namespace
+from pydantic import TypeAdapter, ValidationError
+
+import probe
+from probe.cli import output, say
+from probe.cli.parser import diagnose_options, settings
+from probe.cli.trace import check_prompt, generate, load, split
+from probe.store.folder import new_folder
+from probe.study.question import Seeds
+from probe.study.reading import explain
+
+if TYPE_CHECKING:
+    from probe.nurse.diagnosis import Diagnosis
+
+MENAGERIE = (None, "menagerie", "menagerie-control")  # what the judge can tell of
+
+
+def run(options: Namespace) -> int:
+    """Everything is checked that can be before the model is loaded; a folder appears whole or not at all."""
+    check_prompt(options.prompt, "diagnose")
+    seeds = _seeds(options.seeds)
+    target = None if options.out is None else output.choose(options.out, options.prompt)
+    if target is not None and not options.overwrite:
+        output.refuse(target)
+    with ExitStack() as stack:
+        work = None if target is None else stack.enter_context(new_folder(target, replaces=output.replaceable))
+        found = _diagnose(options, seeds, work)
+        if work is not None:
+            _write(found, work, options)
+    _sum_up(found)
+    if target is not None:
+        say.result(f"  {target}  pictures, table.csv, and the settings to do it again")
+    return 0
+
+
+def judge_of(model: str | None) -> Any | None:
+    """Menagerie's judge for Menagerie's pictures; of other models nobody here can tell."""
+    from probe.generator import weights
+
+    return weights.judge() if model in MENAGERIE else None
+
+
+def watched(subjects: Sequence[str]) -> list[str]:
+    """What to record for a diagnosis: every word, so that attention can be sharpened, and phrases that were named."""
+    return ["*", *subjects]
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    try:
+        return TypeAdapter(Seeds).validate_python(text)
+    except ValidationError as error:
+        raise explain(error, "--seeds") from error
+
+
+def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> dict[int, "Diagnosis"]:
+    """One after the other, each said as soon as it is known."""
+    pipe, subjects = load(options.model), split(options.subjects)
+    judge = judge_of(options.model) if options.until is None else None
+    found = {}
+    for seed in seeds:
+        own = Namespace(vars(options) | {"seed": seed})
+        trace = generate(pipe, own, words=watched(subjects), label=f"seed {seed}")
+        found[seed] = probe.diagnose(trace, subjects or None, judge=judge, until=options.until)
+        say.result("\n  ".join([f"seed {seed}", *found[seed].sentences]))
+        if work is not None:
+            trace.pictures[0].save(work / f"seed-{seed}.png")
+    return found
+
+
+def _write(found: dict[int, "Diagnosis"], work: Path, options: Namespace) -> None:
+    import pandas as pd
+
+    tables = [diagnosis.table().assign(seed=seed) for seed, diagnosis in found.items()]
+    pd.concat(tables).to_csv(work / "table.csv", index=False)
+    (work / output.MARK).write_text(settings(options, diagnose_options), encoding="utf-8")
+
+
+def _sum_up(found: dict[int, "Diagnosis"]) -> None:
+    """How often each subject got each verdict, and what that rests on."""
+    several, last = len(found), next(reversed(found.values()))
+    for finding in last.findings:
+        counted = Counter(diagnosis[finding.subject].verdict for diagnosis in found.values())
+        told = ", ".join(f"{verdict} in {count} of {several}" for verdict, count in counted.most_common())
+        say.result(f"{finding.subject}: {told}")
+    say.result(last.basis)
+    for note in last.notes:
+        say.aside(f"note: {note}")

@@ -1,0 +1,96 @@
+"""`probe nurse`: one prompt and seed drawn twice, plain and nursed, with what became of the subjects in both."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jsonargparse import Namespace
+
+import probe
+from probe.cli import output, say
+from probe.cli.diagnose import judge_of, watched
+from probe.cli.parser import nurse_options, settings
+from probe.cli.trace import check_prompt, generate, load, save, split
+from probe.errors import BadInput
+from probe.store.folder import new_folder
+from probe.study.nursing import nurse_for
+
+if TYPE_CHECKING:
+    from probe.nurse.diagnosis import Diagnosis
+
+BOX = "cat=0,0,.5,1; dog=.5,0,1,1"
+
+
+def run(options: Namespace) -> int:
+    """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
+    check_prompt(options.prompt, "nurse")
+    subjects = split(options.subjects)
+    asked = _settings(options.set) | ({"boxes": _boxes(options.boxes)} if options.boxes else {})
+    method = nurse_for(options.method, options.prompt, subjects or None, settings=asked)
+    target = output.choose(options.out, options.prompt)
+    if not options.overwrite:
+        output.refuse(target)
+    with new_folder(target, replaces=output.replaceable) as work:
+        pipe, judge = load(options.model), judge_of(options.model)
+        traces, found = {}, {}
+        for name, interventions in (("plain", ()), (options.method, (method,))):
+            traces[name] = generate(pipe, options, words=watched(subjects), interventions=interventions, label=name)
+            found[name] = probe.diagnose(traces[name], subjects or None, judge=judge)
+        figures = _write(list(traces.values()), list(found.values()), work, options)
+    _announce(found, target, figures)
+    return 0
+
+
+def _settings(text: str | None) -> dict[str, Any]:
+    """ "a=1; b=[2, 3]" as data."""
+    return {name: yaml.safe_load(value) for name, value in _pairs(text, "--set", "strength=0.5")}
+
+
+def _boxes(text: str) -> dict[str, list[float]]:
+    """ "cat=0,0,.5,1" as data; that they lie inside the picture is the method's business."""
+    try:
+        return {name: [float(edge) for edge in value.split(",")] for name, value in _pairs(text, "--boxes", BOX)}
+    except ValueError as error:
+        raise BadInput(f"--boxes {text!r}: {error}; write it like {BOX!r}") from error
+
+
+def _pairs(text: str | None, option: str, example: str) -> list[tuple[str, str]]:
+    parts = [part.partition("=") for part in (text or "").split(";") if part.strip()]
+    if any(not (name.strip() and sign) for name, sign, _ in parts):
+        raise BadInput(f"{option} {text!r} is no list of settings; write it like {example!r}")
+    return [(name.strip(), value.strip()) for name, _, value in parts]
+
+
+def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path, options: Namespace) -> list[str]:
+    """Both pictures and traces, figures, and the report of the nursed run; returns the names of the figures."""
+    plain, nursed = traces
+    for name, trace in (("before", plain), ("after", nursed)):
+        trace.pictures[0].save(work / f"{name}.png")
+    plain.save(work / "trace-before")
+    nursed.save(work / "trace")
+    story = probe.show.Story(found[1].sentences, found[0].sentences, plain)
+    probe.show.report(nursed, work / "report.html", story=story)
+    (work / output.MARK).write_text(settings(options, nurse_options), encoding="utf-8")
+    (work / "figures").mkdir()
+    words = [finding.subject for finding in found[1].findings][:4]
+    figures = {"before-after": probe.show.before_after(plain, nursed, words)}
+    if probe.show.has_nursing(nursed):
+        figures["nursing"] = probe.show.nursing_curves(nursed)
+    return save(figures, work / "figures")
+
+
+def _announce(found: "dict[str, Diagnosis]", target: Path, figures: list[str]) -> None:
+    for name, diagnosis in found.items():
+        say.result("\n  ".join([name, *diagnosis.sentences]))
+    last = list(found.values())[-1]
+    say.result(last.basis)
+    for note in last.notes:
+        say.aside(f"note: {note}")
+    for name, what in {
+        "before.png": "the plain picture",
+        "after.png": "the nursed picture, from the same noise",
+        "figures": ", ".join(figures),
+        "trace": "the record of the nursed run; that of the plain one is in trace-before",
+        "report.html": "the report; open it in a browser",
+    }.items():
+        say.result(f"  {target / name}  {what}")

@@ -1,0 +1,48 @@
+"""An intervention for one prompt: what a method needs of the prompt is filled in, what was said wins."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from probe.errors import BadInput
+from probe.intervention import Intervention
+from probe.study.methods import build_intervention, interventions
+from probe.study.plan import references
+from probe.study.prompts import PromptRow
+from probe.study.question import PLAIN, Method
+from probe.study.reading import nearest
+from probe.study.resolve import with_subjects
+
+FILLED = ("subjects", "attributes", "bindings", "groups")  # what a prompt can tell a method of itself
+
+
+def fields(method: str) -> tuple[str, ...]:
+    """The settings of a method that a prompt fills in. Raises BadInput for an unknown method."""
+    known = interventions()
+    if method not in known:
+        raise BadInput(f"there is no intervention {method!r}{nearest(method, sorted(known))}")
+    return tuple(name for name in FILLED if name in known[method].model_fields)
+
+
+def nurse_for(
+    method: str, prompt: str, subjects: Sequence[str] | None = None, *, settings: Mapping[str, Any] | None = None
+) -> Intervention:
+    """The method, ready for a prompt: subjects and what describes them are those of its phrases unless given.
+
+    Raises BadInput for an unknown method, for settings it does not take, and where it needs what no prompt says.
+    """
+    found = references(with_subjects(PromptRow(prompt=prompt)))
+    if subjects is not None:
+        found = references(with_attributes(prompt, subjects))
+    filled = {name: found[name] for name in fields(method)} | dict(settings or {})
+    built = build_intervention(Method(method=method, **filled), filled)
+    if not isinstance(built, Intervention):
+        raise BadInput(f"{method!r} nurses nothing; give another method than {PLAIN!r}")
+    built.check()
+    return built
+
+
+def with_attributes(prompt: str, subjects: Sequence[str]) -> PromptRow:
+    """The prompt with these subjects, each with the attribute that its phrase has."""
+    known = with_subjects(PromptRow(prompt=prompt))
+    marks = dict(zip(known.subjects or (), known.attributes or (), strict=True))
+    return PromptRow(prompt=prompt, subjects=tuple(subjects), attributes=tuple(marks.get(s) for s in subjects))
