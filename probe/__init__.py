@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from probe.explain.leave_one_out import change as change
     from probe.explain.leave_one_out import leave_one_out as leave_one_out
     from probe.explain.relevancy import relevancy as relevancy
+    from probe.explain.rollout import rollout as rollout
     from probe.explain.shapley import shapley as shapley
     from probe.generator.weights import load as load
     from probe.heatmap import Heatmap as Heatmap
@@ -69,6 +70,7 @@ __all__ = [
     "open",
     "record",
     "relevancy",
+    "rollout",
     "select",
     "shapley",
     "show",
@@ -87,8 +89,8 @@ _HOMES = {
     "Trace": "probe.trace",
     "Word": "probe.words",
     "attention": "probe.explain.attention",
-    "decompose": "probe.concepts.decompose",
     "change": "probe.explain.leave_one_out",
+    "decompose": "probe.concepts.decompose",
     "diagnose": "probe.nurse.diagnose",
     "doctor": "probe.checkup",
     "guidance": "probe.explain.guidance",
@@ -97,6 +99,7 @@ _HOMES = {
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
     "relevancy": "probe.explain.relevancy",
+    "rollout": "probe.explain.rollout",
     "select": "probe.site",
     "shapley": "probe.explain.shapley",
     "verify": "probe.store",

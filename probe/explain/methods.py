@@ -65,6 +65,11 @@ METHODS: tuple[Method, ...] = (
         cannot="cannot tell one word from another, and is missing where no second branch runs",
     ),
     Method(
+        "rollout",
+        shows="shows the whole of which a word's attention saw parts, as cells that attend to one another share it",
+        cannot="cannot tell what flowed from what could, as attention cannot; it needs relations=[..., low-rank]",
+    ),
+    Method(
         "daam",
         shows="shows where the model looked while it read a word, as DAAM 0.2.0 draws it, to compare with its figures",
         cannot="cannot tell cause, as attention cannot; only U-Nets have it, and its amounts grow with steps and heads",
