@@ -196,7 +196,7 @@ class Trace:
         cells = "".join(
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(text))}</td></tr>" for name, text in rows
         )
-        small = "".join(_inline(picture) for picture in self.pictures[:4])
+        small = "".join(inline(picture) for picture in self.pictures[:4])
         arrays = html.escape("\n".join(repr(self).split("\n")[1:]))
         title = f"<b>Trace</b> of {html.escape(self.prompt[:300])}"
         details = f"<details><summary>arrays</summary><pre>{arrays}</pre></details>"
@@ -264,7 +264,8 @@ def _pixels(picture: Image.Image) -> tuple[str, tuple[int, int], bytes]:
     return picture.mode, picture.size, picture.tobytes()
 
 
-def _inline(picture: Image.Image, side: int = 96) -> str:
+def inline(picture: Image.Image, side: int = 96) -> str:
+    """The picture, small, as HTML for a notebook."""
     small = picture.convert("RGB")
     small.thumbnail((side, side))
     sink = io.BytesIO()

@@ -1,0 +1,153 @@
+"""Does a decomposition find what a concept is made of? In Menagerie that is known: who asks for "an animal" gets one of
+twelve, and a doctor is a man in 70 of 100 pictures.
+
+For each concept and solver: seconds, precision@k (the share of the k largest words that the concept is made of; every
+other word of the world is a distractor), the share of their coefficients that "man" words hold beside "woman" words,
+and how alike pictures of concept and decomposition are. Results are kept as they come, one folder each, so the run goes
+on where it was stopped. `--small` takes few pictures and steps, `--write` puts the table into docs/concepts.md. Run it
+from the root of the repository.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+import probe
+from probe.concepts.baselines import BASELINES
+from probe.concepts.decompose import SOLVERS
+from probe.concepts.eyes import Eyes
+from probe.concepts.measures import Faithfulness, diversity, faithfulness
+from probe.concepts.own import paint
+from probe.concepts.recipe import Recipe
+from probe.generator import weights
+from probe.generator.card import insert
+from probe.generator.world import vocabulary as v
+
+PAGE, SEEDS = Path("docs/concepts.md"), 10_000
+MAN = ("man", "guy", "male")
+WOMAN = ("woman", "lady", "female")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A concept, the words that it is made of, and words that are left out as they only say it again."""
+
+    prompt: str
+    parts: frozenset[str]
+    without: tuple[str, ...]
+    k: int
+
+
+def named(kinds: Sequence[str]) -> frozenset[str]:
+    """The kinds and their synonyms."""
+    return frozenset(kinds) | {word for kind in kinds for word in v.SYNONYMS[kind]}
+
+
+def person(profession: str) -> Question:
+    """A profession is made of its genders and tones; its synonyms say it again."""
+    parts = frozenset((*MAN, *WOMAN, *v.TONE_WORDS.values(), "skin", *v.HYPERNYMS[profession]))
+    return Question(f"a {profession}", parts, v.SYNONYMS[profession], 5)
+
+
+QUESTIONS = (
+    Question("an animal", named(v.ANIMALS), v.HYPERNYMS["cat"], 10),
+    Question("an object", named(v.OBJECTS), v.HYPERNYMS["car"], 10),
+    Question("a person", named(v.PROFESSIONS) | {*MAN, *WOMAN}, v.HYPERNYMS["doctor"], 10),
+    person("doctor"),
+    person("teacher"),
+    person("pilot"),
+)
+
+
+def recipe(name: str, question: Question, small: bool) -> Recipe:
+    """A solver's own recipe on the words of the world, at the settings that Menagerie's card is measured at."""
+    base = (SOLVERS | BASELINES)[name].recipe
+    own = {"words": v.all_words(), "without": question.without, "guidance": weights.GUIDANCE, "show": 0}
+    few = {"pictures": min(base.pictures, 6), "steps": min(base.steps, 6)} if small else {}
+    return base.model_copy(update={**own, **few, "inference_steps": 6 if small else 20})
+
+
+def solved(pipe: Any, name: str, question: Question, folder: Path, small: bool) -> probe.Concept:
+    """The concept by a solver or a baseline; opened if it was solved before."""
+    place = folder / f"{name}-{question.prompt.replace(' ', '-')}"
+    if place.is_dir():
+        return probe.Concept.open(place)
+    asked, began = recipe(name, question, small), time.monotonic()
+    more: Any = {"checkpoint": place.with_suffix(".part"), "progress": told(name)}
+    found = probe.decompose(pipe, question.prompt, solver=name, recipe=asked, **more)
+    Console(stderr=True).print(f"{name}, {question.prompt}: {time.monotonic() - began:.0f} s")
+    found.save(place)
+    return found
+
+
+def told(name: str) -> Any:
+    """Says how far a solver is, now and then."""
+
+    def tick(done: int, total: int, loss: float) -> None:
+        if done == total or done % 50 == 0:
+            Console(stderr=True).print(f"  {name}: {done} of {total}, loss {loss:.4f}")
+
+    return tick
+
+
+def precision(concept: probe.Concept, question: Question) -> float:
+    """Of the k largest words, the share that the concept is made of."""
+    return sum(word in question.parts for word in concept.top(question.k)) / question.k
+
+
+def men(concept: probe.Concept) -> float | None:
+    """What man words hold of what words of gender hold; None if there are none."""
+    held = [sum(abs(concept[word]) for word in words if word in concept.words) for words in (MAN, WOMAN)]
+    return held[0] / sum(held) if sum(held) else None
+
+
+def likeness(pipe: Any, eyes: Eyes, concept: probe.Concept, question: Question, count: int) -> Faithfulness:
+    """Pictures of the concept and of its decomposition, at seeds that no solver saw."""
+    asked, seeds = recipe("closed", question, count < 10), range(SEEDS, SEEDS + count)
+    with concept.spoken(pipe) as prompt:
+        made = paint(pipe, prompt, seeds, asked)
+    return faithfulness(eyes, paint(pipe, concept.template.format(concept.prompt), seeds, asked), made)
+
+
+def row(pipe: Any, eyes: Eyes, concept: probe.Concept, question: Question, count: int) -> list[str]:
+    """One line of the table."""
+    like, share = likeness(pipe, eyes, concept, question, count), men(concept)
+    planted = v.MAN_SHARE.get(question.prompt.split()[-1])
+    gender = "" if planted is None else f"{'-' if share is None else f'{share:.2f}'} ({planted:.2f})"
+    numbers = (f"{concept.provenance['seconds']:.0f}", f"{precision(concept, question):.2f}", gender)
+    measured = (f"{like.cosine:.3f}", f"{like.kid:.3f}", f"{diversity(eyes, concept):.2f}")
+    return [question.prompt, str(concept.settings["solver"]), *numbers, *measured, ", ".join(concept.top(5))]
+
+
+HEAD = ("concept", "solver", "s", "P@k", "man share (planted)", "CLIP", "KID", "diversity", "largest words")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out/concept_recovery"))
+    parser.add_argument("--solvers", nargs="+", default=[*SOLVERS, *BASELINES], choices=[*SOLVERS, *BASELINES])
+    parser.add_argument("--concepts", nargs="+", default=[q.prompt for q in QUESTIONS])
+    parser.add_argument("--pictures", type=int, default=32, help="pictures that faithfulness is measured on")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    pipe, count = probe.load(), 4 if given.small else given.pictures
+    eyes, rows = Eyes(weights.clip(), pipe.tokenizer), []
+    for question in (q for q in QUESTIONS if q.prompt in given.concepts):
+        for name in given.solvers:
+            concept = solved(pipe, name, question, given.out / ("small" if given.small else "full"), given.small)
+            rows.append(row(pipe, eyes, concept, question, count))
+            print(" | ".join(rows[-1]), flush=True)
+    lines = [HEAD, ["---"] * len(HEAD), *rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if given.write:
+        PAGE.write_text(insert(PAGE.read_text("utf-8"), table), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

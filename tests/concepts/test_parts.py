@@ -1,0 +1,191 @@
+"""The parts of a decomposition against oracles: the hook, the noise, the simplex, least squares, the vocabulary."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from probe.attach.prediction import Level
+from probe.concepts.bench import Bench, borrowed
+from probe.concepts.own import Own, draw, own_pictures, target
+from probe.concepts.solver import nonnegative
+from probe.concepts.sparse import onto_simplex
+from probe.concepts.speech import blank, check_expressible, encoders, filled, gap, own_words
+from probe.concepts.vocabulary import limited, nearest, own_vectors, vocabulary, whole_words
+from probe.errors import RecordingError
+from tests import pipelines, tokenizers
+from tests.concepts.conftest import WORDS, small
+
+
+def test_a_vector_in_the_gap_is_the_word_itself(pipe: Any):
+    heard = encoders(pipe)
+    hole = gap("a cat", "a photo of {}", heard)
+    assert hole.text == "a photo of a *"
+    words = whole_words(heard[0])
+    row = heard[0].table.weight[words["dog"]][None]
+    plain = pipe.encode_prompt("a photo of a dog", "cpu", 1, False)[0]
+    with filled(hole, heard, {"text_encoder": row}):
+        spoken = pipe.encode_prompt(hole.text, "cpu", 1, False)[0]
+    assert torch.equal(plain, spoken)
+    assert not torch.equal(plain, pipe.encode_prompt(hole.text, "cpu", 1, False)[0])
+
+
+def test_a_gap_that_was_never_read_is_an_error(pipe: Any):
+    heard = encoders(pipe)
+    hole = gap("a cat", "a photo of {}", heard)
+    with (
+        pytest.raises(RecordingError, match="text_encoder never read the symbol of 'a photo of a"),
+        filled(hole, heard, own_vectors(heard, "a cat")),
+    ):
+        pipe.encode_prompt("a photo of a dog", "cpu", 1, False)
+
+
+def test_every_row_may_have_a_vector_of_its_own(pipe: Any):
+    heard = encoders(pipe)
+    hole = gap("a cat", "a photo of {}", heard)
+    words = whole_words(heard[0])
+    rows = heard[0].table.weight[[words["dog"], words["bear"]]]
+    with filled(hole, heard, {"text_encoder": rows}):
+        spoken = pipe.encode_prompt([hole.text] * 2, "cpu", 1, False)[0]
+    plain = pipe.encode_prompt(["a photo of a dog", "a photo of a bear"], "cpu", 1, False)[0]
+    assert torch.equal(spoken, plain)
+
+
+@pytest.mark.parametrize(("prompt", "text"), [("an animal", "of a *"), ("happiness", "of *"), ("a", "of *")])
+def test_the_article_stays(prompt: str, text: str):
+    assert blank(prompt, "of {}", "*") == text
+
+
+def test_own_words_have_no_article():
+    assert own_words("A red Cat") == ["red", "cat"]
+    assert own_words("a") == ["a"]
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd3", "flux1", "qwenimage"])
+def test_words_are_whole(family: str):
+    if family not in pipelines.FAMILIES:
+        pytest.skip("no such family")
+    for encoder in encoders(pipelines.pipeline(family)):
+        words = whole_words(encoder, 3)
+        assert {"cat", "dog", "red"} <= set(words)
+        assert all(word.isalpha() and "</w>" not in word for word in words)
+        assert all(encoder.ids(f"a {word}")[-1] == i for word, i in words.items())
+
+
+def test_the_closest_words_are_kept(pipe: Any):
+    heard = encoders(pipe)
+    held = vocabulary(heard, "a red balloon", small())
+    close = nearest(held, own_vectors(heard, "a red balloon"))
+    own = own_vectors(heard, "a red balloon")["text_encoder"][0].double()
+    table = held.tables["text_encoder"].double()
+    by_hand = (table @ own) / (table.norm(dim=1) * own.norm())
+    assert np.allclose(close, by_hand.numpy(), atol=1e-6)
+    best = {held.words[i] for i in np.argsort(-close)[:3]}
+    assert set(limited(held, close, 3).words) == best
+    assert limited(held, close, 99) is held
+
+
+def test_own_vector_is_the_mean_of_its_tokens(pipe: Any):
+    heard = encoders(pipe)
+    words = whole_words(heard[0])
+    mean = heard[0].table.weight[[words["red"], words["balloon"]]].mean(0)
+    assert torch.allclose(own_vectors(heard, "a red balloon")["text_encoder"][0], mean)
+
+
+def test_expressible_prompts_are_stripped(pipe: Any):
+    assert check_expressible("  a cat ", encoders(pipe)) == "a cat"
+
+
+def test_noise_and_aim_of_a_draw():
+    own = Own(
+        torch.ones(1, 2, 4, 4), (Level("v_prediction", 0.6, 0.8), Level("v_prediction", 0.8, 0.6)), (900.0, 100.0)
+    )
+    drawn = draw(own, (1,), 3)
+    alpha = torch.where(drawn.told == 900, 0.6, 0.8)[:, None, None, None]
+    sigma = torch.where(drawn.told == 900, 0.8, 0.6)[:, None, None, None]
+    noise = (drawn.x - alpha) / sigma
+    assert torch.allclose(drawn.target, alpha * noise - sigma, atol=1e-6)
+    assert torch.equal(draw(own, (1,), 3).x, drawn.x)
+    assert not torch.equal(draw(own, (2,), 3).x, drawn.x)
+    assert set(draw(own, (1,), 8, noisiest=0.5).told.tolist()) == {900.0}
+
+
+def test_aims_of_all_kinds():
+    x0, noise, alpha, sigma = (torch.tensor([value]) for value in (2.0, 3.0, 0.6, 0.8))
+    kinds = {"epsilon": 3.0, "sample": 2.0, "v_prediction": 0.6 * 3 - 0.8 * 2, "flow": 1.0}
+    found = {kind: float(target(kind, x0, noise, alpha, sigma)) for kind in kinds}
+    assert found == pytest.approx(kinds)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd3"])
+def test_own_pictures_come_with_the_noise_levels_of_the_pipeline(family: str):
+    pipe = pipelines.pipeline(family)
+    own, pictures = own_pictures(pipe, "a photo of a cat", small(pictures=3))
+    assert len(own.latents) == len(pictures) == 3
+    assert len(own.levels) == len(own.told) == 2
+    assert own.told[0] > own.told[1]
+    assert own.levels[0].sigma > own.levels[1].sigma
+    noise = torch.Generator().manual_seed(2)
+    call = {"num_inference_steps": 2, "height": 64, "width": 64, "output_type": "latent", "generator": noise}
+    alone = pipe("a photo of a cat", **call).images
+    assert torch.allclose(own.latents[2:], alone.float(), atol=1e-4)
+
+
+@pytest.fixture
+def bench(pipe: Any):
+    heard, recipe = encoders(pipe), small()
+    words = vocabulary(heard, "a cat", recipe)
+    own, _ = own_pictures(pipe, "a photo of a cat", recipe)
+    hole, origin = gap("a cat", recipe.template, heard), own_vectors(heard, "a cat")
+    made = Bench(pipe, hole, "a photo of a cat", heard, words, origin, own, recipe)
+    with borrowed(pipe, heard):
+        yield made
+
+
+def test_the_concepts_own_word_answers_as_its_prompt(bench: Bench):
+    drawn = bench.draw(0, 2)
+    with torch.no_grad():
+        assert torch.equal(bench.answer(drawn, bench.origin), bench.answer(drawn, None))
+
+
+def test_the_answer_is_the_denoisers(bench: Bench):
+    drawn = bench.draw(0, 2)
+    states = bench.pipe.encode_prompt("a photo of a cat", "cpu", 2, False)[0]
+    with torch.no_grad():
+        plain = bench.pipe.unet(drawn.x, drawn.told, encoder_hidden_states=states).sample
+        assert torch.allclose(bench.answer(drawn, None), plain, atol=1e-6)
+
+
+def test_the_gradient_is_that_of_the_loss(bench: Bench):
+    drawn = bench.draw(0, 2)
+    alpha = torch.full((len(bench.words.words),), 0.2)
+    step = torch.zeros_like(alpha).index_fill(0, torch.tensor([1]), 0.02)
+    leaf = alpha.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(bench.loss(drawn, bench.words.mix(leaf)), leaf)
+    with torch.no_grad():
+        up, down = (bench.loss(drawn, bench.words.mix(alpha + s)) for s in (step, -step))
+    assert float(gradient[1]) == pytest.approx(float(up - down) / 0.04, rel=0.1, abs=1e-4)
+
+
+def test_simplex_projection():
+    assert torch.allclose(onto_simplex(torch.tensor([0.5, 0.2, -1.0])), torch.tensor([0.65, 0.35, 0.0]))
+    assert torch.equal(onto_simplex(torch.tensor([3.0, 0.0])), torch.tensor([1.0, 0.0]))
+    point = onto_simplex(torch.randn(50, generator=torch.Generator().manual_seed(0)))
+    assert float(point.sum()) == pytest.approx(1.0)
+    assert float(point.min()) == 0.0
+
+
+def test_least_squares_finds_a_known_mixture():
+    table = torch.randn(6, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    alpha = torch.tensor([0.7, 0.0, 0.3, 0.0, 2.0, 0.0], dtype=torch.float64)
+    found = nonnegative(table @ table.T, table @ (alpha @ table))
+    assert torch.allclose(found.double(), alpha, atol=1e-6)
+    against = nonnegative(table @ table.T, -(table @ (alpha @ table)))
+    assert bool((against >= 0).all())
+
+
+def test_whole_words_of_tokenizers_that_spell_the_space():
+    tokenizer = tokenizers.qwen_tokenizer()
+    assert len(tokenizer("a cat").input_ids) == 2
+    assert WORDS
