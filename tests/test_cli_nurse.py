@@ -1,0 +1,143 @@
+"""`probe diagnose` and `probe nurse`, from the outside: what they say, what they write, and what they refuse."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import probe
+from probe.cli import main
+from probe.cli.parser import build
+from tests import pipelines
+from tests.test_cli import leave, listing
+
+PROMPT = "a cat and a red balloon"
+
+
+@pytest.fixture(scope="module")
+def model() -> str:
+    return str(pipelines.folder("sd1"))
+
+
+@pytest.fixture(scope="module")
+def nursed(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one `probe nurse` wrote. Look, and leave it as it is."""
+    folder = tmp_path_factory.mktemp("nursed") / "cat"
+    chosen = ["--subjects", "cat, balloon", "--steps", "3", "--seed", "5", "--set", "max_refinements=2"]
+    assert main(["nurse", PROMPT, "--model", model, "--out", str(folder), *chosen]) == 0
+    return folder
+
+
+def test_nurse_writes_both_pictures_both_records_figures_and_report(nursed: Path):
+    names = ["after.png", "before.png", "figures", "report.html", "settings.yaml", "trace", "trace-before"]
+    assert sorted(p.name for p in nursed.iterdir()) == names
+    drawn = {f"{name}.{kind}" for name in ("before-after", "nursing") for kind in ("png", "svg")}
+    assert {p.name for p in (nursed / "figures").iterdir()} == drawn
+    report = (nursed / "report.html").read_text(encoding="utf-8")
+    assert "Without nursing" in report and "With AttendAndExcite" in report
+
+
+def test_both_runs_start_from_one_noise_and_one_is_nursed(nursed: Path):
+    plain, moved = probe.open(nursed / "trace-before"), probe.open(nursed / "trace")
+    first = [t.node("latents")["latents"].isel(time=0).values for t in (plain, moved)]
+    assert plain.run.seed == moved.run.seed == 5
+    assert "nursing" not in plain.extra
+    assert [entry["step"] for entry in moved.extra["nursing"]] == [0, 1, 2]
+    assert np.isfinite(first[1]).all()
+    again = pipelines.run(
+        pipelines.pipeline("sd1"), "sd1", seed=5, prompt=PROMPT, num_inference_steps=3, output_type="pil",
+        height=None, width=None, guidance_scale=7.5,
+    )  # fmt: skip
+    assert np.array_equal(np.asarray(Image.open(nursed / "before.png")), again[0])
+
+
+def test_the_settings_can_be_run_again(nursed: Path):
+    again = build().parse_args(["nurse", "--config", str(nursed / "settings.yaml")]).nurse
+    assert (again.prompt, again.method, again.seed, again.set) == (PROMPT, "AttendAndExcite", 5, "max_refinements=2")
+
+
+def test_strength_zero_changes_nothing(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    chosen = ["--steps", "2", "--set", "strength=0; max_steps=3", "--out", str(tmp_path / "n")]
+    assert main(["nurse", PROMPT, "--model", model, *chosen]) == 0
+    before, after = (np.asarray(Image.open(tmp_path / "n" / f"{name}.png")) for name in ("before", "after"))
+    assert np.array_equal(before, after)
+    said = capsys.readouterr().out
+    assert re.search(r"plain\n  cat: .*\n  balloon: .*\nAttendAndExcite\n  cat: ", said)
+
+
+def test_diagnose_says_a_row_a_seed_and_sums_up(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    chosen = ["--seeds", "3-4", "--steps", "2", "--out", str(tmp_path / "d")]
+    assert main(["diagnose", PROMPT, "--model", model, *chosen]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^seed 3\n  cat: .*\n  balloon: .*\nseed 4\n  cat: ", said.out)
+    assert re.search(r"^balloon: \w+( attribute)? in [12] of 2", said.out, re.MULTILINE)
+    assert "uncalibrated rules" in said.out or "By a calibration" in said.out
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == [
+        "seed-3.png", "seed-4.png", "settings.yaml", "table.csv",
+    ]  # fmt: skip
+    table = pd.read_csv(tmp_path / "d" / "table.csv")
+    assert table[["seed", "subject"]].values.tolist() == [[s, w] for s in (3, 4) for w in ("cat", "balloon")]
+    assert table["seen"].isna().all()  # no judge can tell of a random model
+
+
+def test_diagnose_writes_nothing_unless_asked(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    chosen = ["--subjects", "cat", "--until", "1", "--steps", "1"]
+    assert main(["diagnose", PROMPT, "--model", model, *chosen]) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+REFUSED = {
+    "empty prompt": (["diagnose", " "], "the prompt is empty.*probe diagnose", 2),
+    "no seeds": (["diagnose", PROMPT, "--seeds", "many"], "--seeds cannot be used:.*'many' is no seed", 2),
+    "no such subject": (
+        ["diagnose", PROMPT, "--subjects", "owl"],
+        "'owl' is not in the prompt; its words are: a, cat",
+        2,
+    ),
+    "no subject at all": (["diagnose", "and with"], "no subject was found in 'and with'", 2),
+    "no step": (["diagnose", PROMPT, "--until", "0"], "--until", 2),
+    "no such method": (["nurse", PROMPT, "--method", "Attend"], "there is no intervention 'Attend'.*there are: ", 2),
+    "nothing nursed": (["nurse", PROMPT, "--method", "plain"], "there is no intervention 'plain'", 2),
+    "a missing setting": (["nurse", PROMPT, "--method", "BoxDiff"], "boxes: this is needed", 2),
+    "an unknown setting": (["nurse", PROMPT, "--set", "strngth=1"], "strngth: there is no such field", 2),
+    "no setting": (["nurse", PROMPT, "--set", "strength"], "--set 'strength' is no list of settings; write it like", 2),
+    "no box": (
+        ["nurse", PROMPT, "--method", "BoxDiff", "--boxes", "cat=a,b"],
+        "--boxes 'cat=a,b': could not convert",
+        2,
+    ),
+    "nobody to nurse": (["nurse", PROMPT, "--subjects", "owl"], "'owl' is not in the prompt", 2),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_input_is_refused_clearly(case: str, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    typed, message, code = REFUSED[case]
+    assert leave([*typed, "--model", model, "--steps", "2", "--out", str(tmp_path / "new" / "result")]) == code
+    said = capsys.readouterr()
+    assert re.search(message, said.err, re.DOTALL)
+    assert "Traceback" not in said.err
+    assert listing(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_refused_and_kept(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "mine").write_text("years of work")
+    for command in ("diagnose", "nurse"):
+        assert main([command, PROMPT, "--model", model, "--out", str(tmp_path)]) == 1
+        assert "exists already: choose another --out" in capsys.readouterr().err
+    assert listing(tmp_path) == {"mine": b"years of work"}
+
+
+def test_ctrl_c_leaves_nothing(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe, "diagnose", interrupt)  # as if at the end of the first run
+    for command in ("diagnose", "nurse"):
+        assert main([command, PROMPT, "--model", model, "--steps", "1", "--out", str(tmp_path / "x")]) == 130
+    assert list(tmp_path.iterdir()) == []
