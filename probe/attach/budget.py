@@ -109,19 +109,20 @@ class Budget:
             images=shape[0],
             labels=tuple(labels),
             content=len(content),
-            rest=self._rest(shape) | self._further(take),
+            rest=self._rest(take, shape) | self._further(take),
         )
 
     def _branches(self, take: Take) -> list[str]:
         read = {branch for branch, _ in take.attention.lexicons}
         return [branch for branch in take.attention.branches if branch in read]
 
-    def _rest(self, shape: tuple[int, ...]) -> dict[str, int]:
+    def _rest(self, take: Take, shape: tuple[int, ...]) -> dict[str, int]:
         """Guidance, latents and thumbnails; `shape` is that of the latents, picture first."""
         steps, images, cells = run_length(self.pipe), shape[0], prod(shape[2:])
-        two = guided(self.pipe)
-        numbers = 8 * steps * images + steps * images * cells if two else 4 * steps * images
-        latents = ((4 if two else 2) * steps + 1) * images * shape[1] * cells
+        together = {row.branch for row in take.current.rows} if take.current else set()
+        branches = max(len(together), 2 if guided(self.pipe) else 1)
+        numbers = 8 * steps * images + steps * images * cells if branches > 1 else 4 * steps * images
+        latents = ((2 + branches * (branches > 1)) * steps + 1) * images * shape[1] * cells
         return {
             "guidance": 4 * numbers,
             "scheduler": 4 * steps * (5 + 3 * images),
@@ -143,7 +144,7 @@ class Budget:
         heads = [getattr(modules.get(path.partition(".")[2]), "heads", HEADS) for path in paths]
         planes = sum(1 + len(kept.wish.chosen_heads(count)) for count in heads)
         each = len(kept.slots.slots) * len(self._branches(take)) * max(1, take.pictures_asked) * len(labels_of(take))
-        rest = self._rest(latent_shape(take, latents)) | self._further(take)
+        rest = self._rest(take, latent_shape(take, latents)) | self._further(take)
         return 4 * planes * each * current.plane.cells + sum(rest.values())
 
 

@@ -33,7 +33,8 @@ def guided(pipe: Any) -> bool:
     """Whether a second branch runs, as far as the pipeline says so."""
     guider = getattr(pipe, "guider", None)
     conditions = getattr(guider, "num_conditions", 1) if guider is not None else 1
-    return conditions > 1 or bool(getattr(pipe, "do_classifier_free_guidance", False))
+    denoising = getattr(pipe, "decoder_pipe", pipe)  # of pipelines that are made of two
+    return conditions > 1 or bool(getattr(denoising, "do_classifier_free_guidance", False))
 
 
 def method(pipe: Any, branches: int, *, told: bool) -> str:
