@@ -194,6 +194,8 @@ class AttentionIntervention(Intervention):
     Maps in the trace are those of the model's own queries and keys, before the change.
     """
 
+    joint: ClassVar[bool] = False  # whether it can change a joint attention
+
     sites: tuple[str, ...] = ()  # patterns of module names; none: all
     prompt: int | None = None  # the rank of the only prompt that is changed
     source: int | None = None  # the rank of the prompt whose probabilities are taken

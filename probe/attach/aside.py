@@ -8,12 +8,18 @@ from typing import Any
 import xarray as xr
 from torch import Tensor, nn
 
-from probe.attach.alter import Alteration, warn_of
+from probe.attach.alter import Alteration, name_of, warn_of
 from probe.attach.attention import Pass
-from probe.attach.families import Family
+from probe.attach.edit import Edit, Editor
+from probe.attach.encode import Text, encode
+from probe.attach.families import Family, denoisers
 from probe.attach.inquiry import Answer, Inquiry, Scene
 from probe.attach.placed import everywhere, place
-from probe.intervention import Intervention, LatentIntervention
+from probe.attach.reword import Rewording
+from probe.attach.take import STATES
+from probe.attach.waist import Call, Waist, attention_modules
+from probe.errors import BadInput
+from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention
 from probe.words import Prompt
 
 Arguments = dict[str, Any]
@@ -25,8 +31,12 @@ class Asides:
 
     interventions: Sequence[Intervention] = ()
     inquiries: Sequence[Inquiry] = ()
+    waist: Waist | None = None  # where attention interventions act
     alterations: list[Alteration] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    rewordings: list[Rewording] = field(default_factory=list)
+    editor: Editor | None = None
+    _given: Arguments = field(default_factory=dict)  # of the pass that runs
 
     def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any, told: Arguments) -> None:
         """Find all words in all prompts before any work is done; `told`: see `Scene`. Raises NoSuchWord, BadInput."""
@@ -37,6 +47,12 @@ class Asides:
         ]
         for alteration in self.alterations:
             warn_of(pipe.scheduler, alteration.intervention)
+        self.rewordings = [
+            Rewording(item, _encoded(item, prompts, family, pipe), pipe.scheduler)
+            for item in self.interventions
+            if isinstance(item, PromptIntervention)
+        ]
+        self.editor = _editor(self.interventions, prompts, family, pipe)
         if self.inquiries:
             labels = [[word.label for word in prompt.words if word.content] for prompt in prompts]
             words = [everywhere(own, prompt, family) for own, prompt in zip(labels, prompts, strict=True)]
@@ -44,28 +60,90 @@ class Asides:
 
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""
+        if self.rewordings or self.editor is not None:
+            return True
         return any(aside.due(step) for aside in (*self.answers, *self.alterations))
 
     def run(self, module: nn.Module, given: Arguments, current: Pass, latents: Tensor) -> Arguments:
         """The denoiser's arguments as the pass shall find them; `latents` may be moved in place."""
+        self._edit(None, given)
+        for rewording in self.rewordings:
+            given = rewording.states(given, current)
         for alteration in self.alterations:
             if alteration.due(current.step):
                 given = alteration.alter(module, given, current, latents)
         for answer in self.answers:
             if answer.due(current.step):
                 answer.read(module, given, current.rows, current.step)
+        self._given = given
+        self._edit(current, given)
         return given
+
+    def finish(self, module: nn.Module, current: Pass, output: Any) -> Any:
+        """The denoiser's output as the pipeline shall find it."""
+        self._edit(None, {})
+        for rewording in self.rewordings:
+            output = rewording.predictions(module, self._given, current, output)
+        return output
+
+    def change(self, call: Call) -> Tensor | None:
+        """The output of an attention call; None where nothing is changed."""
+        return None if self.editor is None else self.editor.change(call)
+
+    def _edit(self, current: Pass | None, given: Arguments) -> None:
+        """From now on attention is changed, or it is left alone."""
+        if self.editor is not None and self.waist is not None:
+            self.waist.begin_pass()
+            self.editor.begin(current, given[name_of(given, STATES)] if current is not None else None)
 
     def nodes(self) -> Mapping[str, xr.Dataset]:
         """What the inquiries found."""
         return {path: node for answer in self.answers for path, node in answer.nodes().items()}
 
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """What the interventions did, step by step."""
-        return [entry for alteration in self.alterations for entry in alteration.log]
+    def extra(self) -> dict[str, Any]:
+        """Which interventions there were, with all their settings, and what was done to the latents, step by step."""
+        asked = [{"method": item.method, **item.model_dump(mode="json")} for item in self.interventions]
+        log = [entry for alteration in self.alterations for entry in alteration.log]
+        return ({"interventions": asked} if asked else {}) | ({"nursing": log} if log else {})
 
 
 def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
     """A call's arguments by name."""
     return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
+
+
+def _encoded(item: Intervention, prompts: Sequence[Prompt], family: Family, pipe: Any) -> dict[str, Text]:
+    """What the further texts of an intervention are encoded to."""
+    return {text: encode(pipe, family, text, like=prompts[0]) for text in item.texts}
+
+
+def _editor(
+    interventions: Sequence[Intervention], prompts: Sequence[Prompt], family: Family, pipe: Any
+) -> Editor | None:
+    """The attention interventions, their words found in the prompts that they change. Raises NoSuchWord, BadInput."""
+    items = [item for item in interventions if isinstance(item, AttentionIntervention)]
+    for item in items:
+        _check_prompts(item, prompts, family)
+    edits = [
+        Edit(
+            item,
+            [place(item.names if item.prompt in (None, i) else (), p, family) for i, p in enumerate(prompts)],
+            _encoded(item, prompts, family, pipe),
+        )
+        for item in items
+    ]
+    found = {name: attention_modules(module) for name, module in denoisers(pipe).items()}
+    modules = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
+    return Editor(edits, prompts, family, modules, pipe.scheduler) if edits else None
+
+
+def _check_prompts(item: AttentionIntervention, prompts: Sequence[Prompt], family: Family) -> None:
+    """The prompts that are named must be there, and the attention of the kind that is changed."""
+    if family.joint and not item.joint:
+        raise BadInput(f"{item.method} changes cross-attention, and {family.name} has joint attention only")
+    absent = [rank for rank in (item.prompt, item.source) if rank is not None and rank >= len(prompts)]
+    if absent:
+        raise BadInput(
+            f"{item.method} names prompt {absent[0]}, and there are {len(prompts)}: give them in one call, "
+            "pipe([source, edited], generator=[...]) with equal seeds"
+        )

@@ -37,7 +37,7 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
         sites=sites_of(take),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
-        extra=({"nursing": asides.log} if asides.log else {}) | note,
+        extra=asides.extra() | note,
     )
 
 

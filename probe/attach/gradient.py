@@ -62,7 +62,7 @@ class GradientPass:
         Raises NoMatch, listing the grids or the sites.
         """
         sites = {key: place.site for key, place in self.places.items() if place.site and place.reads}
-        named = {key: site for key, site in sites.items() if not patterns or any(matches(key[0], p) for p in patterns)}
+        named = {key: site for key, site in sites.items() if matching(key[0], patterns)}
         if not named:
             raise NoMatch(f"sites={list(patterns)} names none of the sites with text: {', '.join(p for p, _ in sites)}")
         grids = dict.fromkeys(site.grid for site in named.values())
@@ -157,6 +157,11 @@ def _lse(call: Call, rows: slice) -> Tensor:
     parts = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
     found = [checkpoint(log_sum_exp, call, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.cat(found, dim=-1)
+
+
+def matching(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a module is one of those named; none named are all."""
+    return not patterns or any(matches(path, pattern) for pattern in patterns)
 
 
 def _divides(coarse: Grid, fine: Grid) -> bool:

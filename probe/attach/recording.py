@@ -20,6 +20,7 @@ from probe.attach.attention import AttentionReader
 from probe.attach.borrow import around, here, lease
 from probe.attach.budget import Budget, Estimate
 from probe.attach.compiled import check_runs_plainly
+from probe.attach.edit import edit_waist
 from probe.attach.families import Family, denoisers, family
 from probe.attach.guidance import GuidanceReader
 from probe.attach.guiders import parts_of, predictions
@@ -34,6 +35,7 @@ from probe.attach.take import Take
 from probe.attach.thumbnails import pictures_of
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput, Diverged, NoMatch, NotRecorded, RecordingError
+from probe.intervention import AttentionIntervention
 from probe.trace import Trace
 
 UNHEARD = (
@@ -51,6 +53,7 @@ class Recording:
         self._stack = ExitStack()
         self._take: Take | None = None
         self._asides = Asides()
+        self._edits: Waist | None = None  # below the reader's, which sees what the model itself asks
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
         self._began = time.monotonic()
@@ -103,6 +106,8 @@ class Recording:
             listed = "\n  ".join(paths)
             raise NoMatch(f"sites={self._request.sites!r} matches none of the attention modules:\n  {listed or 'none'}")
         self._wanted = tuple(wanted)
+        if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
+            self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)
         self._waist = Waist(self._read, lambda path: True)
         stack.callback(self._waist.begin_pass)
         for path, module in wanted.items():
@@ -163,7 +168,7 @@ class Recording:
         take.encoded.note(given, state_groups(result) if whole else states, heard)
         take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
-        self._asides = Asides(self._request.interventions, self._request.inquiries)
+        self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits)
         self._asides.plan(take.prompts, self._family, self._pipe, take.encoded.told)
         return result
 
@@ -233,14 +238,18 @@ class Recording:
         if take is not None and take.current is not None:
             take.outputs.read(one, output, take.current, take.attention.kept)
 
-    def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         take = self._take
         if take is not None and take.current is not None:
             take.attention.check(self._waist.ran, take.current)
             self._waist.idle |= take.attention.idle()
             self._budget.after(take, module, self._latents)
+            current, take.current = take.current, None  # nor is what runs after it
+            output = self._asides.finish(module, current, output)
+            take.current = current
             take.end_pass(output)
             take.current = None
+        return output
 
     def _step(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._take is not None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from probe.intervention import LatentIntervention, Maps, Score
 from probe.nurse.attend_and_excite import neglect, peaks
 from probe.nurse.maps import sharp_planes
@@ -25,7 +27,7 @@ class Adaptive(LatentIntervention):
     needed: float = 0.5
     held: float = 0.8
     steady: int = 2
-    predictor: Any = None
+    predictor: Any = Field(default=None, exclude=True)
     certain: float = 0.5
     thresholds: Mapping[int, float] = {10: 0.5, 20: 0.8}
     nursed: tuple[str, ...] = ()  # which of the subjects the loss is over; set while it runs

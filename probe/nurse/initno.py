@@ -19,9 +19,10 @@ class InitNO(LatentIntervention):
 
     response: Attend-and-Excite's loss. conflict: mean over pairs of subjects of the overlap of what the strongest cell
     of each gives to all cells (self-attention, smoothed). clean: what a map holds outside of the piece, cut by Otsu's
-    threshold, that its strongest cell is in; here a mean over subjects. The noise is searched with their sum, conflict
-    counting once response is down to `responding`; then come response + conflict + `clean` * clean +
-    `steady` * mean |map - running mean of the maps before|, refined at the thresholds.
+    threshold, that its strongest cell is in, a sum over subjects. The noise is searched with their sum, conflict
+    counting once response is down to `responding`; then come response + conflict + `clean` * clean + `steady` * (sum
+    over subjects of mean |map - running mean|), refined at the thresholds. The running mean is of the maps before they
+    are sharpened; the released code's is of sharpened ones.
     """
 
     looks_at_cells: ClassVar[bool] = True
@@ -39,7 +40,7 @@ class InitNO(LatentIntervention):
         loss = terms["response"] + terms["conflict"] + self.clean * terms["clean"]
         if maps.past is not None:
             before = sharp_planes(Maps(maps.past, maps.positions, maps.end, first=maps.first), self.subjects)
-            terms["steady"] = torch.stack([(planes[s] - smooth(before[s])).abs().mean() for s in planes]).mean()
+            terms["steady"] = torch.stack([(planes[s] - smooth(before[s])).abs().mean() for s in planes]).sum()
             loss = loss + self.steady * terms["steady"]
         return _scored(loss, planes, terms)
 
@@ -72,7 +73,7 @@ class InitNO(LatentIntervention):
         terms = {
             "response": neglect(peaks(planes, None).values()),
             "conflict": torch.stack(pairs).mean() if pairs else rows[0].sum() * 0,
-            "clean": torch.stack([outside(plane) for plane in planes.values()]).mean(),
+            "clean": torch.stack([outside(plane) for plane in planes.values()]).sum(),
         }
         return planes, terms
 
@@ -83,13 +84,17 @@ def _scored(loss: Tensor, planes: Mapping[str, Tensor], terms: Mapping[str, Tens
 
 
 def outside(plane: Tensor) -> Tensor:
-    """The largest cell outside of the connected piece above Otsu's threshold that holds the largest cell of all."""
+    """The largest cell outside of the connected piece above Otsu's threshold that holds the largest cell of all.
+
+    It counts where it is above the smallest one inside.
+    """
     values = plane.detach().float().cpu().numpy()
     labels = np.zeros(values.shape, dtype=np.int32)
     ndimage.label(values > otsu(values), output=labels)  # pieces that touch side by side, from 1
-    own = labels.flat[values.argmax()]
-    rest = torch.from_numpy(labels != own) if own else torch.zeros(plane.shape, dtype=torch.bool)
-    return plane[rest.to(plane.device)].max() if bool(rest.any()) else plane.sum() * 0
+    own = labels == labels.flat[values.argmax()]
+    rest = torch.from_numpy(~own).to(plane.device)
+    competes = bool(rest.any()) and values[~own].max() > values[own].min()
+    return plane[rest].max() if competes else plane.sum() * 0
 
 
 def otsu(values: np.ndarray) -> float:

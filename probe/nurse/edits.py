@@ -1,0 +1,138 @@
+"""Edits of attention: a word heeded more or less, another prompt's attention, values from phrases read alone."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from probe.errors import BadInput
+from probe.intervention import AttentionIntervention, Seen
+from probe.nurse.align import Pairs, refinement, replacement
+
+ALIGN = {"replace": replacement, "refine": refinement}
+
+
+class ScaleAttention(AttentionIntervention):
+    """Cells give each word `factors` times what they gave to it: P[:, word] <- factor * P[:, word], not renormalised.
+
+    In the rows of the prompt, at the steps from `first` to before `last`, as shares of all; in joint attention the rows
+    of the picture only. The same as prompt-to-prompt's reweighting within one prompt.
+    """
+
+    joint: ClassVar[bool] = True
+
+    factors: Mapping[str, float] = {}
+    first: float = 0.0
+    last: float = 1.0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.factors)
+
+    def check(self) -> None:
+        """Raises BadInput without words."""
+        if not self.factors:
+            raise BadInput("ScaleAttention has no words; name them: ScaleAttention(factors={'red': 2.0})")
+
+    def due(self, kind: str, step: int, steps: int) -> bool:
+        inside = self.first * steps <= step < self.last * steps
+        return kind != "self" and inside and any(factor != 1 for factor in self.factors.values())
+
+    def change(self, seen: Seen) -> Tensor:
+        return seen.attend(scaled(seen, self.factors))
+
+
+class PromptToPrompt(AttentionIntervention):
+    """Prompt-to-prompt (Hertz et al. 2023): the edited prompt's picture keeps the layout of the source's.
+
+    Both in one call with the same noise: pipe([source, edited], generator=[g0, g1]), both seeded alike. For the first
+    `cross` of the steps, cells give the edited prompt's tokens what those of the source gave to theirs: with "replace"
+    word by word (as many words in both), with "refine" where the tokens are the same, the rest keeping its own. For the
+    first `own` of the steps, self-attention of up to `cells` cells is the source's. `factors` scale words of the edited
+    prompt. The shares are those of the released notebooks; their local blending is not here.
+    """
+
+    mode: Literal["replace", "refine"] = "replace"
+    cross: float = 0.8
+    own: float = 0.4
+    cells: int = 256
+    factors: Mapping[str, float] = {}
+    prompt: int | None = 1
+    source: int | None = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.factors)
+
+    def check(self) -> None:
+        """Raises BadInput for one prompt that is to be its own source."""
+        if self.prompt is None or self.source is None or self.prompt == self.source:
+            raise BadInput(
+                f"PromptToPrompt needs two prompts: prompt={self.prompt!r}, source={self.source!r}; "
+                "they are ranks in pipe([source, edited])"
+            )
+
+    def due(self, kind: str, step: int, steps: int) -> bool:
+        return step < (self.own if kind == "self" else self.cross) * steps
+
+    def change(self, seen: Seen) -> Tensor | None:
+        assert seen.source is not None and seen.source_prompt is not None  # `source` is set
+        if seen.kind == "self":
+            return seen.source(seen.values) if seen.values.shape[-2] <= self.cells else None
+        values = scaled(seen, self.factors)
+        pairs = ALIGN[self.mode](seen.source_prompt, seen.prompt, seen.encoder)
+        taken, kept = exchanged(values, pairs)
+        out = seen.source(taken)
+        return out + seen.attend(kept) if self.mode == "refine" else out
+
+
+class StructuredDiffusion(AttentionIntervention):
+    """Structured diffusion guidance (Feng et al. 2023): each phrase's words mean what they mean when read alone.
+
+    The values of cross-attention are the mean over the prompt and, for each of the `phrases`, the prompt with that
+    phrase's states as it is encoded by itself; keys, and so the maps, are the prompt's.
+    """
+
+    phrases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.phrases
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.phrases
+
+    def check(self) -> None:
+        """Raises BadInput without phrases."""
+        if not self.phrases:
+            raise BadInput("StructuredDiffusion has no phrases; name them: phrases=('a red car', 'a blue bowl')")
+
+    def due(self, kind: str, step: int, steps: int) -> bool:
+        return kind == "cross"
+
+    def change(self, seen: Seen) -> Tensor:
+        assert seen.other is not None
+        every = [seen.values, *(seen.other(phrase) for phrase in self.phrases)]
+        return seen.attend(torch.stack(every).mean(0))
+
+
+def scaled(seen: Seen, factors: Mapping[str, float]) -> Tensor:
+    """The values with those of some words times a factor: P diag(c) V gives the word c times its probability."""
+    values = seen.values.clone()
+    for word, factor in factors.items():
+        values[:, list(seen.columns(word))] *= factor
+    return values
+
+
+def exchanged(values: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """(M V, the values of the columns that no pair names) for P <- P_source M + P (1 - what is taken).
+
+    `pairs` are (column of the source, own column, share); values [h, t, d]. So P_source M is never made.
+    """
+    taken, kept = torch.zeros_like(values), values.clone()
+    for theirs, own, share in pairs:
+        taken[:, theirs] += share * values[:, own]
+        kept[:, own] = 0
+    return taken, kept

@@ -1,0 +1,44 @@
+"""How far an intervention moved a picture from the plain run with the same seed."""
+
+import numpy as np
+import xarray as xr
+
+from probe.axes import IMAGE, STEP
+from probe.errors import BadInput
+from probe.trace import Trace
+
+
+def moved(trace: Trace, plain: Trace) -> xr.Dataset:
+    """What changed between two runs of the same seed, prompt and steps.
+
+    latents    (time, image)  |z - z_plain| / |z_plain|, before each step and after the last
+    predicted  (step, image)  the same of the predicted clean latents
+    picture    (image)        root mean square difference of the pixels, 0..1; absent where a run made no pictures
+
+    It says how much, not whether for the better. Raises NotRecorded without latents, BadInput for runs that do not go
+    together.
+    """
+    ours, theirs = trace.node("latents"), plain.node("latents")
+    one, other = ours["latents"].shape, theirs["latents"].shape
+    if trace.run.seed != plain.run.seed or one != other:
+        raise BadInput(
+            f"these do not go together: seeds {trace.run.seed} and {plain.run.seed}, latents of {one} and {other}; "
+            "record both with one seed, size and number of steps"
+        )
+    found = {name: ((axis, IMAGE), _far(ours[name].values, theirs[name].values)) for name, axis in AXES.items()}
+    pictures = zip(trace.pictures, plain.pictures, strict=False)
+    pixels = [_pixels(np.asarray(a.convert("RGB")), np.asarray(b.convert("RGB"))) for a, b in pictures]
+    return xr.Dataset(found | ({"picture": ((IMAGE,), np.array(pixels))} if pixels else {}))
+
+
+AXES = {"latents": "time", "predicted": STEP}
+
+
+def _far(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """[time, image, ...] -> [time, image]."""
+    a, b = (x.astype(np.float64).reshape(*x.shape[:2], -1) for x in (ours, theirs))
+    return np.linalg.norm(a - b, axis=-1) / np.linalg.norm(b, axis=-1).clip(1e-12)
+
+
+def _pixels(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((a.astype(np.float64) - b) ** 2))) / 255

@@ -1,0 +1,58 @@
+"""Other prompts: one after the other by step, or several whose guidance is added up."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from probe.errors import BadInput
+from probe.intervention import PromptIntervention
+
+
+class PromptSchedule(PromptIntervention):
+    """From each of these steps on, the model reads another text; before the first of them, the prompt itself.
+
+    Maps in the trace keep the words of the prompt: at steps that read another text, a word's map is that of whatever
+    token stands in its place.
+    """
+
+    prompts: Mapping[int, str] = {}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.prompts.values()))
+
+    def check(self) -> None:
+        """Raises BadInput without prompts, or for a step before the first."""
+        super().check()
+        if min(self.prompts) < 0:
+            raise BadInput(f"prompts starts at step {min(self.prompts)}; steps count from 0")
+
+    def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
+        begun = [first for first in self.prompts if first <= step]
+        return {self.prompts[max(begun)]: 1.0} if begun else None
+
+
+class ComposableDiffusion(PromptIntervention):
+    """Composable diffusion (Liu et al. 2022): the guidance of several prompts, added up.
+
+    The prediction of the prompt becomes e(none) + sum over `prompts` of w (e(prompt) - e(none)); with guidance scale s,
+    each is guided by s * w. `scales` are the w, 1 if not given. The pipeline's own prompt is denoised and recorded and
+    has no part in the picture. Costs one more pass a prompt, picture and step.
+    """
+
+    by_predictions: ClassVar[bool] = True
+
+    prompts: tuple[str, ...] = ()
+    scales: tuple[float, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.prompts
+
+    def check(self) -> None:
+        """Raises BadInput without prompts, or where prompts and scales do not match."""
+        super().check()
+        if self.scales and len(self.scales) != len(self.prompts):
+            raise BadInput(f"there are {len(self.prompts)} prompts and {len(self.scales)} scales; give one each")
+
+    def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
+        return dict(zip(self.prompts, self.scales or (1.0,) * len(self.prompts), strict=True))
