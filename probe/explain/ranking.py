@@ -5,6 +5,7 @@ over `faithfulness.LEVELS`. The table has one line a scope, method and measure. 
 it was measured on, and says nothing of others.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def measured(home: Path = HOME) -> pd.DataFrame | None:
     """The table that comes with this version, or None where nothing was measured yet."""
     path = home / "table.csv"
     return pd.read_csv(path) if path.is_file() else None
+
+
+def examples(method: str, home: Path = HOME) -> Path:
+    """Where the cases lie in which a method fails worst."""
+    return home / f"{re.sub(r'[^a-z0-9]+', '-', method)}.png"
 
 
 def markdown(table: pd.DataFrame, scope: str = "all") -> str:

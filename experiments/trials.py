@@ -1,0 +1,221 @@
+"""What one picture says of maps: whether they lie on their subjects, whether their words cause them, and whether they
+would look the same without the model. Each yields rows of single numbers, which `which_map_is_true` collects."""
+
+import copy
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import probe
+from experiments.menagerie_card import GUIDANCE, SEMANTIC
+from probe.errors import BadInput, NotRecorded
+from probe.explain import METHODS, faithfulness
+from probe.generator.judge import Judge
+from probe.generator.world import vocabulary as v
+from probe.heatmap import Heatmap
+from probe.trace import Trace
+
+SIDE = 32  # of the maps that are kept for looking at
+LOOKS = 10  # steps at which what costs further passes is found out
+Explain = Callable[[Trace, str], Heatmap]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number. `curve` is the overlap at each level, `map` the map at SIDE x SIDE, `mask` its bits; else empty."""
+
+    picture: int
+    source: str
+    method: str
+    word: str
+    role: str
+    kind: str
+    measure: str
+    value: float
+    curve: tuple[float, ...] = ()
+    map: bytes = b""
+    mask: bytes = b""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a word is about: a noun or a colour, of which class, and which pixels [y, x]."""
+
+    role: str
+    kind: str
+    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture whose masks are known, by label of word."""
+
+    number: int
+    source: str
+    trace: Trace
+    known: Mapping[str, Known]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured, by whom, how."""
+
+    pipe: Any
+    judge: Judge
+    steps: int
+    methods: Mapping[str, Explain]
+
+    def record(self, prompt: str, seed: int, pipe: Any = None) -> Trace:
+        """A generation with all that the methods need."""
+        with probe.record(pipe or self.pipe, explain=inquiries(self.methods, self.steps)) as recording:
+            self.paint(prompt, seed, pipe)
+        return recording.trace
+
+    def paint(self, prompt: str, seed: int, pipe: Any = None) -> Image.Image:
+        """A picture."""
+        rng = torch.Generator().manual_seed(seed)
+        options = {"num_inference_steps": self.steps, "guidance_scale": GUIDANCE, "generator": rng}
+        return (pipe or self.pipe)(prompt, **options).images[0]
+
+
+def methods(names: Sequence[str] | None = None) -> dict[str, Explain]:
+    """Every explainer, and other tools' readings of attention: DAAM is one of ours, attention-map-diffusers keeps the
+    last step by default, and most papers take the mean at 16 x 16."""
+    found: dict[str, Explain] = {method.name: method.explain for method in METHODS}
+    found |= {"attention, last step": partial(probe.attention, steps=-1), "attention, 16 x 16": coarse}
+    return {name: explain for name, explain in found.items() if not names or name in names}
+
+
+def coarse(trace: Trace, word: str) -> Heatmap:
+    """The mean over the cross sites of 16 x 16 cells."""
+    return probe.attention(trace, word, sites=probe.select(trace.sites, kind="cross", grid=SEMANTIC))
+
+
+def inquiries(names: Mapping[str, Explain], steps: int) -> list[Any]:
+    """What has to be found out beside the pipeline's own passes, each once, at LOOKS of so many steps or at all."""
+    needed = dict.fromkeys(method.record for method in METHODS if method.record and method.name in names)
+    looks = tuple(sorted({int((i + 0.5) * steps / LOOKS) for i in range(LOOKS)}))
+    return [getattr(probe, name)(steps=looks) for name in needed]
+
+
+def role(word: str) -> str:
+    """Whether a word names a colour or a thing."""
+    return "colour" if word in v.COLOURS else "noun"
+
+
+def localised(case: Case, bench: Bench) -> Iterator[Row]:
+    """Each map against its mask, and against what leaving the word out changes."""
+    for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
+        found, truth = maybe(explain, case.trace, word), maybe(bench.methods.get("leave_one_out"), case.trace, word)
+        if found is None:
+            continue
+        row = partial(Row, case.number, case.source, name, word, known.role, known.kind)
+        shown = np.rint(255 * found.resize(SIDE, SIDE).normalised().values.values).astype(np.uint8)
+        curve = faithfulness.overlaps(found, known.mask)
+        yield row("overlap", float("nan"), tuple(curve), shown.tobytes(), np.packbits(known.mask).tobytes())
+        yield row("precision", faithfulness.precision(found, known.mask))
+        yield row("pointing", float(faithfulness.points(found, known.mask)))
+        if truth is not None and name != "leave_one_out":
+            yield row("agreement with leave-one-out", faithfulness.agreement(found, truth))
+
+
+def maybe(explain: Explain | None, trace: Trace, word: str) -> Heatmap | None:
+    """The map, or None where this method has none of this word."""
+    try:
+        return None if explain is None else explain(trace, word)
+    except (BadInput, NotRecorded):
+        return None
+
+
+def caused(case: Case, bench: Bench) -> Iterator[Row]:
+    """Words taken away in the order in which a map ranks them for a subject, and the change of the subject's pixels."""
+    words = tuple(word.label for word in case.trace.words if word.content)
+    if case.source != "generated" or len(words) < 2:
+        return
+
+    @cache
+    def without(gone: frozenset[str]) -> np.ndarray:
+        return np.asarray(bench.paint(less(case.trace, gone), case.number), dtype=float)
+
+    for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
+        maps = {each: maybe(explain, case.trace, each) for each in words}
+        found = {each: heatmap for each, heatmap in maps.items() if heatmap is not None}
+        if known.role == "noun" and len(found) == len(words):
+            order = ranked(found, known.mask)
+            row = partial(Row, case.number, case.source, name, word, known.role, known.kind)
+            yield from (row(measure, value) for measure, value in curves(order, known.mask, without).items())
+
+
+def ranked(maps: Mapping[str, Heatmap], mask: np.ndarray) -> list[str]:
+    """Words by the mean of their map inside of a mask, largest first."""
+    inside = {word: float(heatmap.resize(*mask.shape).values.values[mask].mean()) for word, heatmap in maps.items()}
+    return sorted(inside, key=lambda word: -inside[word])
+
+
+def curves(order: Sequence[str], mask: np.ndarray, without: Callable[[frozenset[str]], np.ndarray]) -> dict[str, float]:
+    """Areas under the change of the mask's pixels, as a share of the change without any word; {} where that is none."""
+    whole = without(frozenset())
+
+    def changed(gone: Sequence[str], where: np.ndarray = mask) -> float:
+        return float(np.abs(without(frozenset(gone)) - whole)[where].mean())
+
+    most, ends = changed(order), range(len(order) + 1)
+    if most == 0:
+        return {}
+    first = changed(order[:1]), changed(order[:1], ~mask)
+    return {
+        "deletion": faithfulness.area([changed(order[:k]) / most for k in ends]),
+        "least first": faithfulness.area([changed(order[len(order) - k :]) / most for k in ends]),
+        "insertion": faithfulness.area([1 - changed(order[k:]) / most for k in ends]),
+        "change inside": first[0] / max(sum(first), 1e-9),
+    }
+
+
+def less(trace: Trace, gone: frozenset[str]) -> str:
+    """The prompt without some words."""
+    text = trace.prompt
+    for word in sorted(trace.words, key=lambda word: -word.start):
+        text = text[: word.start] + text[word.end :] if word.label in gone else text
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def sane(case: Case, bench: Bench, prompt: str) -> Iterator[Row]:
+    """Agreement of each map with that of shuffled weights, and with that of another prompt's noun; attention's sum."""
+    random = bench.record(case.trace.prompt, case.number, shuffled(bench.pipe))
+    other = bench.record(prompt, case.number)
+    theirs = next(word.label for word in other.words if word.content and role(word.text) == "noun")
+    for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
+        row = partial(Row, case.number, case.source, name, word, known.role, known.kind)
+        found, against = maybe(explain, case.trace, word), {"shuffled weights": maybe(explain, random, word)}
+        against |= {"another prompt": maybe(explain, other, theirs)} if known.role == "noun" else {}
+        for measure, map_ in against.items():
+            if found is not None and map_ is not None:
+                yield row(measure, abs(faithfulness.agreement(found, map_)))
+    yield Row(case.number, case.source, "attention", "*", "all", "all", "sums to one", total(case, bench))
+
+
+def total(case: Case, bench: Bench) -> float:
+    """The largest distance from 1 of attention, summed over all words and special tokens."""
+    with probe.record(bench.pipe, ["*"]) as recording:
+        bench.paint(case.trace.prompt, case.number)
+    sums = [node["attention"].sum("word") for node in recording.trace.attention_nodes()]
+    return max(float(abs(each - 1).max()) for each in sums)
+
+
+def shuffled(pipe: Any) -> Any:
+    """The same pipeline around a denoiser whose weights are shuffled, each tensor within itself."""
+    unet, rng = copy.deepcopy(pipe.unet), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in unet.parameters():
+            order = torch.randperm(weight.numel(), generator=rng).to(weight.device)
+            weight.copy_(weight.flatten()[order].view_as(weight))
+    twin = type(pipe)(**pipe.components | {"unet": unet}, requires_safety_checker=False)
+    twin.set_progress_bar_config(disable=True)
+    return twin
