@@ -56,8 +56,8 @@ def decompose(
     they are.
     Raises BadInput, BadPrompt (a concept that the tokenizer cannot express), NoMatch (no word left), UnknownFamily.
     """
-    way, heard = _way(solver), encoders(pipe)
-    recipe = recipe or way.recipe
+    chosen, heard = way(solver), encoders(pipe)
+    recipe = recipe or chosen.recipe
     text = check_expressible(prompt, heard)
     _warn_of_pieces(text, heard)
     asked = {"prompt": text, "solver": solver, "recipe": recipe.model_dump(), "model": str(pipe.name_or_path)}
@@ -68,7 +68,7 @@ def decompose(
         at = place and saved.read(place, asked, denoiser(pipe)[1].device)
         began = time.monotonic() - (at.seconds if at else 0.0)
         at = at or saved.Progress(asked, *job.prepare(tick))
-        hand = way.make(job.bench(at), recipe)
+        hand = chosen.make(job.bench(at), recipe)
         if at.done:
             hand.restore(at.state)
         for i in range(at.done, recipe.steps):
@@ -84,7 +84,8 @@ def decompose(
     return replace(concept, pictures=dict(_shown(pipe, concept, recipe)))
 
 
-def _way(name: str) -> Way:
+def way(name: str) -> Way:
+    """The solver or baseline of this name. Raises BadInput, listing them."""
     known = SOLVERS | BASELINES
     if name not in known:
         raise BadInput(f"there is no solver {name!r}; there are: {', '.join(known)}")
