@@ -43,11 +43,17 @@ class Level:
         return y
 
 
+def flows(scheduler: Any) -> bool:
+    """Whether a scheduler follows a flow."""
+    named = "FlowMatch" in type(scheduler).__name__ or scheduler.config.get("prediction_type") == "flow_prediction"
+    return named or bool(scheduler.config.get("use_flow_sigmas"))
+
+
 def level(scheduler: Any, timestep: Any) -> Level:
     """The noise level that a diffusers scheduler means by `timestep`."""
     config = scheduler.config
     kind = config.get("prediction_type", "epsilon")
-    if "FlowMatch" in type(scheduler).__name__ or kind == "flow_prediction" or config.get("use_flow_sigmas"):
+    if flows(scheduler):
         sigma = _sigma(scheduler, timestep)
         return Level("flow", 1 - sigma, sigma)
     if hasattr(scheduler, "sigmas") and not _variance_preserving(scheduler):
@@ -57,6 +63,21 @@ def level(scheduler: Any, timestep: Any) -> Level:
     t = min(max(round(float(timestep)), 0), len(scheduler.alphas_cumprod) - 1)
     abar = float(scheduler.alphas_cumprod[t])
     return Level(kind, abar**0.5, (1 - abar) ** 0.5)
+
+
+def noise_share(scheduler: Any, position: int) -> float:
+    """sigma^2 of x_t = alpha * x_0 + sigma * eps, scaled to alpha^2 + sigma^2 = 1, at a position of the schedule.
+
+    Past the last timestep it is 0.
+    """
+    if position >= len(scheduler.timesteps):
+        return 0.0
+    flow = flows(scheduler)
+    if flow or (hasattr(scheduler, "sigmas") and not _variance_preserving(scheduler)):
+        sigma = float(scheduler.sigmas[position])
+        alpha = 1 - sigma if flow else 1.0
+        return sigma**2 / (alpha**2 + sigma**2)
+    return level(scheduler, scheduler.timesteps[position]).sigma ** 2
 
 
 def _variance_preserving(scheduler: Any) -> bool:

@@ -22,7 +22,7 @@ def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Imag
         return None
     vae = getattr(pipe, "vae", None)
     few = sum(z.shape[0] * z.shape[-1] * z.shape[-2] for z in predicted) <= DECODED_CELLS
-    if few and _decodes(vae, final.shape[1]):
+    if few and decodes(vae, final.shape[1]):
         return _decoded(torch.stack(predicted), vae)
     if len(pictures) == len(final):
         return _fitted(torch.stack(predicted), final, pictures)
@@ -36,13 +36,13 @@ def thumbnail_bytes(shape: tuple[int, ...], steps: int, pipe: Any) -> int:
     images, channels, h, w = shape
     vae = getattr(pipe, "vae", None)
     scale = 1
-    if vae is not None and steps * images * h * w <= DECODED_CELLS and _decodes(vae, channels):
+    if vae is not None and steps * images * h * w <= DECODED_CELLS and decodes(vae, channels):
         levels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
         scale = 2 ** (len(levels) - 1)
     return 3 * steps * images * h * w * scale**2
 
 
-def _decodes(vae: Any, channels: int) -> bool:
+def decodes(vae: Any, channels: int) -> bool:
     """Whether latents are what a picture's autoencoder decodes, without statistics of its own."""
     config = getattr(vae, "config", None)
     if not getattr(config, "scaling_factor", None) or getattr(config, "latents_mean", None) is not None:
@@ -52,12 +52,16 @@ def _decodes(vae: Any, channels: int) -> bool:
 
 def _decoded(z: Tensor, vae: Any) -> np.ndarray:
     """[step, image, c, h, w] through the autoencoder."""
-    shift = getattr(vae.config, "shift_factor", None) or 0.0
-    weight = next(vae.parameters())
-    rows = z.flatten(0, 1).to(weight.device, weight.dtype) / vae.config.scaling_factor + shift
-    pictures = torch.cat([vae.decode(part).sample for part in rows.split(BATCH)])
+    pictures = torch.cat([decoded(part, vae) for part in z.flatten(0, 1).split(BATCH)])
     pixels = ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
     return pixels.permute(0, 2, 3, 1).unflatten(0, z.shape[:2]).cpu().numpy()
+
+
+def decoded(z: Tensor, vae: Any) -> Tensor:
+    """Latents [n, c, h, w] as pictures [n, 3, y, x], from about -1 to 1; with a graph where there is one."""
+    weight = next(vae.parameters())
+    shift = getattr(vae.config, "shift_factor", None) or 0.0
+    return vae.decode(z.to(weight.device, weight.dtype) / vae.config.scaling_factor + shift).sample
 
 
 def _fitted(z: Tensor, final: Tensor, pictures: list[Image.Image]) -> np.ndarray:

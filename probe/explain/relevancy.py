@@ -1,60 +1,54 @@
 """Relevancy as an explanation: how much of each cell's output rests on a word, through all attention of the denoiser.
 
 Unlike attention it follows the gradient of a target, so it counts only what raised the target, and it carries words
-through self-attention, changes of resolution and skip connections. It lands on the text states, in which the encoder
-has already mixed the words before them; it says nothing about what lowered the target (negative evidence is cut).
+through self-attention, changes of resolution, skip connections and joint blocks, and then back through the text encoder
+to the tokens that went in. It says nothing about what lowered the target (negative evidence is cut), nor about what
+convolutions, feed-forward layers and pooled text states moved.
 Rules: Chefer, Gur, Wolf, "Generic Attention-model Explainability" (2021), carried over to denoisers.
 """
 
-import numpy as np
+from typing import Literal
 
-from probe.errors import NoMatch, NoSuchWord, NotRecorded
+import numpy as np
+import xarray as xr
+
+from probe.errors import NotRecorded
+from probe.explain.found import Found, provenance, spelt
 from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace
 
 UNITS = "relevancy (gradient x attention)"
+FOUND = Found("relevancy", "relevancy", "relevancy", "probe.Relevancy()")
+Over = Literal["mean", "noise"]
 
 
-def relevancy(trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
-    """Mean over the explained steps of the relevancy of a word for each cell of the latents; 0 or more.
+def relevancy(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, over: Over = "mean") -> Heatmap:
+    """The relevancy of a word for each cell over the explained steps; 0 or more.
 
-    `steps` are numbers of explained steps, a slice of them, or all. Raises NotRecorded (record with
+    `steps` are numbers of explained steps, a slice of them, or all. `over`: "mean" counts every step alike; "noise" is
+    their sum, each weighted by the root of the share of noise that it removed. Raises NotRecorded (record with
     `explain=probe.Relevancy()`), NoSuchWord and NoMatch.
     """
-    if "relevancy" not in trace.tree.children:
+    maps = relevancy_maps(trace, steps=steps, image=image)
+    label = spelt(word, maps["word"].values.tolist(), "relevancy")
+    field = xr.dot(_weights(trace, maps, over), maps.sel(word=label, drop=True), dim="step").astype(np.float32)
+    return Heatmap(field, label, "relevancy", UNITS, provenance(trace, maps, image) | maps.attrs | {"over": over})
+
+
+def relevancy_maps(trace: Trace, *, steps: Steps = None, image: int = 0) -> xr.DataArray:
+    """(step, word, y, x) the relevancy of every word of a picture's prompt. Arguments and errors as in `relevancy`."""
+    return FOUND.at(trace, steps, image).dropna("word", how="all")
+
+
+def _weights(trace: Trace, maps: xr.DataArray, over: Over) -> xr.DataArray:
+    """(step) what each step counts."""
+    steps = maps["step"].values
+    if over == "mean":
+        return xr.DataArray(np.full(len(steps), 1 / len(steps)), {"step": steps}, "step")
+    node = FOUND.dataset(trace)
+    if "noise_removed" not in node:
         raise NotRecorded(
-            "this trace holds no relevancy; record it with "
-            "`with probe.record(pipe, explain=probe.Relevancy()) as recording: pipe(prompt)`"
+            "this trace does not say how much noise each step took off; record it again, or use over='mean'"
         )
-    array = trace.node("relevancy")["relevancy"]
-    words = [str(w) for w in array["word"].values]
-    if word not in words:
-        raise NoSuchWord(f"there is no relevancy of {word!r}; the words of this trace are: {', '.join(words)}")
-    chosen = _steps(array["step"].values, steps)
-    if not 0 <= image < array.sizes["image"]:
-        raise NoMatch(f"there is no picture {image}; the pictures are 0 to {array.sizes['image'] - 1}")
-    field = array.sel(word=word, step=chosen).isel(image=image).mean("step").drop_vars("word")
-    provenance = {
-        "prompt": trace.prompt,
-        "model": trace.run.model,
-        "seed": trace.run.seed,
-        "target": array.attrs.get("target"),
-        "box": array.attrs.get("box"),
-        "steps": chosen,
-        "image": image,
-    }
-    return Heatmap(field, word, "relevancy", UNITS, provenance)
-
-
-def _steps(held: np.ndarray, steps: Steps) -> list[int]:
-    known = [int(step) for step in held]
-    if steps is None:
-        return known
-    if isinstance(steps, slice):
-        wanted = [step for step in known if step in range(*steps.indices(known[-1] + 1))]
-    else:
-        wanted = [steps] if isinstance(steps, int) else list(steps)
-    if not wanted or not set(wanted) <= set(known):
-        raise NoMatch(f"steps={steps!r} is not among the explained steps: {known}")
-    return wanted
+    return node["noise_removed"].sel(step=steps) ** 0.5
