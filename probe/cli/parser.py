@@ -58,6 +58,24 @@ def nurse_options(parser: ArgumentParser) -> None:
     _out_options(parser)
 
 
+def concept_options(parser: ArgumentParser) -> None:
+    """`probe concept PROMPT`."""
+    _model_options(parser)
+    add = parser.add_argument
+    add("--solver", type=str, default="conceptor", metavar="NAME", help="conceptor, sparse, closed, mixture, ...")
+    add("--pictures", type=PositiveInt, metavar="N", help="the model's own pictures; left out: as the solver likes")
+    add("--steps", type=PositiveInt, metavar="N", help="steps of learning; left out: as the solver likes")
+    add("--inference-steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")
+    add("--guidance", type=NonNegativeFloat, metavar="G", help="guidance scale; left out: the pipeline's own")
+    add("--width", type=PositiveInt, metavar="PIXELS", help="left out: the model's own width")
+    add("--height", type=PositiveInt, metavar="PIXELS", help="left out: the model's own height")
+    add("--words", type=str, metavar="A,B", help="the words it may be made of; left out: all whole words")
+    add("--without", type=str, metavar="A,B", help="words it may not be made of")
+    add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
+    add("--checkpoint", type=str, metavar="FOLDER", help="where an interrupted run is kept, and goes on from")
+    _out_options(parser)
+
+
 def _model_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("prompt", type=str, metavar="PROMPT", help="what to draw")
@@ -94,6 +112,22 @@ def open_options(parser: ArgumentParser) -> None:
     """`probe open TRACE`."""
     parser.add_argument("trace", type=str, metavar="TRACE", help="a trace, or the folder that `probe trace` made")
     parser.add_argument("--browser", action="store_true", help="open the report in the browser")
+
+
+def explain_options(parser: ArgumentParser) -> None:
+    """`probe explain TRACE`."""
+    add = parser.add_argument
+    add("trace", type=str, metavar="TRACE", help="a trace, or the folder that `probe trace` made")
+    add("--method", type=str, default="attention", metavar="A,B", help="explainers with commas, or all that it holds")
+    add("--words", type=str, metavar="A,B", help="words with commas; left out: the content words")
+    add(
+        "--region",
+        type=str,
+        metavar="BOX",
+        help="instead, the words of left,top,right,bottom or of a cell y,x",
+    )
+    add("--image", type=NonNegativeInt, default=0, metavar="N", help="which picture of several")
+    _out_options(parser, "left out: nothing is written")
 
 
 def verify_options(parser: ArgumentParser) -> None:
@@ -171,6 +205,8 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "trace": ("draw a prompt and record which word made what: picture, trace, figures, report", trace_options),
     "diagnose": ("say which subjects are neglected, fused or miscoloured, and why", diagnose_options),
     "nurse": ("draw a prompt twice, plain and nursed, and say what became of its subjects", nurse_options),
+    "explain": ("say which region each word made, by any method, or which words made a region", explain_options),
+    "concept": ("take a concept apart into the words that the model mixes for it", concept_options),
     "open": ("say what a trace holds and where its report is", open_options),
     "verify": ("check every file of a trace against its manifest", verify_options),
     "doctor": ("say what this installation can do; with a model, try it for two steps", doctor_options),

@@ -7,6 +7,7 @@ Each is called the same way: `explain(trace, word, *, steps=None, image=0) -> He
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import signature
 
 from probe.errors import BadInput, NotRecorded
 from probe.heatmap import Heatmap
@@ -28,6 +29,11 @@ class Method:
     def explain(self) -> Explainer:
         """The function: trace, word -> Heatmap."""
         return getattr(import_module(f"probe.explain.{self.name}"), self.name)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it explains the prompt as a whole, and takes no word."""
+        return signature(self.explain).parameters["word"].default is None
 
     @property
     def ask(self) -> str:
@@ -68,6 +74,12 @@ METHODS: tuple[Method, ...] = (
         "rollout",
         shows="shows the whole of which a word's attention saw parts, as cells that attend to one another share it",
         cannot="cannot tell what flowed from what could, as attention cannot; it needs relations=[..., low-rank]",
+    ),
+    Method(
+        "concept_attention",
+        shows="shows which of several words a cell is most alike, of words that the prompt does not hold too",
+        cannot="cannot say that a cell is like none of them, nor that a word caused it",
+        record="Concepts",
     ),
     Method(
         "daam",
