@@ -12,6 +12,9 @@ st.navigation(
     [
         st.Page("views/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("views/generate.py", title="Generate & trace", icon=":material/brush:"),
+        st.Page("views/nurse.py", title="Diagnose & nurse", icon=":material/healing:"),
         st.Page("views/explorer.py", title="Explorer", icon=":material/travel_explore:"),
+        st.Page("views/guidance.py", title="Guidance", icon=":material/explore:"),
+        st.Page("views/faithfulness.py", title="Faithfulness", icon=":material/straighten:"),
     ]
 ).run()

@@ -10,6 +10,7 @@ import xarray as xr
 
 from probe.show import style
 from probe.show.curves import COSINES
+from probe.show.nursing import LOSS, iterations, nursed
 from probe.trace import Trace
 
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3])
@@ -50,6 +51,21 @@ def turn_chart(frame: pd.DataFrame, mark: int | None) -> alt.LayerChart | None:
     names = {name: told for name, told in COSINES.items() if name in frame}
     turns = frame.rename(columns=names).melt("step", list(names.values()), "curve", "cosine").dropna()
     return _lines(turns, "curve", alt.Y("cosine", title="cosine (1 = same direction)"), mark) if len(turns) else None
+
+
+def nursing_frame(trace: Trace, image: int = 0) -> pd.DataFrame:
+    """One row an iteration and subject: what the method measured of it; the loss stands under the name LOSS."""
+    losses = iterations(trace, image=image)
+    rows = [(step, LOSS, value) for step, value in losses]
+    rows += [
+        (step, name, value) for name in nursed(trace, image) for step, value in iterations(trace, name, image=image)
+    ]
+    return pd.DataFrame(rows, columns=["step", "subject", "value"])
+
+
+def nursing_chart(frame: pd.DataFrame, title: str) -> alt.LayerChart:
+    """One line a subject."""
+    return _lines(frame, "subject", alt.Y("value", title=title), None)
 
 
 def _lines(frame: pd.DataFrame, column: str, y: alt.Y, mark: int | None) -> alt.LayerChart:

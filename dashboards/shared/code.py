@@ -17,6 +17,18 @@ def maps_code(held: Opened, view: View, words: Sequence[str]) -> str:
     )
 
 
+def methods_code(held: Opened, image: int, words: Sequence[str]) -> str:
+    """Every method that the trace was recorded for, side by side, and the maps."""
+    return _lines(
+        *_opening(held, "from probe.explain import held"),
+        f"words = {list(words)!r}",
+        f"found = [each for word in words for each in held(trace, word, image={image}).values()]",
+        f"probe.show.side_by_side(trace, found, image={image}).savefig('methods.svg')",
+        "for each in found:",
+        "    each.values.rename('value').to_dataframe().to_csv(f'{each.method}-{each.subject}.csv')",
+    )
+
+
 def steps_code(held: Opened, view: View, words: Sequence[str], word: str) -> str:
     """The strip of one word and the curves of all."""
     return _lines(

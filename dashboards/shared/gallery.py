@@ -11,8 +11,8 @@ from probe.show.pictures import final_picture
 CARDS = 12
 
 
-def gallery() -> None:
-    """All saved traces, or what to do when there are none."""
+def gallery(page: str = "views/explorer.py") -> None:
+    """All saved traces, each with the way to a page, or what to do when there are none."""
     found = traces.names()
     if not found:
         _blank()
@@ -25,14 +25,14 @@ def gallery() -> None:
         st.info("No trace is named like that. Clear the field to see all.", icon=":material/search_off:")
         return
     pages = -(-len(kept) // CARDS)
-    page = st.pagination(pages, key="page") if pages > 1 else 1
+    number = st.pagination(pages, key="page") if pages > 1 else 1
     grid = st.grid(min_column_width=200, key="cards")
-    for name in kept[(page - 1) * CARDS : page * CARDS]:
+    for name in kept[(number - 1) * CARDS : number * CARDS]:
         with grid.container(border=True):
-            card(name)
+            card(name, page)
 
 
-def card(name: str) -> None:
+def card(name: str, page: str) -> None:
     """One trace: its picture, its prompt, and the way in."""
     held = try_open(name)
     if isinstance(held, ProbeError):
@@ -47,7 +47,7 @@ def card(name: str) -> None:
     steps = f"{run.steps} step{'s' if run.steps != 1 else ''}"
     st.text(steps if run.seed is None else f"seed {run.seed} · {steps}")
     link = {"trace": name}
-    st.page_link("views/explorer.py", label="Open", icon=":material/travel_explore:", query_params=link)
+    st.page_link(page, label="Open", icon=":material/travel_explore:", query_params=link)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False, hash_funcs={Opened: hash})

@@ -28,6 +28,10 @@ class Request:
     words: tuple[str, ...] | None = None
     source: str | None = None
 
+    def run(self, job: Job, shelf: "Shelf") -> str:
+        """Draw it in the worker's thread, and return the id of the saved trace."""
+        return generate(job, shelf)
+
 
 class Shelf:
     """Holds the model that was used last, so that it is loaded once."""
@@ -49,7 +53,7 @@ class Shelf:
 def worker() -> Worker:
     """The one worker of this process."""
     shelf = Shelf()
-    return Worker(lambda job: generate(job, shelf))
+    return Worker(lambda job: job.request.run(job, shelf))
 
 
 def check(request: Request) -> Request:
@@ -72,24 +76,26 @@ def generate(job: Job, shelf: Shelf) -> str:
     request: Request = job.request
     pipe = shelf.get(request.source)
     job.enter("reading the prompt")
-    arguments = _arguments(pipe, request, _ticker(job))
+    given = arguments(pipe, request, ticker(job))
     with probe.record(pipe, words=request.words, wait=LEASE_SECONDS) as recording, Interruptible(job.check):
-        pipe(**arguments)
+        pipe(**given)
     job.enter("saving the trace")
     return traces.save(recording.trace)
 
 
-def _ticker(job: Job) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+def ticker(job: Job, stage: str = "drawing") -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    """A step callback that says how far the job is, and stops it when it is not wanted any more."""
+
     def tick(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         total = getattr(pipe, "num_timesteps", None)
-        job.stage = "drawing" if step + 1 != total else "finishing the picture"
+        job.stage = stage if step + 1 != total else "finishing the picture"
         job.advance(step + 1, total)
         return tensors
 
     return tick
 
 
-def _arguments(pipe: Any, request: Request, tick: Callable[..., Any]) -> dict[str, Any]:
+def arguments(pipe: Any, request: Request, tick: Callable[..., Any]) -> dict[str, Any]:
     """What the pipeline is called with: only what was given. Raises BadInput for what this pipeline does not take."""
     from torch import Generator
 

@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from dashboards.shared import charts, code, look, panels
+from dashboards.shared import charts, code, explained, look, panels
 from dashboards.shared.downloads import Offer, map_frame, offer
 from dashboards.shared.escape import label
 from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps, named
@@ -13,7 +13,7 @@ from probe import show
 from probe.errors import ProbeError
 
 ALL = "all"
-TABS = ("Maps", "Over the steps", "Guidance", "Numbers", "Settings")
+TABS = ("Maps", "Methods", "Over the steps", "Guidance", "Numbers", "Settings")
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,27 @@ def _safely(held: Opened) -> None:
 
 def _look(held: Opened) -> None:
     view = _controls(held)
-    word = panels.look_at(held, view, f"viewer:{held.name}", _word(held, st.query_params.get("word", "")))
+    word = _viewers(held, view, _word(held, st.query_params.get("word", "")))
     _address(word=word, step="" if view.step is None else str(view.step))
     chosen = Look(held, view, _words(held), word or named(held.trace)[0])
-    parts = (_maps, _steps, _guidance, _numbers, _settings)
+    parts = (_maps, _methods, _steps, _guidance, _numbers, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
         if tab.open:
             with tab:
                 part(chosen)
+
+
+def _viewers(held: Opened, view: View, asked: str) -> str:
+    """The viewer by the chosen method, and a second one beside it, which shows the word that is kept in the first."""
+    first, second = explained.switch(held, view.image)
+    if second is None:
+        return explained.look_by(held, view, first, asked)
+    left, right = st.columns(2)
+    with left:
+        word = explained.look_by(held, view, first, asked)
+    with right:
+        explained.look_by(held, view, second, word or asked, follows=True)
+    return word
 
 
 def _controls(held: Opened) -> View:
@@ -120,6 +133,20 @@ def _maps(at: Look) -> None:
     chosen = maps(at.held, at.view.layers, at.view.image).sel(word=at.words)
     part = chosen if at.view.step is None else chosen.sel(step=[at.view.step])
     offer(Offer("maps", code.maps_code(at.held, at.view, at.words), partial(map_frame, part), draw))
+
+
+def _methods(at: Look) -> None:
+    image, words = at.view.image, [word for word in at.words if word in named(at.held.trace)] or named(at.held.trace)
+    found = explained.all_maps(at.held, image, words)
+    draw = partial(show.side_by_side, at.held.trace, found, image=image)
+    look.figure(draw, f"Maps of {', '.join(words)} by each method, side by side", ("methods", image, *words, *at.key))
+    frame = partial(explained.method_frame, found)
+    offer(Offer("methods", code.methods_code(at.held, image, words), frame, draw))
+    absent = explained.missing(at.held, image)
+    if absent:
+        st.markdown("What this trace was not recorded for, and how to record it:")
+        asked = {method.name: method.ask for method in absent}
+        st.code("\n".join(f"{name:<18}{ask}" for name, ask in asked.items()), language="python", wrap_lines=True)
 
 
 def _steps(at: Look) -> None:

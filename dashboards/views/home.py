@@ -15,7 +15,7 @@ def checkup() -> Checkup:
 
 def doors() -> None:
     """The pages, each with what it is for."""
-    for place, (page, title, what) in zip(st.columns(2), PAGES, strict=True):
+    for place, (page, title, what) in zip(st.columns(len(PAGES)), PAGES, strict=True):
         with place.container(border=True):
             st.header(title, anchor=False)
             st.markdown(what)
@@ -44,6 +44,7 @@ def installation() -> None:
 
 PAGES = (
     ("views/generate.py", "Generate & trace", "Write a prompt, get a picture, and a record of what every word did."),
+    ("views/nurse.py", "Diagnose & nurse", "See which things went missing from a picture, and bring them back."),
     ("views/explorer.py", "Explorer", "Open a saved record: which word made which region, step by step."),
 )
 

@@ -2,23 +2,30 @@
 
 from probe.show.compare import failures, ranking_figure, side_by_side
 from probe.show.curves import guidance_curve, has_guidance, word_curves
+from probe.show.evaluation import Interval, Predictor, interval_panels, prediction_curves
 from probe.show.nursing import Story, before_after, has_nursing, nursing_curves
+from probe.show.pull import guidance_strip
 from probe.show.render import html_figure, overlay, overlays, strip
 from probe.show.report import render_report, report
 from probe.show.sheet import contact_sheet
 
 __all__ = [
+    "Interval",
+    "Predictor",
     "Story",
     "before_after",
     "contact_sheet",
     "failures",
     "guidance_curve",
+    "guidance_strip",
     "has_guidance",
     "has_nursing",
     "html_figure",
+    "interval_panels",
     "nursing_curves",
     "overlay",
     "overlays",
+    "prediction_curves",
     "ranking_figure",
     "render_report",
     "report",

@@ -1,5 +1,6 @@
 """Figures of nursing: what the loss did, how far the latents were moved, and the picture before and after."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,10 +76,10 @@ def nursing_curves(trace: Trace, *, image: int = 0) -> Figure:
     figure, (loss, each, moved) = panels(3)
     for rank, method in enumerate(dict.fromkeys(entry["method"] for entry in log)):
         own = [entry for entry in log if entry["method"] == method]
-        line(loss, _iterations(own, "losses"), method, rank)
+        line(loss, _curve([point for entry in own for point in _points(entry, None)]), method, rank)
         line(moved, _shifts(own), method, rank)
     for rank, subject in enumerate(_subjects(log)):
-        line(each, _iterations(log, "subjects", subject), shorten(subject, 18), rank)
+        line(each, _curve(iterations(trace, subject, image=image)), shorten(subject, 18), rank)
     units = "share of their norm" if all(entry.get("norm") for entry in log) else "latents"
     for ax, title, unit in ((loss, LOSS, "loss"), (each, EACH, "value"), (moved, MOVED, units)):
         name_axes(ax, title, unit)
@@ -128,14 +129,27 @@ def story_page(trace: Trace, story: Story | None, image: int) -> dict[str, Any] 
     return {"told": given.told, "before": given.before, "figures": figures, "methods": ", ".join(methods(trace))}
 
 
-def _iterations(log: Sequence[Mapping[str, Any]], name: str, subject: str | None = None) -> xr.DataArray:
-    """(step): a number of each iteration; NaN where a subject was not looked at."""
-    rows = [
-        (entry["step"] + i / len(entry[name]), value if subject is None else value.get(subject, float("nan")))
-        for entry in log
-        for i, value in enumerate(entry[name])
-    ]
-    steps, values = zip(*rows, strict=True)
+def iterations(trace: Trace, subject: str | None = None, *, image: int = 0) -> list[tuple[float, float]]:
+    """(step, loss) of every iteration, or what the method measured of a subject; between its step and the next.
+
+    NaN where a subject was not looked at.
+    """
+    log = nursing_log(trace, image)
+    return [point for entry in log for point in _points(entry, subject)]
+
+
+def nursed(trace: Trace, image: int = 0) -> list[str]:
+    """The words of which the methods measured something."""
+    return _subjects(nursing_log(trace, image))
+
+
+def _points(entry: Mapping[str, Any], subject: str | None) -> list[tuple[float, float]]:
+    values = entry["losses"] if subject is None else [each.get(subject, math.nan) for each in entry["subjects"]]
+    return [(entry["step"] + i / len(values), value) for i, value in enumerate(values)]
+
+
+def _curve(points: Sequence[tuple[float, float]]) -> xr.DataArray:
+    steps, values = zip(*points, strict=True)
     return xr.DataArray(list(values), dims="step", coords={"step": list(steps)})
 
 

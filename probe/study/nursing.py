@@ -12,7 +12,13 @@ from probe.study.question import PLAIN, Method
 from probe.study.reading import nearest
 from probe.study.resolve import with_subjects
 
+EXAMPLE = "a red car and a blue bowl"
 FILLED = ("subjects", "attributes", "bindings", "groups")  # what a prompt can tell a method of itself
+
+
+def prompt_methods() -> tuple[str, ...]:
+    """The methods that a prompt alone can set up: no boxes, no other prompt."""
+    return tuple(name for name in interventions() if _fits(name))
 
 
 def fields(method: str) -> tuple[str, ...]:
@@ -46,3 +52,11 @@ def with_attributes(prompt: str, subjects: Sequence[str]) -> PromptRow:
     known = with_subjects(PromptRow(prompt=prompt))
     marks = dict(zip(known.subjects or (), known.attributes or (), strict=True))
     return PromptRow(prompt=prompt, subjects=tuple(subjects), attributes=tuple(marks.get(s) for s in subjects))
+
+
+def _fits(method: str) -> bool:
+    try:
+        nurse_for(method, EXAMPLE)
+    except BadInput:
+        return False
+    return True

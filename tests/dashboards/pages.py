@@ -14,7 +14,7 @@ LABELLED = ("button", "text_input", "text_area", "number_input", "select_slider"
 
 
 def page(name: str, **query: str) -> AppTest:
-    """A page, run once: "home", "generate" or "explorer"."""
+    """A page, run once: "home", "generate", "nurse" or "explorer"."""
     app = AppTest.from_file(str(APP), default_timeout=SECONDS)
     app.query_params.update(query)
     return app.switch_page(f"views/{name}.py").run()

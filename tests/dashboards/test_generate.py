@@ -28,13 +28,13 @@ def model() -> str:
     return str(pipelines.folder("sd1"))
 
 
-def press(app: AppTest, **fields: Any) -> AppTest:
+def press(app: AppTest, button: str = BUTTON, **fields: Any) -> AppTest:
     """Fill in the form and press its button."""
     for key, value in fields.items():
         next(
             each for kind in (app.text_area, app.text_input, app.number_input) for each in kind if each.key == key
         ).set_value(value)
-    return app.button(key=BUTTON).click().run()
+    return app.button(key=button).click().run()
 
 
 def job_of(app: AppTest) -> Job:

@@ -14,6 +14,7 @@ from PIL import Image
 from streamlit.components.v2 import component
 
 from probe.axes import SPECIAL
+from probe.readings import UNITS
 from probe.show import style
 from probe.show.facts import pieces, region
 from probe.show.pack import pack_picture
@@ -45,7 +46,7 @@ class Shown:
 
 
 def describe(trace: Trace, planes: xr.DataArray, shown: Shown) -> dict[str, Any]:
-    """The viewer's data: maps (word, y, x) in the order of the trace's labels."""
+    """The viewer's data: maps (word, y, x). Without `units` they are shares of a cell's attention."""
     values = np.nan_to_num(planes.values.astype("<f4"))
     labels = [str(label) for label in planes["word"].values]
     prompt = trace.run.prompts[min(shown.image, len(trace.run.prompts) - 1)]
@@ -59,6 +60,8 @@ def describe(trace: Trace, planes: xr.DataArray, shown: Shown) -> dict[str, Any]
         "maps": base64.b64encode(values.tobytes()).decode("ascii"),
         "grid": list(values.shape[1:]),
         "colours": style.colour_table(),
+        "units": None if planes.attrs.get("units", UNITS) == UNITS else planes.attrs["units"],
+        "follows": False,
     }
 
 

@@ -28,7 +28,9 @@ class View {
     const first = !this.data;
     if (!first && this.data.trace !== data.trace) Object.assign(this, { word: -1, peek: -1, cell: null, glance: null });
     if (first || this.data.trace !== data.trace) this.word = data.words.findIndex((word) => word.label === data.chosen);
+    if (data.follows && this.data?.chosen !== data.chosen) this.word = data.words.findIndex((word) => word.label === data.chosen);
     this.data = data;
+    this.amount = data.units === null ? percent : plain;
     this.report = report;
     this.maps = floats(data.maps);
     this.colours = bytes(data.colours);
@@ -133,8 +135,9 @@ class View {
     this.at("legend").classList.toggle("off", !word);
     this.at("subject").textContent = word ? `${word.label}: strongest ${word.where}` : "";
     if (!word) return;
-    this.at("low").textContent = percent(word.low);
-    this.at("high").textContent = `${percent(word.high)} of a cell's attention`;
+    this.at("low").textContent = this.amount(word.low);
+    this.at("high").textContent = this.amount(word.high);
+    this.at("units").textContent = this.data.units ?? "of a cell's attention";
     paint(this.at("map"), this.plane(rank), this.data.grid, { ...word, colours: this.colours });
   }
 
@@ -168,10 +171,10 @@ class View {
   row(word, most) {
     const button = element("button", { type: "button" });
     const fill = element("i", {});
-    fill.style.width = `${(100 * word.share) / most}%`;
+    fill.style.width = `${Math.max(0, (100 * word.share) / most)}%`;
     const bar = element("span", { className: "bar" });
     bar.append(fill);
-    const share = element("span", { className: "share", textContent: percent(word.share) });
+    const share = element("span", { className: "share", textContent: this.amount(word.share) });
     button.append(element("span", { textContent: word.label }), bar, share);
     button.dataset.row = word.rank;
     button.onclick = () => this.choose(word.rank);
@@ -211,6 +214,7 @@ function between(plane, rows, columns, [y, x]) {
 }
 
 const clamp = (value, count) => Math.min(count - 1, Math.max(0, value));
+const plain = (value) => String(Number(value.toPrecision(3)));
 const percent = (share) => `${Number((100 * share).toPrecision(3))} %`;
 const element = (tag, properties) => Object.assign(document.createElement(tag), properties);
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
