@@ -20,15 +20,18 @@ from probe.errors import ProbeError as ProbeError
 if TYPE_CHECKING:
     from probe import nurse as nurse
     from probe import show as show
+    from probe.attach.concepts import Concepts as Concepts
     from probe.attach.leave_out import LeaveOneOut as LeaveOneOut
     from probe.attach.leave_out import Shapley as Shapley
     from probe.attach.record import record as record
+    from probe.attach.record_image import record_image as record_image
     from probe.attach.relevant import Relevancy as Relevancy
     from probe.attach.without import without as without
     from probe.checkup import doctor as doctor
     from probe.concepts.concept import Concept as Concept
     from probe.concepts.decompose import decompose as decompose
     from probe.explain.attention import attention as attention
+    from probe.explain.concept_attention import concept_attention as concept_attention
     from probe.explain.guidance import guidance as guidance
     from probe.explain.leave_one_out import change as change
     from probe.explain.leave_one_out import leave_one_out as leave_one_out
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Concept",
+    "Concepts",
     "Heatmap",
     "LeaveOneOut",
     "ProbeError",
@@ -60,6 +64,7 @@ __all__ = [
     "__version__",
     "attention",
     "change",
+    "concept_attention",
     "diagnose",
     "doctor",
     "errors",
@@ -69,6 +74,7 @@ __all__ = [
     "nurse",
     "open",
     "record",
+    "record_image",
     "relevancy",
     "rollout",
     "select",
@@ -80,6 +86,7 @@ __all__ = [
 
 _HOMES = {
     "Concept": "probe.concepts.concept",
+    "Concepts": "probe.attach.concepts",
     "Heatmap": "probe.heatmap",
     "LeaveOneOut": "probe.attach.leave_out",
     "Relevancy": "probe.attach.relevant",
@@ -90,6 +97,7 @@ _HOMES = {
     "Word": "probe.words",
     "attention": "probe.explain.attention",
     "change": "probe.explain.leave_one_out",
+    "concept_attention": "probe.explain.concept_attention",
     "decompose": "probe.concepts.decompose",
     "diagnose": "probe.nurse.diagnose",
     "doctor": "probe.checkup",
@@ -98,6 +106,7 @@ _HOMES = {
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
+    "record_image": "probe.attach.record_image",
     "relevancy": "probe.explain.relevancy",
     "rollout": "probe.explain.rollout",
     "select": "probe.site",

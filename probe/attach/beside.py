@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from probe.attach.families import Family
 from probe.attach.findings import Findings
 from probe.attach.inquiry import Answer, Scene
-from probe.attach.layout import plane, unpacked
+from probe.attach.layout import Plane, plane, unpacked
 from probe.attach.rows import Row
 from probe.attach.take import SAMPLES, STATES
 from probe.errors import BadInput
@@ -45,6 +45,11 @@ class Beside:
     def sample(self) -> Tensor:
         """The latents as the denoiser is given them, without the batch."""
         return self._tensor(SAMPLES)[1][self.index]
+
+    @property
+    def plane(self) -> Plane:
+        """The cells of the latents."""
+        return plane(self.given, self._tensor(SAMPLES)[1], self.family)
 
     def predict(
         self, states: Tensor | None = None, *, sample: Tensor | None = None, pooled: Tensor | None = None
