@@ -1,7 +1,8 @@
 """How much cheaper is our Attend-and-Excite than the diffusers port? Time per altered step, and memory, interleaved.
 
 Both run the same prompt, seed and settings; every step is altered, none is refined, so that the ratio is that of one
-gradient pass and one plain step. Memory is the largest sum of tensors saved for the backward pass.
+gradient pass and one plain step; "added" is that without the plain step. Memory is the largest sum of tensors saved for
+the backward pass, weights aside, from a run of its own. The losses of both are compared first.
 `--shape sd15` builds a random U-Net of Stable Diffusion 1.5's shape at 64 x 64 latents (minutes on two cores).
 """
 
@@ -12,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -61,50 +63,106 @@ def port_of(pipe: StableDiffusionPipeline) -> Any:
 
 
 @contextmanager
-def saved_bytes(peak: list[int]) -> Iterator[None]:
-    """The largest number of bytes that were saved for a backward pass at a time."""
-    held: dict[int, int] = {}
+def saved_bytes(weights: set[int], peak: list[int]) -> Iterator[None]:
+    """The most bytes that were saved for a backward pass at a time, weights aside: they are held anyway."""
+    held: dict[int, tuple[int, int]] = {}  # by place in memory: how many hold it, and its bytes
 
     class Kept:
         def __init__(self, tensor: torch.Tensor):
-            self.tensor = tensor
-            held[id(self)] = tensor.nbytes
-            peak[0] = max(peak[0], sum(held.values()))
+            self.tensor, self.place = tensor, tensor.untyped_storage().data_ptr()
+            if self.place not in weights:
+                count, _ = held.get(self.place, (0, 0))
+                held[self.place] = count + 1, tensor.untyped_storage().nbytes()
+                peak[0] = max(peak[0], sum(size for _, size in held.values()))
 
         def __del__(self) -> None:
-            held.pop(id(self), None)
+            count, size = held.pop(self.place, (0, 0))
+            if count > 1:
+                held[self.place] = count - 1, size
 
     with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
         yield
 
 
-def measure(run: Callable[[], Any], steps: int) -> tuple[float, float]:
-    """(seconds a step, MiB saved for the gradient)."""
+def seconds(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def saved(run: Callable[[], Any], pipe: StableDiffusionPipeline) -> float:
+    """MiB saved for the gradient."""
     peak = [0]
-    with saved_bytes(peak):
-        began = time.perf_counter()
+    with saved_bytes({p.untyped_storage().data_ptr() for p in pipe.unet.parameters()}, peak):
         run()
-    return (time.perf_counter() - began) / steps, peak[0] / 2**20
+    return peak[0] / 2**20
 
 
-def runs(pipe: StableDiffusionPipeline, side: int, grid: int, steps: int) -> dict[str, Callable[[], Any]]:
-    """The contestants."""
-    port = port_of(pipe)
-    nurse = AttendAndExcite(subjects=SUBJECTS, max_steps=steps, thresholds={}, resolution=(grid, grid))
-    call = {"height": side, "width": side, "num_inference_steps": steps, "guidance_scale": 5.0, "output_type": "latent"}
+@dataclass
+class Contest:
+    """The same altered generation by the port, by `probe`, and without alteration."""
 
-    def noise() -> torch.Generator:
-        return torch.Generator().manual_seed(0)
+    pipe: StableDiffusionPipeline
+    side: int
+    grid: int
+    steps: int
 
-    def ours() -> None:
-        with probe.record(pipe, words=SUBJECTS, interventions=[nurse]):
-            pipe(PROMPT, generator=noise(), **call)
+    @property
+    def call(self) -> dict[str, Any]:
+        shape = {"height": self.side, "width": self.side, "output_type": "latent"}
+        noise = torch.Generator().manual_seed(0)
+        return shape | {"num_inference_steps": self.steps, "guidance_scale": 5.0, "generator": noise}
 
-    def theirs() -> None:
-        more = {"token_indices": POSITIONS, "max_iter_to_alter": steps, "thresholds": {}, "attn_res": (grid, grid)}
-        port(prompt=PROMPT, generator=noise(), **more, **call)
+    def plain(self) -> list[float]:
+        """No loss."""
+        self.pipe(PROMPT, **self.call)
+        return []
 
-    return {"plain": lambda: pipe(PROMPT, generator=noise(), **call), "diffusers port": theirs, "probe": ours}
+    def ours(self) -> list[float]:
+        """The loss of each step."""
+        nurse = AttendAndExcite(
+            subjects=SUBJECTS, max_steps=self.steps, thresholds={}, resolution=(self.grid, self.grid)
+        )
+        with probe.record(self.pipe, words=SUBJECTS, interventions=[nurse]) as recording:
+            self.pipe(PROMPT, **self.call)
+        return [entry["losses"][-1] for entry in recording.trace.extra["nursing"]]
+
+    def theirs(self) -> list[float]:
+        """The same by the port."""
+        port, losses = port_of(self.pipe), list[float]()
+        compute = port._compute_loss
+
+        def heard(maxima: list[torch.Tensor]) -> torch.Tensor:
+            losses.append(float(compute(maxima).detach()))
+            return compute(maxima)
+
+        port._compute_loss = heard
+        more = {"token_indices": POSITIONS, "max_iter_to_alter": self.steps, "thresholds": {}}
+        port(prompt=PROMPT, **more, attn_res=(self.grid, self.grid), **self.call)
+        return losses
+
+
+def table_of(contest: Contest, rounds: int, title: str) -> Table:
+    """Medians over interleaved rounds; the first one warms up."""
+    runs = {"plain": contest.plain, "diffusers port": contest.theirs, "probe": contest.ours}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds + 1):
+        for name, run in runs.items():
+            times[name].append(seconds(run) / contest.steps)
+    held = {name: saved(run, contest.pipe) for name, run in runs.items()}
+    table = Table("contestant", "s a step", "x port", "s added", "x port", "MiB saved", "x port", title=title)
+    middle = {name: statistics.median(row[1:]) for name, row in times.items()}
+    base, added = middle["diffusers port"], {name: row - middle["plain"] for name, row in middle.items()}
+    for name, row in times.items():
+        ratio = statistics.median(one / other for one, other in zip(row[1:], times["diffusers port"][1:], strict=True))
+        shares = (
+            ratio,
+            added[name] / max(base - middle["plain"], 1e-9),
+            held[name] / max(held["diffusers port"], 1e-9),
+        )
+        numbers = zip((middle[name], added[name], held[name]), shares, strict=True)
+        table.add_row(name, *(text for value, share in numbers for text in (f"{value:.3f}", f"{share:.2f}")))
+    return table
 
 
 def main() -> None:
@@ -116,23 +174,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     pipe = probe.load() if given.shape == "menagerie" else sd15_shaped()
     side = 128 if given.shape == "menagerie" else pipe.unet.config.sample_size * pipe.vae_scale_factor
-    contestants = runs(pipe, side, 16, given.steps)
-    rows: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
-    for round_ in range(given.rounds + 1):
-        for name, run in contestants.items():
-            row = measure(run, given.steps)
-            if round_:  # the first round warms up
-                rows[name].append(row)
-    table = Table(
-        "contestant", "s a step", "x port", "MiB saved", "x port", title=f"{given.shape}, {given.steps} steps"
-    )
-    base = rows["diffusers port"]
-    for name, row in rows.items():
-        ratios = [one[0] / other[0] for one, other in zip(row, base, strict=True)]
-        seconds, held = (statistics.median(value[i] for value in row) for i in (0, 1))
-        memory = held / max(statistics.median(value[1] for value in base), 1e-9)
-        table.add_row(name, f"{seconds:.3f}", f"{statistics.median(ratios):.2f}", f"{held:.0f}", f"{memory:.2f}")
-    Console(file=sys.stdout).print(table)
+    contest = Contest(pipe, side, 16, given.steps)
+    console = Console(file=sys.stdout)
+    apart = max(abs(a - b) for a, b in zip(contest.ours(), contest.theirs(), strict=True))
+    console.print(f"largest difference of the losses: {apart:.1e}")
+    console.print(table_of(contest, given.rounds, f"{given.shape}, {given.steps} steps, {given.rounds} rounds"))
 
 
 if __name__ == "__main__":

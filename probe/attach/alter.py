@@ -35,6 +35,11 @@ FORGETFUL = (  # go on from a latent that they kept, so that what is moved in be
 )
 SCALES = (2.0**14, 2.0**7, 1.0)  # of the loss, so that a gradient in half precision neither vanishes nor overflows
 
+REPLACED = (
+    "the latents at step {} are not those that the scheduler gave: the pipeline or a callback replaces them after each "
+    "step (as inpainting does), so they cannot be moved from here; let the callback return what it was given"
+)
+
 Arguments = dict[str, Any]
 
 
@@ -47,6 +52,7 @@ class Alteration:
     scheduler: Any
     family: Family
     log: list[dict[str, Any]] = field(default_factory=list)
+    moved: Tensor | None = None  # the tensor that was written to, until the scheduler steps
     _done: int = -1
     _pass: GradientPass | None = None
     _seen: dict[int, list[Score]] = field(default_factory=dict)  # by picture: the last score of each step
@@ -72,6 +78,7 @@ class Alteration:
         for own, z in zip(latents, moved, strict=True):
             if z is not None:
                 own.copy_(z[0])
+        self.moved = latents
         x = given[name_of(given, SAMPLES)]
         parts = [
             self._scaled(x[i : i + 1], latents[r.image : r.image + 1], current.step) for i, r in enumerate(current.rows)
@@ -171,6 +178,12 @@ class Alteration:
                 return z - alpha * gradient / scale
         raise diverged(acting, self._done, "the gradient is not finite")
 
+    def stepping(self, sample: Any) -> None:
+        """The scheduler is about to step: with the tensor that was written to."""
+        moved, self.moved = self.moved, None
+        if moved is not None and isinstance(sample, Tensor) and sample.data_ptr() != moved.data_ptr():
+            raise RecordingError(REPLACED.format(self._done))
+
     def _check(self, given: Arguments, current: Pass, latents: Tensor) -> None:
         """The latents at hand must be those that the denoiser is about to see."""
         if current.plane.frames > 1:
@@ -178,10 +191,7 @@ class Alteration:
         x = given[name_of(given, SAMPLES)]
         seen = self._scaled(x[:1], latents[current.rows[0].image][None], current.step)
         if x[:1].shape != seen.shape or not torch.allclose(x[:1].float(), seen.float(), rtol=1e-3, atol=1e-4):
-            raise RecordingError(
-                f"the denoiser's input at step {current.step} is not the latents that the scheduler gave: the pipeline "
-                "or a callback replaces them after each step (as inpainting does), so they cannot be moved here"
-            )
+            raise RecordingError(REPLACED.format(current.step))
 
     def _scaled(self, like: Tensor, z: Tensor, step: int) -> Tensor:
         """The denoiser's input for latents z: scaled as the pipeline does, with the channels that it adds."""

@@ -14,7 +14,7 @@ from probe.attach.edit import Edit, Editor
 from probe.attach.encode import Text, encode
 from probe.attach.families import Family, denoisers
 from probe.attach.inquiry import Answer, Inquiry, Scene
-from probe.attach.placed import everywhere, place
+from probe.attach.placed import check_reads, everywhere, place
 from probe.attach.reword import Rewording
 from probe.attach.take import STATES
 from probe.attach.waist import Call, Waist, attention_modules
@@ -40,6 +40,8 @@ class Asides:
 
     def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any, told: Arguments) -> None:
         """Find all words in all prompts before any work is done; `told`: see `Scene`. Raises NoSuchWord, BadInput."""
+        if self.interventions:
+            check_reads(family)
         self.alterations = [
             Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], pipe.scheduler, family)
             for item in self.interventions
@@ -85,6 +87,11 @@ class Asides:
         for rewording in self.rewordings:
             output = rewording.predictions(module, self._given, current, output)
         return output
+
+    def stepping(self, sample: Any) -> None:
+        """The scheduler is about to step from `sample`. Raises RecordingError if that is not what was moved."""
+        for alteration in self.alterations:
+            alteration.stepping(sample)
 
     def change(self, call: Call) -> Tensor | None:
         """The output of an attention call; None where nothing is changed."""

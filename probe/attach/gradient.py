@@ -42,7 +42,6 @@ class GradientPass:
     grid: Grid = (0, 0)
     words: tuple[Key, ...] = ()  # the sites whose maps of words are read
     cells: tuple[Key, ...] = ()  # those of which it is read what cells give to cells
-    ran: int = 0  # attention modules in the last pass
 
     def survey(self, given: dict[str, Any]) -> None:
         """Learn where each attention call sits."""
@@ -84,11 +83,9 @@ class GradientPass:
         """
         words: dict[Key, Tensor] = {}
         cells: dict[Key, Tensor] = {}
-        self.ran = 0
 
         def change(call: Call) -> Tensor | None:
             key = call.path, call.rank
-            self.ran += 1
             if key in self.words:
                 words[key] = self._words(call, columns)
             if key in self.cells:

@@ -28,8 +28,6 @@ def place(names: Sequence[str], prompt: Prompt, family: Family, encoder: str | N
     starts = dictionary(prompt, family).starts
     chosen = encoder or next(iter(starts), "")
     if chosen not in starts:
-        if not starts:
-            raise BadInput(f"{family.name} has no attention to a text, so nothing can be done to words. {family.note}")
         raise BadInput(f"encoder={encoder!r} has no columns of its own in {family.name}; there are {', '.join(starts)}")
     positions = {name: prompt.columns(name, chosen) for name in names}
     unread = [name for name, found in positions.items() if not found]
@@ -39,6 +37,17 @@ def place(names: Sequence[str], prompt: Prompt, family: Family, encoder: str | N
     first = 1 if prompt.columns("<start>", chosen)[:1] == (0,) else 0
     columns = slice(starts[chosen], starts[chosen] + length)
     return Placed(chosen, columns, positions, first, ends[0] if ends else length)
+
+
+def check_reads(family: Family) -> None:
+    """Raises BadInput for a model that reads no text, or of which it is not known where it reads it."""
+    if family.text == "none":
+        raise BadInput(f"{family.name} has no attention to a text, so nothing can be done to words. {family.note}")
+    if family.text == "unknown" or not family.streams:
+        raise BadInput(
+            f"it is not known where {family.name} reads the text before it has run; "
+            "describe it in probe.attach.families.FAMILIES to intervene"
+        )
 
 
 def everywhere(names: Sequence[str], prompt: Prompt, family: Family) -> dict[str, tuple[int, ...]]:

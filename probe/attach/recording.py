@@ -253,7 +253,9 @@ class Recording:
 
     def _step(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._take is not None:
-            self._take.stepped(inspect.signature(original).bind_partial(*args, **kwargs).arguments)
+            given = inspect.signature(original).bind_partial(*args, **kwargs).arguments
+            self._asides.stepping(given.get("sample"))
+            self._take.stepped(given)
         result = original(*args, **kwargs)
         if self._take is not None:
             self._take.ended_step(result)

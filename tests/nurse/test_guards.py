@@ -1,0 +1,155 @@
+"""What cannot be done says so, what would be lost is told, and what runs away keeps the trace."""
+
+import diffusers
+import pytest
+import torch
+
+import probe
+from probe.attach.alter import FORGETFUL
+from probe.errors import BadInput, Diverged, NoSuchWord, ProbeWarning, RecordingError
+from probe.intervention import Maps, Score
+from probe.nurse import AStar, AttendAndExcite, BoxDiff, Conform, DivideAndBind, LayoutGuidance, SynGen
+from tests import pipelines
+from tests.nurse.drawing import FEW, PROMPT, SIZES, draw, drawn, pipe
+
+OPTIONS = {"PNDMScheduler": {"skip_prk_steps": True}, "DDIMScheduler": {"clip_sample": False}}
+EXCITE = AttendAndExcite(subjects=("cat",), thresholds={}, max_steps=3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers with numpy
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("PNDMScheduler", True),
+        ("HeunDiscreteScheduler", True),
+        ("KDPM2DiscreteScheduler", True),
+        ("DDIMScheduler", False),
+        ("EulerDiscreteScheduler", False),
+        ("DPMSolverMultistepScheduler", False),
+        ("DEISMultistepScheduler", False),
+    ],
+)
+def test_which_schedulers_forget_what_is_moved_at_their_second_call(name, lost):
+    after = []
+    for shift in (0.0, 0.5):
+        scheduler = getattr(diffusers, name)(**OPTIONS.get(name, {}))
+        scheduler.set_timesteps(6)
+        z, noise = torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.3)
+        for call in range(2):
+            z = z + shift * call
+            z = scheduler.step(noise, scheduler.timesteps[call], z).prev_sample
+        after.append(z)
+    assert torch.equal(*after) is lost
+    assert (name in FORGETFUL) is lost
+
+
+def test_such_a_scheduler_is_told_with_the_remedy():
+    forgetful = pipelines.load("sd1")
+    forgetful.scheduler = diffusers.PNDMScheduler.from_config(forgetful.scheduler.config, skip_prk_steps=True)
+    with (
+        pytest.warns(
+            ProbeWarning, match=r"PNDMScheduler goes on .*DDIMScheduler\.from_config\(pipe\.scheduler\.config"
+        ),
+        probe.record(forgetful, interventions=[EXCITE]),
+    ):
+        forgetful(PROMPT, generator=torch.Generator().manual_seed(0), **SIZES | FEW)
+
+
+class NotANumber(AttendAndExcite):
+    """Its loss is lost at the second step."""
+
+    def score(self, maps: Maps) -> Score:
+        return Score(maps.A.sum() * (float("nan") if maps.previous is not None and maps.past is not None else 1.0))
+
+
+class NoSlope(AttendAndExcite):
+    """Its loss is a number and its gradient is none."""
+
+    def score(self, maps: Maps) -> Score:
+        return Score((maps.A * 0).sum().sqrt() + 1)
+
+
+def test_numbers_that_run_away_keep_the_steps_before():
+    with (
+        pytest.raises(Diverged, match=r"the loss is nan at step 1; lower scale_factor.*recording\.traces"),
+        probe.record(pipe("sd1"), interventions=[NotANumber(subjects=("cat",), thresholds={})]) as recording,
+    ):
+        pipe("sd1")(PROMPT, generator=torch.Generator().manual_seed(0), **SIZES | FEW)
+    trace = recording.trace
+    assert trace.run.steps == 1 and trace.node("latents").sizes["time"] == 2
+    assert [entry["step"] for entry in trace.extra["nursing"]] == [0, 1]
+    assert "cat" in trace.labels
+
+
+def test_a_gradient_that_is_no_number_stops():
+    with pytest.raises(Diverged, match="the gradient is not finite at step 0"):
+        draw("sd1", PROMPT, NoSlope(subjects=("cat",)))
+
+
+class Nothing(AttendAndExcite):
+    """There is nothing to do."""
+
+    def score(self, maps: Maps) -> Score:
+        return Score(0.0 * maps.A.sum())
+
+
+def test_a_loss_of_zero_is_no_step():
+    result, recording = drawn("sd1", PROMPT, Nothing(subjects=("cat",), max_steps=2))
+    assert (result == draw("sd1")).all()
+    assert [entry["shift"] for entry in recording.trace.extra["nursing"]] == [0.0, 0.0]
+
+
+def test_a_subject_in_several_pieces_is_read_by_its_last():
+    text = "a xylophonist and a cat"
+    _, recording = drawn("sd1", text, EXCITE.model_copy(update={"subjects": ("xylophonist",), "max_steps": 1}))
+    assert len(recording.trace.words[1].tokens["text_encoder"]) > 1
+    assert recording.trace.extra["nursing"][0]["shift"] > 0
+
+
+BAD = {
+    "no subjects": (AttendAndExcite(), BadInput, "AttendAndExcite has no subjects; name them"),
+    "unknown": (AttendAndExcite(subjects=("zebra",)), NoSuchWord, "'zebra' is not in the prompt; its words are"),
+    "one subject": (AStar(subjects=("cat",)), BadInput, "keeps subjects apart, and there is only cat"),
+    "one group": (Conform(groups=(("cat",),)), BadInput, "tells groups of words apart"),
+    "no bindings": (SynGen(bindings={}), BadInput, "SynGen has no subjects"),
+    "no boxes": (BoxDiff(boxes={}), BadInput, "BoxDiff has no boxes"),
+    "outside": (LayoutGuidance(boxes={"cat": (0, 0, 1, 1.5)}), BadInput, "the box of cat is .*between 0 and 1"),
+    "small": (BoxDiff(boxes={"cat": (0.5, 0.5, 0.501, 0.501)}), BadInput, "smaller than a cell of the"),
+    "stranger": (DivideAndBind(subjects=("cat",), attributes={"dog": "red"}), BadInput, "'dog', which is no subject"),
+    "encoder": (EXCITE.model_copy(update={"encoder": "t5"}), BadInput, "there are text_encoder"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_cannot_be_says_so(name):
+    item, error, says = BAD[name]
+    with pytest.raises(error, match=says):
+        draw("sd1", PROMPT, item)
+
+
+def test_bindings_alone_are_enough():
+    _, recording = drawn("sd1", PROMPT, SynGen(bindings={"balloon": ("red",)}, max_steps=1))
+    assert recording.trace.extra["nursing"][0]["shift"] > 0
+
+
+def test_a_model_that_reads_no_text_says_so():
+    blind = pipelines.load("kandinsky22")
+    with pytest.raises(BadInput, match="has no attention to a text"), probe.record(blind, interventions=[EXCITE]):
+        pipelines.run(blind, "kandinsky22")
+
+
+def test_latents_that_a_callback_replaces_cannot_be_moved():
+    def replace(pipe, step, timestep, tensors):
+        return {"latents": tensors["latents"].clone()}
+
+    with pytest.raises(RecordingError, match="replaces them after each step"):
+        draw("sd1", PROMPT, EXCITE, callback_on_step_end=replace)
+
+
+def test_prompts_that_were_encoded_before_cannot_be_nursed():
+    states, _ = pipe("sd1").encode_prompt(PROMPT, "cpu", 1, False)
+    with (
+        pytest.raises(RecordingError, match="no prompt was encoded"),
+        probe.record(pipe("sd1"), interventions=[EXCITE]),
+    ):
+        pipe("sd1")(prompt_embeds=states, guidance_scale=1.0, **SIZES | FEW)
