@@ -1,9 +1,10 @@
 # Two commands set everything up: `make demo` and `make test`. Both make .venv and reuse it while nothing changed.
+# `make contract` runs the tests of the families against the oldest and the newest diffusers that are allowed.
 PYTHON ?= python3
 PROMPT ?= a cat and a red balloon
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test contract clean
 
 demo: .venv/demo.stamp
 	$(BIN)/probe trace "$(PROMPT)" --out out/demo --overwrite
@@ -13,6 +14,9 @@ demo: .venv/demo.stamp
 
 test: .venv/test.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+contract: .venv/test.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.contract
 
 .venv/demo.stamp: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -110,7 +110,7 @@ def measure(job: Job) -> Row:
 
 def drawing(pipe: Any, shape: Shape, quick: bool, steps: int | None = None) -> Draw:
     """Generates the latents of seed 0."""
-    side, steps = shape.side(quick), 2 if quick else steps or shape.steps
+    side, steps = shape.side(quick), steps or (2 if quick else shape.steps)
     call = {"num_inference_steps": steps, "guidance_scale": shape.guidance, "height": side, "width": side}
 
     def draw() -> torch.Tensor:

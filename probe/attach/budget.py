@@ -120,7 +120,8 @@ class Budget:
         """Guidance, latents and thumbnails; `shape` is that of the latents, picture first."""
         steps, images, cells = run_length(self.pipe), shape[0], prod(shape[2:])
         together = {row.branch for row in take.current.rows} if take.current else set()
-        branches = max(len(together), 2 if guided(self.pipe) else 1)
+        two = guided(self.pipe) or bool(take.encoded.states.get("other"))
+        branches = max(len(together), 1 + two)
         numbers = 8 * steps * images + steps * images * cells if branches > 1 else 4 * steps * images
         latents = ((2 + branches * (branches > 1)) * steps + 1) * images * shape[1] * cells
         return {

@@ -1,52 +1,32 @@
-"""What this installation can do, and with a model: two steps on its own weights."""
+"""What this installation can do, which models it was verified on, and with a model: two steps on its own weights.
+
+`trial` tries a model; `support` holds what the tiny pipelines of all families showed in the same trial.
+"""
 
 import os
 import platform
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from packaging.requirements import Requirement
 
 from probe._version import __version__
+from probe.checkup import support
+from probe.errors import BadInput, ProbeError
+
+if TYPE_CHECKING:
+    from probe.checkup.trial import Trial
 
 DISTRIBUTION = "diffusion-probe"
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "xarray", "zarr", "numcodecs", "numpy", "captum")
 EXTRAS = {"dashboard": ("streamlit",), "dev": ("pytest", "hypothesis", "playwright")}
 GIB = 2**30
 ENOUGH_MEMORY, ENOUGH_DISK = 2 * GIB, 1 * GIB
-PROMPT, STEPS = "a cat and a red balloon", 2
-HONESTY = "verified on tiny pipelines with random weights of the real classes, not on the published weights"
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Two steps of a model, without and with a recording."""
-
-    model: str
-    family: str
-    sites: int
-    words: tuple[str, ...]
-    identical: bool  # the picture with a recording equals the picture without, to the bit
-    held: int  # bytes of the trace
-    seconds: tuple[float, float]  # without, with
-
-    def __str__(self) -> str:
-        plain, recorded = self.seconds
-        return "\n".join(
-            (
-                f"model       {self.model} ({self.family})",
-                f"  sites     {self.sites}, each with readings at both steps",
-                f"  words     {', '.join(self.words)}",
-                f"  picture   {'identical to the bit' if self.identical else 'CHANGED by the recording'}",
-                f"  cost      {plain:.2f} s without, {recorded:.2f} s with; {self.held:,} bytes held",
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +39,7 @@ class Checkup:
     disk: int  # bytes free here
     extras: dict[str, bool]
     families: tuple[str, ...]
-    trial: Trial | None
+    trial: "Trial | None"
     problems: tuple[str, ...]
 
     @property
@@ -77,33 +57,50 @@ class Checkup:
             f"disk        {self.disk / GIB:.1f} GiB free here",
             f"extras      {', '.join(extras)}",
             f"families    {', '.join(self.families)}",
-            f"            {HONESTY}",
+            f"            {support.HONESTY}",
             *([str(self.trial)] if self.trial else []),
             "verdict     " + ("; ".join(self.problems) if self.problems else "all well"),
         ]
         return "\n".join(rows)
 
 
-def doctor(model: Any = None) -> Checkup:
+def doctor(model: Any = None, **call: Any) -> Checkup:
     """Look at the installation; with `model` (what `probe.load` takes), try it for two steps as well.
 
-    Raises what `probe.load` and `probe.record` raise for a model that cannot be used.
+    `call`: arguments for the model's call, where it needs more than a prompt, or to make it smaller (`height=256`).
+    A model that cannot be recorded is a finding: the verdict says why. Raises what `probe.load` raises for one that
+    cannot be loaded, and BadInput for one that cannot be called so.
     """
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
-    trial = _try(model) if model is not None else None
     problems = [*unmet(_requirements()), *scarce(memory.available, disk.free)]
-    if trial is not None and not trial.identical:
-        problems.append("recording changed the picture")
+    trial, failures = _try(model, call) if model is not None else (None, ())
     return Checkup(
         versions=_versions(),
         device=_device(),
         memory=(memory.available, memory.total),
         disk=disk.free,
         extras={name: all(map(_version, packages)) for name, packages in EXTRAS.items()},
-        families=_families(),
+        families=tuple(row.family for row in support.families()),
         trial=trial,
-        problems=tuple(problems),
+        problems=(*problems, *failures),
     )
+
+
+def _try(model: Any, call: dict[str, Any]) -> "tuple[Trial | None, tuple[str, ...]]":
+    """The trial of a model, and what does not hold."""
+    from probe.checkup.trial import attempt
+    from probe.generator.weights import load
+
+    pipe = load(model)
+    if pipe is not model:
+        pipe.set_progress_bar_config(disable=True)
+    try:
+        trial = attempt(pipe, call)
+    except BadInput:
+        raise
+    except ProbeError as problem:
+        return None, (f"{type(pipe).__name__} cannot be recorded: {type(problem).__name__}: {problem}",)
+    return trial, trial.problems
 
 
 def _versions() -> dict[str, str]:
@@ -154,46 +151,3 @@ def _device() -> str:
     if torch.backends.mps.is_available():
         return "mps"
     return f"cpu, {torch.get_num_threads()} threads on {os.cpu_count()} cores"
-
-
-def _families() -> tuple[str, ...]:
-    from probe.attach.families import FAMILIES
-
-    return tuple(dict.fromkeys(family.name for family in FAMILIES.values()))
-
-
-def _try(model: Any) -> Trial:
-    """Two steps twice from the same noise, plain and recorded."""
-    import numpy as np
-
-    from probe.attach.record import record
-    from probe.generator.weights import load
-
-    pipe = load(model)
-    if pipe is not model:
-        pipe.set_progress_bar_config(disable=True)
-    plain, without = _timed(lambda: _picture(pipe))
-    with record(pipe) as recording:
-        recorded, during = _timed(lambda: _picture(pipe))
-    trace = recording.trace
-    return Trial(
-        model=trace.run.model,
-        family=trace.run.family,
-        sites=len(trace.sites),
-        words=trace.labels,
-        identical=bool(np.array_equal(plain, recorded)),
-        held=trace.nbytes,
-        seconds=(without, during),
-    )
-
-
-def _picture(pipe: Any) -> Any:
-    """[image, y, x, rgb] of two steps from the noise of seed 0."""
-    from torch import Generator
-
-    return pipe(PROMPT, num_inference_steps=STEPS, generator=Generator("cpu").manual_seed(0), output_type="np")[0]
-
-
-def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    started = time.perf_counter()
-    return call(), time.perf_counter() - started

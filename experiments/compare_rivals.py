@@ -1,0 +1,173 @@
+"""Does probe read what its rivals read, where they read it right? One table of the largest differences.
+
+DAAM 0.2.0's map of each word against `probe.explain.daam` (square pictures, guidance on: the only case it has), and
+attention-map-diffusers 1.0.0's exact mode against the trace, every site, step and word. Both run on the same pipeline
+from the same noise as probe does. DAAM computes attention anew, so its latents move (by up to 4e-5 in bench_record).
+
+    pip install --no-deps --target rivals attention-map-diffusers==1.0.0 daam==0.2.0
+    pip install --no-deps --target rivals spacy "thinc<8.4" cymem preshed murmurhash wasabi srsly catalogue \\
+        confection weasel blis smart-open cloudpathlib typer spacy-legacy spacy-loggers inflect more-itertools \\
+        typeguard numba llvmlite scikit-image lazy-loader httpx
+    python -m experiments.compare_rivals --rivals rivals
+
+Without the folder the rows say that there is nothing to compare with.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+import probe
+from experiments.bench_contestants import WORDS, Draw
+from experiments.bench_record import drawing
+from experiments.bench_shapes import SHAPES, build_pipeline
+from probe.explain.daam import daam
+from probe.trace import Trace
+
+STEPS = 4
+TOYS = ("SD 1.5", "SDXL", "SD3", "FLUX.1")
+UNETS = ("SD 1.5", "SDXL")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. `layers`: with data, of the rival and of probe. `problem` says why there is none."""
+
+    rival: str
+    pipeline: str
+    difference: float = float("nan")
+    largest: float = float("nan")  # value of the rival's maps
+    layers: tuple[int, int] = (0, 0)
+    problem: str = ""
+
+    def cells(self) -> tuple[str, ...]:
+        """The row in words."""
+        if self.problem:
+            return self.rival, self.pipeline, self.problem
+        shares = (f"{self.difference:.1e}", f"{self.largest:.3f}", f"{self.difference / self.largest:.1e}")
+        return (self.rival, self.pipeline, *shares, *map(str, self.layers))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pipeline to compare on: Menagerie as it is, all others as toys."""
+
+    name: str
+
+    def ready(self) -> tuple[Any, Draw]:
+        """The pipeline, made anew, since DAAM leaves some of itself behind; and what draws with it."""
+        shape, quick = SHAPES[self.name], self.name != "Menagerie"
+        pipe = build_pipeline(shape, quick)
+        return pipe, drawing(pipe, shape, quick, STEPS)
+
+    def trace(self, **options: Any) -> Trace:
+        """What probe records."""
+        pipe, draw = self.ready()
+        with probe.record(pipe, ["*"], **options) as recording:
+            draw()
+        return recording.trace
+
+
+def daams(case: Case) -> Row:
+    """The maps of all words."""
+    rival = importlib.import_module("daam")
+    pipe, draw = case.ready()
+    with rival.trace(pipe) as traced:
+        draw()
+        factors = range(isqrt(traced.latent_hw) + 1)  # its default list lacks those of Menagerie's grids
+        whole = traced.compute_global_heat_map(factors=factors)
+    theirs = {word: whole.compute_word_heat_map(word).heatmap.numpy() for word in WORDS}
+    trace = case.trace(heads="all")
+    ours = {word: daam(trace, word, side=isqrt(traced.latent_hw)) for word in WORDS}
+    return Row(
+        "DAAM 0.2.0, word maps",
+        case.name,
+        difference=max(float(np.abs(ours[word].values.values - theirs[word]).max()) for word in WORDS),
+        largest=max(float(value.max()) for value in theirs.values()),
+        layers=(len({layer for (_, layer, _), _ in traced.all_heat_maps}), len(ours[WORDS[0]].provenance["sites"])),
+    )
+
+
+def attention_maps(case: Case) -> Row:
+    """Means over heads of cells to words, at every site and step that the rival has."""
+    rival = importlib.import_module("attention_map_diffusers")
+    pipe, draw = case.ready()
+    with rival.AttentionCapture(pipe, timesteps="all", mode="exact", max_capture_bytes=None) as capture:
+        draw()
+    records = [record for record in capture.compute() if record.data is not None]
+    trace = case.trace(keep="maps")
+    pairs = [pair for record in records for pair in matched(record, trace)]
+    return Row(
+        "attention-map-diffusers 1.0.0, exact",
+        case.name,
+        difference=max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs),
+        largest=max(float(theirs.max()) for _, theirs in pairs),
+        layers=(len({record.layer_id for record in records}), len(trace.sites)),
+    )
+
+
+def matched(record: Any, trace: Trace) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(ours, theirs), [cell], for every word of the prompt, at one site and step."""
+    node = next(node for node in trace.attention_nodes() if record.layer_id in node["site"].values)
+    ours = node["attention"].sel(site=record.layer_id, step=record.step_index, branch="cond", image=0)
+    theirs = record.data[-1, 0].float().numpy()  # the last row is cond; [cell, column of the text]
+    columns = {word.label: sorted({i for places in word.tokens.values() for i in places}) for word in trace.words}
+    return [(ours.sel(word=label).values.ravel(), theirs[:, at].sum(-1)) for label, at in columns.items()]
+
+
+COMPARED: tuple[tuple[Callable[[Case], Row], str, tuple[str, ...]], ...] = (
+    (daams, "DAAM 0.2.0", ("Menagerie", *UNETS)),
+    (attention_maps, "attention-map-diffusers 1.0.0", ("Menagerie", *TOYS)),
+)
+
+
+def compared(only: Sequence[str]) -> list[Row]:
+    """All rows; a rival that is not installed has one that says so."""
+    rows = []
+    for compare, rival, names in COMPARED:
+        for name in (name for name in names if name in only):
+            try:
+                rows.append(compare(Case(name)))
+            except ModuleNotFoundError as missing:
+                rows.append(Row(rival, name, problem=f"not installed ({missing}); see --help"))
+    return rows
+
+
+def report(rows: Sequence[Row]) -> Table:
+    """The table."""
+    table = Table(title="The same maps", caption=f"{STEPS} steps; all but Menagerie are toys with random weights")
+    for name in ("rival", "pipeline", "largest difference", "largest value", "relative", "its layers", "ours"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row.cells())
+    return table
+
+
+def main(argv: Sequence[str] | None = None) -> list[Row]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="PIPELINE")
+    parser.add_argument("--rivals", metavar="FOLDER", help="where the rivals were installed")
+    chosen = parser.parse_args(argv)
+    if chosen.rivals:
+        sys.path.append(chosen.rivals)
+    with tempfile.TemporaryDirectory() as cache, warnings.catch_warnings():
+        os.environ["XDG_CACHE_HOME"] = cache  # DAAM makes a folder there
+        warnings.simplefilter("ignore")
+        rows = compared(chosen.only)
+    Console(width=160).print(report(rows))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
