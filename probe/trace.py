@@ -23,6 +23,17 @@
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last
                     predicted    (step, image, channel, y, x) float16: the predicted x0
                     predicted_cond, predicted_uncond, ...: of each branch, where several ran
+/scheduler          alpha, sigma, scale (step): the noise level; output_norm, sample_norm, step_norm (step, image): what
+                    the scheduler was given and how far it went, see probe.attach.stepping
+/modules/{name}     outputs of chosen modules; further axes are those of the output: channel, y and x, token, frame
+                    norm         (step, branch, image, ...)  float32: L2 norm over channels
+                    mean         (step, branch, image, channel): mean over all else
+                    output       (step, branch, image, ...): all of it, if asked for with ":whole"
+                    a module that runs again in a pass is "{name}-run2", a second value that it returns "{name}-1"
+/text/{encoder}     states       (branch, prompt, layer, token, channel) float16: layer 0 are the embeddings, layer i
+                                 the states after block i
+                    output       (branch, prompt, token, channel): the last states, normed, as the encoder gives them
+                    ids          (branch, prompt, token): the ids that it read; -1 where a row is shorter
 /thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, decoded small
 """
 

@@ -74,3 +74,11 @@ def unpacked(x: Tensor | Sequence[Tensor], where: Plane, family: Family) -> Tens
     elif value.ndim == 5 and family.frames_first:
         value = value.transpose(1, 2)
     return value.squeeze(2) if value.ndim == 5 and value.shape[2] == 1 else value
+
+
+def packed(x: Tensor, family: Family) -> Tensor:
+    """Latents of pictures [b, c, y, x] as the pipeline holds them: the inverse of `unpacked`."""
+    if family.packed == 1:
+        return x
+    cells = x.unflatten(3, (-1, family.packed)).unflatten(2, (-1, family.packed))  # [b, c, h, p, w, p]
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
+from probe.attach.picture import psnr as psnr
 from probe.errors import BadInput
 from probe.generator.judge import Verdict, signed
 from probe.generator.world import SIDE, Caption, Scene, Thing, World
@@ -17,13 +18,6 @@ INSIDE = 0.25  # share of a cell that must be the subject for the cell to count 
 POOL = 4  # scenes looked at for each caption that is kept
 
 Claims = dict[int, set[tuple[str, str]]]
-
-
-def psnr(picture: Image.Image, other: Image.Image) -> float:
-    """Peak signal-to-noise ratio of two RGB pictures of one size, in dB; infinite when they are equal."""
-    a, b = (np.asarray(image.convert("RGB"), dtype=np.float64) for image in (picture, other))
-    mse = float(((a - b) ** 2).mean())
-    return math.inf if mse == 0 else 10 * math.log10(255**2 / mse)
 
 
 def interval(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
