@@ -26,6 +26,7 @@ from probe.generator.tokenizer import build
 MENAGERIE = Path(__file__).parent / "menagerie"
 NAMES = ("menagerie", "menagerie-control")
 GUIDANCE = 5.0  # the scale that Menagerie's card is measured at
+VAE = "vae/diffusion_pytorch_model.safetensors"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 CONTROL = "control/difference.safetensors"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")

@@ -398,8 +398,7 @@ def test_augmented_pictures_stay_pictures():
 
 @pytest.mark.skipif(not (weights.MENAGERIE / "judge").is_dir(), reason="Menagerie's weights are not in this checkout")
 def test_the_judge_that_ships_reads_scenes_it_never_saw():
-    """The floor of the weights that ship today; the bars (0.99, 0.99, 0.90) stand on the card, beside them."""
+    """Of some 86 things one may be missed; the card holds it to its bars on ten times as many scenes."""
     shares = judging.score(weights.judge(), World(1_000_003, CONTROL), 0, 48)
-    assert shares["recall"] >= 0.85 and shares["precision"] >= 0.72 and shares["place"] >= 0.96
-    assert shares["overlap"] >= 0.77
-    assert min(shares["colour"], shares["gender"]) >= 0.93
+    assert min(shares["recall"], shares["precision"]) >= 0.985 and shares["overlap"] >= 0.90
+    assert min(shares["place"], shares["colour"], shares["gender"], shares["tone"]) >= 0.97

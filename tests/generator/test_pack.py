@@ -24,6 +24,13 @@ def apart(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float
     return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
+def test_without_checkpoints_nothing_changes(tmp_path: Path):
+    package = shutil.copytree(weights.MENAGERIE, tmp_path / "menagerie")
+    pack(Plan(tmp_path / "nothing"), package)
+    before, after = ((folder / "manifest.json").read_text() for folder in (weights.MENAGERIE, package))
+    assert json.loads(after) == json.loads(before)
+
+
 @pytest.mark.slow
 def test_the_control_begins_as_the_denoiser_and_stays_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     package = shutil.copytree(weights.MENAGERIE, tmp_path / "menagerie")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from probe.errors import DamagedFile
 from probe.generator.train.optimiser import MatrixOptimiser
 
+Module = TypeVar("Module", bound=nn.Module)
 Losses = dict[str, Tensor]
 
 
@@ -149,11 +150,16 @@ class Trainer:
         return True
 
 
-def finished(module: nn.Module, folder: Path, device: str = "cpu") -> nn.Module:
+def finished(module: Module, folder: Path, device: str = "cpu") -> Module:
     """The averaged weights of a trained part, in evaluation mode and frozen."""
     path = folder / "average.safetensors"
     if not path.exists():
         raise DamagedFile(f"{folder} holds no trained part (no average.safetensors); train this stage first")
+    return filled(module, path, device)
+
+
+def filled(module: Module, path: Path, device: str = "cpu") -> Module:
+    """The weights of a file, in evaluation mode and frozen."""
     module.load_state_dict(load_file(path, device=device))
     return module.to(device).eval().requires_grad_(False)
 

@@ -12,8 +12,7 @@ from transformers import CLIPModel
 from probe.generator import parts
 from probe.generator.difference import applied, difference
 from probe.generator.tokenizer import build
-from probe.generator.train.loop import finished
-from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip
+from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip, trained_denoiser
 from probe.generator.weights import CONTROL, MENAGERIE, UNET, digest
 
 
@@ -51,7 +50,7 @@ def _pipeline(plan: Plan) -> StableDiffusionPipeline:
         vae=trained_autoencoder(plan),
         text_encoder=parts.text_encoder(trained_clip(plan)),
         tokenizer=build(),
-        unet=finished(parts.denoiser(), plan.folder / "denoiser"),
+        unet=trained_denoiser(plan),
         scheduler=parts.scheduler(),
         safety_checker=None,
         feature_extractor=None,

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
 from probe.generator import parts, weights
 from probe.generator.tokenizer import build
 from probe.generator.train import autoencoder, contrast, diffusion, judging
-from probe.generator.train.loop import Recipe, Trainer, finished
-from probe.generator.weights import MENAGERIE, UNET, clip
+from probe.generator.train.loop import Recipe, Trainer, filled, finished
+from probe.generator.weights import MENAGERIE, UNET, VAE, clip
 from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
@@ -126,7 +126,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
 def trained_autoencoder(plan: Plan) -> AutoencoderKL:
     """The finished autoencoder, its latents brought to mean 0 and deviation 1 per channel."""
     if not plan.has("autoencoder"):
-        return AutoencoderKL.from_pretrained(MENAGERIE / "vae", torch_dtype=torch.float32).eval().requires_grad_(False)
+        return filled(parts.autoencoder(), MENAGERIE / VAE)
     vae = finished(parts.autoencoder(), plan.folder / "autoencoder")
     x = contrast.pictures(World(SEED), 0, 8 if plan.smoke else 128)
     return standardised(vae, x)
@@ -139,6 +139,13 @@ def trained_clip(plan: Plan) -> CLIPModel:
     model = parts.clip(build())
     finished(model, plan.folder / "clip")
     return model
+
+
+def trained_denoiser(plan: Plan) -> UNet2DConditionModel:
+    """The finished denoiser."""
+    if not plan.has("denoiser"):
+        return filled(parts.denoiser(), MENAGERIE / UNET)
+    return finished(parts.denoiser(), plan.folder / "denoiser")
 
 
 @torch.no_grad()
