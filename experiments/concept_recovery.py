@@ -2,7 +2,7 @@
 twelve, and a doctor is a man in 70 of 100 pictures.
 
 For each concept and solver: seconds, precision@k (the share of the k largest words that the concept is made of; every
-other word of the world is a distractor), the share of their coefficients that "man" words hold beside "woman" words,
+other content word of the world is a distractor), the share of their coefficients that "man" words hold beside "woman" words,
 and how alike pictures of concept and decomposition are. Results are kept as they come, one folder each, so the run goes
 on where it was stopped. `--small` takes few pictures and steps, `--write` puts the table into docs/concepts.md. Run it
 from the root of the repository.
@@ -43,6 +43,19 @@ class Question:
     k: int
 
 
+def content() -> tuple[str, ...]:
+    """The words of the world that name something: kinds, genders, colours, tones. "plain" is in no caption."""
+    tables = (v.SYNONYMS, v.HYPERNYMS, v.GENDER_NOUNS, v.GENDER_ADJECTIVES, v.COLOUR_SYNONYMS, v.PLACE_ADJECTIVES)
+    words = [
+        *v.KINDS,
+        *v.COLOURS,
+        *v.PLACES,
+        *v.TONE_WORDS.values(),
+        *(w for t in tables for ws in t.values() for w in ws),
+    ]
+    return tuple(sorted(set(words) - {"plain"}))
+
+
 def named(kinds: Sequence[str]) -> frozenset[str]:
     """The kinds and their synonyms."""
     return frozenset(kinds) | {word for kind in kinds for word in v.SYNONYMS[kind]}
@@ -67,7 +80,7 @@ QUESTIONS = (
 def recipe(name: str, question: Question, small: bool) -> Recipe:
     """A solver's own recipe on the words of the world, at the settings that Menagerie's card is measured at."""
     base = (SOLVERS | BASELINES)[name].recipe
-    own = {"words": v.all_words(), "without": question.without, "guidance": weights.GUIDANCE, "show": 0}
+    own = {"words": content(), "without": question.without, "guidance": weights.GUIDANCE, "show": 0}
     few = {"pictures": min(base.pictures, 6), "steps": min(base.steps, 6)} if small else {}
     return base.model_copy(update={**own, **few, "inference_steps": 6 if small else 20})
 

@@ -4,6 +4,7 @@ Each is a solver like the others, so all come out as concepts and stand in one t
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,10 +67,11 @@ class Factors(Guess):
         """[direction, channel]."""
         parts, seed = min(PARTS, *table.shape), self.recipe.seed
         if self.kind == "kmeans":
-            return KMeans(parts, n_init=4, random_state=seed).fit(table).cluster_centers_
+            return _fitted(KMeans, table, n_clusters=parts, n_init=4, random_state=seed).cluster_centers_
         if self.kind == "nmf":
-            return NMF(parts, init="nndsvda", max_iter=2000, tol=1e-3, random_state=seed).fit(table).components_
-        found = PCA(parts, random_state=seed).fit(table).components_
+            more = {"init": "nndsvda", "max_iter": 2000, "tol": 1e-3}
+            return _fitted(NMF, table, n_components=parts, random_state=seed, **more).components_
+        found = _fitted(PCA, table, n_components=parts, random_state=seed).components_
         return np.concatenate([found, -found])
 
 
@@ -118,6 +120,10 @@ class Pez(Solver):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         self.free = state["free"]
+
+
+def _fitted(make: Any, table: np.ndarray, **settings: Any) -> Any:
+    return make(**settings).fit(table)
 
 
 def _closest(directions: np.ndarray, table: np.ndarray) -> np.ndarray:

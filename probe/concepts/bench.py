@@ -107,8 +107,9 @@ def conditions(pipe: Any, prompt: str, count: tuple[int, int], recipe: Recipe) -
 @contextmanager
 def borrowed(pipe: Any, heard: tuple[Encoder, ...]) -> Iterator[None]:
     """The pipeline for us alone: no weight asks for a gradient; everything is given back."""
-    module = denoiser(pipe)[1]
+    module, decoder = denoiser(pipe)[1], getattr(pipe, "vae", None)
+    parts = (module, *(encoder.module for encoder in heard), *([decoder] if isinstance(decoder, nn.Module) else []))
     with lease(module), ExitStack() as stack:
-        for part in (module, *(encoder.module for encoder in heard)):
+        for part in parts:
             stack.enter_context(without_weight_gradients(part))
         yield

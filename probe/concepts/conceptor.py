@@ -71,7 +71,7 @@ class Conceptor(Solver):
 
 def network(width: int, seed: int) -> nn.Sequential:
     """width -> 100 -> 1, on the CPU: torch's usual start, drawn from a seed of its own."""
-    layers = [nn.utils.skip_init(nn.Linear, width, HIDDEN), nn.utils.skip_init(nn.Linear, HIDDEN, 1)]
+    layers = [nn.Linear(*shape, device="meta").to_empty(device="cpu") for shape in ((width, HIDDEN), (HIDDEN, 1))]
     rng = seeded(seed, 1)
     with torch.no_grad():
         for layer in layers:

@@ -55,8 +55,8 @@ class Eyes:
         """[3, y, x]."""
         side = self.model.config.vision_config.image_size
         scaled = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-        pixels = (np.asarray(scaled, np.float32) / 255 - np.float32(self.mean)) / np.float32(self.deviation)
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        pixels = (np.asarray(scaled, np.float32) / 255 - np.asarray(self.mean)) / np.asarray(self.deviation)
+        return torch.from_numpy(pixels).float().permute(2, 0, 1).contiguous()
 
 
 def _unit(rows: Tensor) -> np.ndarray:

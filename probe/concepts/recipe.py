@@ -1,6 +1,6 @@
 """The numbers of a decomposition. The defaults are those of the published method, except where a line says so."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
 
 TOP = 50
 
@@ -17,14 +17,14 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     template: str = "a photo of {}"
-    pictures: int = Field(100, ge=1)
-    inference_steps: int | None = Field(None, ge=1)
+    pictures: PositiveInt = 100
+    inference_steps: PositiveInt | None = None
     guidance: float | None = None
-    height: int | None = Field(None, ge=1)
-    width: int | None = Field(None, ge=1)
-    steps: int = Field(500, ge=1)
-    batch: int = Field(6, ge=1)
-    top: int = Field(TOP, ge=1)
+    height: PositiveInt | None = None
+    width: PositiveInt | None = None
+    steps: PositiveInt = 500
+    batch: PositiveInt = 6
+    top: PositiveInt = TOP
     sparsity: float = 1e-3  # lambda
     rate: float = 1e-3
     decay: float = 1e-2
@@ -32,8 +32,8 @@ class Recipe(BaseModel):
     seed: int = 0
     words: tuple[str, ...] | None = None
     without: tuple[str, ...] = ()
-    limit: int = Field(5000, ge=1)
-    letters: int = Field(3, ge=1)
-    save_every: int = Field(50, ge=1)
-    show: int = Field(4, ge=0)
-    show_words: int = Field(10, ge=0)
+    limit: PositiveInt = 5000
+    letters: PositiveInt = 3
+    save_every: PositiveInt = 50
+    show: NonNegativeInt = 4
+    show_words: NonNegativeInt = 10

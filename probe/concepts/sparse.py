@@ -17,7 +17,7 @@ from probe.concepts.vocabulary import nearest
 
 STRIDE, MOMENTUM = 0.1, 0.9
 RIDGE = 1e-2
-NOISIEST = 0.34  # share of the noise levels at which a mixture is read: there the prompt decides, not the picture
+NOISIEST = 0.6  # share of the noise levels at which a mixture is read: there the prompt decides, not the picture
 
 
 class Sparse(Solver):
