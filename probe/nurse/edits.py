@@ -9,6 +9,7 @@ from torch import Tensor
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Seen
 from probe.nurse.align import Pairs, refinement, replacement
+from probe.nurse.prompts import phrases_of
 
 ALIGN = {"replace": replacement, "refine": refinement}
 
@@ -53,7 +54,7 @@ class PromptToPrompt(AttentionIntervention):
     prompt. The shares are those of the released notebooks; their local blending is not here.
     """
 
-    mode: Literal["replace", "refine"] = "replace"
+    mode: Literal["replace", "refine"]
     cross: float = 0.8
     own: float = 0.4
     cells: int = 256
@@ -91,22 +92,24 @@ class StructuredDiffusion(AttentionIntervention):
     """Structured diffusion guidance (Feng et al. 2023): each phrase's words mean what they mean when read alone.
 
     The values of cross-attention are the mean over the prompt and, for each of the `phrases`, the prompt with that
-    phrase's states as it is encoded by itself; keys, and so the maps, are the prompt's.
+    phrase's states as it is encoded by itself; keys, and so the maps, are the prompt's. Without `phrases` they are the
+    nouns of `bindings`, each behind its modifiers.
     """
 
     phrases: tuple[str, ...] = ()
+    bindings: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
-        return self.phrases
+        return self.texts
 
     @property
     def texts(self) -> tuple[str, ...]:
-        return self.phrases
+        return self.phrases or phrases_of(self.bindings)
 
     def check(self) -> None:
         """Raises BadInput without phrases."""
-        if not self.phrases:
+        if not self.texts:
             raise BadInput("StructuredDiffusion has no phrases; name them: phrases=('a red car', 'a blue bowl')")
 
     def due(self, kind: str, step: int, steps: int) -> bool:
@@ -114,7 +117,7 @@ class StructuredDiffusion(AttentionIntervention):
 
     def change(self, seen: Seen) -> Tensor:
         assert seen.other is not None
-        every = [seen.values, *(seen.other(phrase) for phrase in self.phrases)]
+        every = [seen.values, *(seen.other(phrase) for phrase in self.texts)]
         return seen.attend(torch.stack(every).mean(0))
 
 

@@ -1,6 +1,7 @@
 """Other prompts: one after the other by step, or several whose guidance is added up."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from probe.errors import BadInput
@@ -35,24 +36,32 @@ class ComposableDiffusion(PromptIntervention):
     """Composable diffusion (Liu et al. 2022): the guidance of several prompts, added up.
 
     The prediction of the prompt becomes e(none) + sum over `prompts` of w (e(prompt) - e(none)); with guidance scale s,
-    each is guided by s * w. `scales` are the w, 1 if not given. The pipeline's own prompt is denoised and recorded and
-    has no part in the picture. Costs one more pass a prompt, picture and step.
+    each is guided by s * w. `scales` are the w, 1 if not given; without `prompts` they are "a" and each noun of
+    `bindings` behind its modifiers. The pipeline's own prompt is denoised and recorded and has no part in the picture.
+    Costs one more pass a prompt, picture and step.
     """
 
     by_predictions: ClassVar[bool] = True
 
     prompts: tuple[str, ...] = ()
     scales: tuple[float, ...] = ()
+    bindings: Mapping[str, tuple[str, ...]] = {}
 
     @property
     def texts(self) -> tuple[str, ...]:
-        return self.prompts
+        return self.prompts or tuple(f"a {phrase}" for phrase in phrases_of(self.bindings))
 
     def check(self) -> None:
         """Raises BadInput without prompts, or where prompts and scales do not match."""
         super().check()
-        if self.scales and len(self.scales) != len(self.prompts):
-            raise BadInput(f"there are {len(self.prompts)} prompts and {len(self.scales)} scales; give one each")
+        if self.scales and len(self.scales) != len(self.texts):
+            raise BadInput(f"there are {len(self.texts)} prompts and {len(self.scales)} scales; give one each")
 
     def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
-        return dict(zip(self.prompts, self.scales or (1.0,) * len(self.prompts), strict=True))
+        return dict(zip(self.texts, self.scales or (1.0,) * len(self.texts), strict=True))
+
+
+def phrases_of(bindings: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Nouns behind their modifiers: {"car": ("red",), "bowl": ()} -> ("red car", "bowl")."""
+    words = ([*modifiers, noun] for noun, modifiers in bindings.items())
+    return tuple(" ".join(re.sub(r"#\d+$", "", word) for word in row) for row in words)

@@ -112,7 +112,7 @@ def test_a_word_that_is_heeded_less_changes_the_picture_and_one_leaves_it(family
 
 
 def test_the_same_prompt_twice_is_the_same_picture_twice():
-    both = draw("sd1", [PROMPT, PROMPT], PromptToPrompt(cross=1.0, own=1.0, cells=10_000))
+    both = draw("sd1", [PROMPT, PROMPT], PromptToPrompt(mode="replace", cross=1.0, own=1.0, cells=10_000))
     np.testing.assert_allclose(both[1], both[0], atol=2e-5)
     np.testing.assert_allclose(both[0], draw("sd1", [PROMPT, PROMPT])[0], atol=2e-5)
 
@@ -127,16 +127,24 @@ def test_an_edit_moves_the_edited_picture_alone(mode):
 
 def test_a_phrase_that_is_the_whole_prompt_changes_nothing():
     np.testing.assert_allclose(draw("sd1", PROMPT, StructuredDiffusion(phrases=(PROMPT,))), draw("sd1"), atol=2e-5)
-    changed = draw("sd1", PROMPT, StructuredDiffusion(phrases=("a cat", "a red balloon")))
+    named = StructuredDiffusion(bindings={"cat": (), "balloon": ("red",)})
+    assert named.texts == ("cat", "red balloon")
+    changed = draw("sd1", PROMPT, named)
     assert np.abs(changed - draw("sd1")).max() > 1e-4
 
 
 BAD = {
-    "one prompt": (PromptToPrompt(), "sd1", PROMPT, BadInput, r"names prompt 1, and there are 1: give them in one"),
-    "joint": (PromptToPrompt(), "sd3", [PROMPT, DOG], BadInput, "SD3 has joint attention only"),
+    "one prompt": (
+        PromptToPrompt(mode="refine"),
+        "sd1",
+        PROMPT,
+        BadInput,
+        r"names prompt 1, and there are 1: give them in one",
+    ),
+    "joint": (PromptToPrompt(mode="refine"), "sd3", [PROMPT, DOG], BadInput, "SD3 has joint attention only"),
     "unknown word": (ScaleAttention(factors={"zebra": 2.0}), "sd1", PROMPT, NoSuchWord, "'zebra' is not in the prompt"),
     "no words": (ScaleAttention(), "sd1", PROMPT, BadInput, "has no words"),
-    "itself": (PromptToPrompt(prompt=0), "sd1", PROMPT, BadInput, "needs two prompts"),
+    "itself": (PromptToPrompt(mode="refine", prompt=0), "sd1", PROMPT, BadInput, "needs two prompts"),
     "no phrases": (StructuredDiffusion(), "sd1", PROMPT, BadInput, "has no phrases"),
 }
 

@@ -41,6 +41,10 @@ def test_two_prompts_that_are_one_add_up_to_twice_the_guidance():
     np.testing.assert_allclose(twice, draw("sd1", guidance_scale=6.0), atol=2e-4)
 
 
+def test_nouns_and_their_modifiers_make_the_prompts():
+    assert ComposableDiffusion(bindings={"cat#2": ("big", "red"), "car": ()}).texts == ("a big red cat", "a car")
+
+
 def test_what_cannot_be_says_so():
     with pytest.raises(BadInput, match="has no prompts"):
         draw("sd1", PROMPT, PromptSchedule())

@@ -1,0 +1,44 @@
+"""How far a picture was moved: hand-computed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+from PIL import Image
+
+from probe.errors import BadInput, NotRecorded
+from probe.nurse import moved
+from probe.trace import Trace
+from tests.factories import make_small_trace
+
+
+def shifted(trace: Trace, factor: float) -> Trace:
+    """The same with scaled latents and a picture one level lighter."""
+    node = trace.tree["/latents"].to_dataset()
+    tree = xr.DataTree.from_dict({"/latents": node * factor})
+    pictures = tuple(Image.fromarray(np.asarray(p).clip(0, 254) + np.uint8(1)) for p in trace.pictures)
+    return replace(trace, tree=tree, pictures=pictures)
+
+
+def plain() -> Trace:
+    trace = make_small_trace()
+    return replace(trace, pictures=tuple(Image.new("RGB", p.size, (100, 50, 0)) for p in trace.pictures))
+
+
+def test_latents_in_shares_of_their_norm_and_pixels_in_shares_of_white():
+    trace = plain()
+    found = moved(shifted(trace, 1.5), trace)
+    assert found["latents"].dims == ("time", "image") and found["predicted"].dims == ("step", "image")
+    np.testing.assert_allclose(found["latents"], 0.5, rtol=2e-3)  # latents are kept in half precision
+    np.testing.assert_allclose(found["picture"], 1 / 255, rtol=1e-9)
+    assert not moved(trace, trace)["latents"].any()
+
+
+def test_runs_that_do_not_go_together():
+    trace = plain()
+    other = replace(trace, run=trace.run.model_copy(update={"seed": 99}))
+    with pytest.raises(BadInput, match="these do not go together: seeds 99 and 0"):
+        moved(other, trace)
+    with pytest.raises(NotRecorded, match="holds no 'latents'"):
+        moved(replace(trace, tree=xr.DataTree()), trace)
