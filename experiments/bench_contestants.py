@@ -27,6 +27,7 @@ class Contestant:
     run: Callable[[Any, Draw], tuple[torch.Tensor, Any]]
     weigh: Callable[[Any], tuple[int, int]]
     needs: str = ""  # a module that has to be importable
+    bar: float | None = None  # the time ratio that it should not exceed
 
 
 def plain(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
@@ -107,8 +108,9 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant("plain", plain, nothing),
-        Contestant("probe, five words", recorded(words=WORDS), weigh_trace),
-        Contestant("probe, every word", recorded(words=EVERY), weigh_trace),
+        Contestant("probe, five words", recorded(words=WORDS), weigh_trace, bar=1.05),
+        Contestant("probe, head means", recorded(words=EVERY, keep="maps"), weigh_trace, bar=1.10),
+        Contestant("probe, all heads", recorded(words=EVERY, keep="full", budget=2**40), weigh_trace, bar=1.25),
         Contestant("diffusers, eager", eager, nothing),
         Contestant("AMD exact, head means", attention_map_diffusers(mode="exact"), weigh_records, RIVAL),
         Contestant("AMD exact, all heads", attention_map_diffusers(mode="exact", heads="all"), weigh_records, RIVAL),

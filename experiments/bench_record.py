@@ -2,15 +2,17 @@
 
 Each contestant has a fresh process with the same pipeline. There it first generates without anything, then in turns
 without and with its recording; the ratio is that of the two medians, so that what else the machine does hits both.
-Bytes are those of what is held at the end; growth is how much higher the process's memory has peaked than by plain
-generation. "At length" scales the bytes to all blocks and steps of the published model.
+Bytes are those of what is held at the end; growth is how much higher the process's memory (on a GPU: the GPU's) has
+peaked than by plain generation. "At length" scales the bytes to all blocks and steps of the published model.
+Rows that were measured are kept in a file and not measured again; `--write` puts the table into docs/benchmarks.md.
 
     python -m experiments.bench_record --only Menagerie --rounds 5
     pip install --no-deps --target rivals attention-map-diffusers==1.0.0 daam==0.2.0
     pip install --no-deps --target rivals spacy "thinc<8.4" cymem preshed murmurhash wasabi srsly catalogue \\
         confection weasel blis smart-open cloudpathlib typer spacy-legacy spacy-loggers inflect more-itertools \\
-        typeguard numba llvmlite scikit-image lazy-loader
-    python -m experiments.bench_record --rivals rivals
+        typeguard numba llvmlite scikit-image lazy-loader httpx
+    python -m experiments.bench_record --rivals rivals --write
+    python -m experiments.bench_record --only SDXL FLUX.1 --device cuda --dtype bfloat16
 
 The second and third line put the rivals into a folder of their own, beside nothing that probe needs; without them
 their rows say so. `--quick` shrinks everything to toys: it shows that the benchmark works, and no figure that matters.
@@ -19,15 +21,19 @@ their rows say so. `--quick` shrinks everything to toys: it shows that the bench
 import argparse
 import gc
 import importlib
+import json
 import multiprocessing
+import os
+import platform
 import resource
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +43,11 @@ from rich.table import Table
 import probe
 from experiments.bench_contestants import CONTESTANTS, PROMPT, Draw
 from experiments.bench_shapes import SHAPES, Shape, build_pipeline
+from probe.checkup import support
+from probe.generator.card import insert
 
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
 MIB = 2**20
 
 
@@ -74,6 +84,8 @@ class Job:
     quick: bool
     rivals: str | None
     steps: int | None = None  # None: the shape's own
+    device: str = "cpu"
+    dtype: str = "float32"
 
 
 def alone(job: Job) -> Row:
@@ -89,7 +101,7 @@ def measure(job: Job) -> Row:
     shape, contestant = SHAPES[job.shape], CONTESTANTS[job.contestant]
     if contestant.needs:
         importlib.import_module(contestant.needs)
-    pipe = build_pipeline(shape, job.quick)
+    pipe = build_pipeline(shape, job.quick).to(job.device, getattr(torch, job.dtype))
     seconds: dict[str, list[float]] = {"plain": [], "traced": []}
     draw = drawing(pipe, shape, job.quick, job.steps)
     dir(probe.record)  # imported here, so that its libraries do not count as growth
@@ -114,7 +126,7 @@ def drawing(pipe: Any, shape: Shape, quick: bool, steps: int | None = None) -> D
     call = {"num_inference_steps": steps, "guidance_scale": shape.guidance, "height": side, "width": side}
 
     def draw() -> torch.Tensor:
-        return pipe(PROMPT, **call, generator=torch.Generator().manual_seed(0), output_type="latent")[0]
+        return pipe(PROMPT, **call, generator=torch.Generator().manual_seed(0), output_type="latent")[0].cpu()
 
     return draw
 
@@ -127,7 +139,9 @@ def timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def peak_memory() -> int:
-    """The most bytes that this process has held so far."""
+    """The most bytes that this process has held so far: on the GPU, if it uses one."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -144,6 +158,24 @@ def run(job: Job) -> Row:
     if problem is not None:
         return Row(job.shape, job.contestant, problem=f"{type(problem).__name__}: {str(problem).splitlines()[0][:60]}")
     return future.result()
+
+
+def known(path: Path) -> dict[Job, Row]:
+    """What was measured before."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {Job(**line["job"]): Row(**line["row"]) for line in map(json.loads, lines)}
+
+
+def rows_of(jobs: Sequence[Job], path: Path) -> Iterator[Row]:
+    """A row for each job, measured where it is not known; what could not be measured is tried again next time."""
+    done = known(path)
+    for job in jobs:
+        row = done.get(job) or run(job)
+        if job not in done and not row.problem:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"job": asdict(job), "row": asdict(row)}) + "\n")
+        yield row
 
 
 def report(rows: Sequence[Row], quick: bool) -> Table:
@@ -174,7 +206,8 @@ def cells(row: Row, quick: bool) -> list[str]:
     full = "" if quick or not row.layers or shape.full is None or "DAAM" in row.contestant else at_length(row, shape)
     held = f"{row.held / MIB:,.2f}" if row.layers else ""
     layers = str(row.layers) if row.layers else ""
-    times = [f"{row.plain:.2f}", f"{row.ratio:.3f}"]
+    bar = CONTESTANTS[row.contestant].bar
+    times = [f"{row.plain:.2f}", f"{row.ratio:.3f}" + (f" (bar {bar})" if bar else "")]
     return [*times, held, full, f"{row.growth / MIB:,.0f}", f"{row.difference:.1e}", layers]
 
 
@@ -185,26 +218,43 @@ def at_length(row: Row, shape: Shape) -> str:
     return f"{row.held / MIB * sites / row.layers * steps / row.steps:,.1f}"
 
 
+def page(rows: Sequence[Row], command: str) -> str:
+    """The table in markdown, with how it was made."""
+    cores = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    lines = [(row.shape, row.contestant, *cells(row, False)) for row in rows]
+    head = ("pipeline", "contestant", *COLUMNS)
+    return f"`{command}` on {cores}, torch {torch.__version__}:\n\n{support.table(head, lines)}"
+
+
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="PIPELINE")
-    parser.add_argument(
-        "--contestants", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS), metavar="NAME"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="plain and recorded runs a contestant")
-    parser.add_argument("--steps", type=int, help="denoising steps (default: the pipeline's own number)")
-    parser.add_argument("--rivals", metavar="FOLDER", help="where the rivals were installed")
-    parser.add_argument("--quick", action="store_true", help="toys, two steps, one round")
-    return parser.parse_args(argv)
+    add = parser.add_argument
+    add("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="PIPELINE")
+    add("--contestants", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS), metavar="NAME")
+    add("--rounds", type=int, default=5, help="plain and recorded runs a contestant")
+    add("--steps", type=int, help="denoising steps (default: the pipeline's own number)")
+    add("--rivals", metavar="FOLDER", help="where the rivals were installed")
+    add("--device", default="cpu", help="where the pipelines run, e.g. cuda")
+    add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    add("--rows", type=Path, default=Path("out/bench_record.jsonl"), metavar="FILE", help="keeps what was measured")
+    add("--quick", action="store_true", help="toys, two steps, one round; nothing is kept or written")
+    add("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
+    chosen = parser.parse_args(argv)
+    if chosen.quick and chosen.write:
+        parser.error("--quick measures toys; no figure of them belongs on a page")
+    return chosen
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     chosen = arguments(argv)
-    rounds = 1 if chosen.quick else chosen.rounds
     pairs = [(shape, contestant) for shape in chosen.only for contestant in chosen.contestants]
-    jobs = [Job(s, c, rounds, chosen.quick, chosen.rivals, chosen.steps) for s, c in pairs]
-    rows = [run(job) for job in jobs]
+    rounds, how = 1 if chosen.quick else chosen.rounds, {"device": chosen.device, "dtype": chosen.dtype}
+    jobs = [Job(s, c, rounds, chosen.quick, chosen.rivals, chosen.steps, **how) for s, c in pairs]
+    rows = [run(job) for job in jobs] if chosen.quick else list(rows_of(jobs, chosen.rows))
     Console(width=160).print(report(rows, chosen.quick))
+    if chosen.write:
+        command = " ".join(["python -m experiments.bench_record", *(sys.argv[1:] if argv is None else argv)])
+        PAGE.write_text(insert(PAGE.read_text(encoding="utf-8"), page(rows, command)), encoding="utf-8")
     return rows
 
 

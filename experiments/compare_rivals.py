@@ -8,9 +8,9 @@ from the same noise as probe does. DAAM computes attention anew, so its latents 
     pip install --no-deps --target rivals spacy "thinc<8.4" cymem preshed murmurhash wasabi srsly catalogue \\
         confection weasel blis smart-open cloudpathlib typer spacy-legacy spacy-loggers inflect more-itertools \\
         typeguard numba llvmlite scikit-image lazy-loader httpx
-    python -m experiments.compare_rivals --rivals rivals
+    python -m experiments.compare_rivals --rivals rivals --write
 
-Without the folder the rows say that there is nothing to compare with.
+Without the folder the rows say that there is nothing to compare with. `--write` puts the table into docs/rivals.md.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,15 @@ import probe
 from experiments.bench_contestants import WORDS, Draw
 from experiments.bench_record import drawing
 from experiments.bench_shapes import SHAPES, build_pipeline
+from probe.checkup import support
 from probe.explain.daam import daam
+from probe.generator.card import insert
 from probe.trace import Trace
 
+PAGE = Path(__file__).parent.parent / "docs" / "rivals.md"
+HEAD = ("rival", "pipeline", "largest difference", "largest value", "relative", "its layers", "ours")
 STEPS = 4
+NOTE = f"{STEPS} steps; all but Menagerie are toys with random weights"
 TOYS = ("SD 1.5", "SDXL", "SD3", "FLUX.1")
 UNETS = ("SD 1.5", "SDXL")
 
@@ -146,18 +152,27 @@ def compared(only: Sequence[str]) -> list[Row]:
 
 def report(rows: Sequence[Row]) -> Table:
     """The table."""
-    table = Table(title="The same maps", caption=f"{STEPS} steps; all but Menagerie are toys with random weights")
-    for name in ("rival", "pipeline", "largest difference", "largest value", "relative", "its layers", "ours"):
+    table = Table(title="The same maps", caption=NOTE)
+    for name in HEAD:
         table.add_column(name)
     for row in rows:
         table.add_row(*row.cells())
     return table
 
 
+def page(rows: Sequence[Row]) -> str:
+    """The table in markdown, with how it was made."""
+    return f"`python -m experiments.compare_rivals --rivals rivals --write`; {NOTE}:\n\n" + support.table(
+        HEAD, [row.cells() for row in rows]
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> list[Row]:
+    """Raises SystemExit where there is something to write and not everything to write it from."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES), metavar="PIPELINE")
     parser.add_argument("--rivals", metavar="FOLDER", help="where the rivals were installed")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/rivals.md")
     chosen = parser.parse_args(argv)
     if chosen.rivals:
         sys.path.append(chosen.rivals)
@@ -166,6 +181,10 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         warnings.simplefilter("ignore")
         rows = compared(chosen.only)
     Console(width=160).print(report(rows))
+    if chosen.write and any(row.problem for row in rows):
+        parser.error("a rival is missing: nothing is written")
+    if chosen.write:
+        PAGE.write_text(insert(PAGE.read_text(encoding="utf-8"), page(rows)), encoding="utf-8")
     return rows
 
 

@@ -8,7 +8,6 @@ relations. Where anything does not hold for one of them, nothing is written.
 """
 
 import argparse
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ from rich.progress import track
 from probe.checkup import support
 from probe.checkup.support import Support
 from probe.checkup.trial import RELATIONS, attempt
+from probe.generator.card import insert
 from tests import pipelines
 
 ROOT = Path(__file__).parent.parent
 README, DATA = ROOT / "README.md", ROOT / "probe" / "checkup" / "support.json"
 EXTRAS = {"lora": "LoRA", "ip_adapter": "IP-Adapter", "pag": "PAG", "fused": "fused projections"}
-PLACE = re.compile(r"(?<=<!-- support table -->\n).*?(?=\n<!-- end of support table -->)", re.DOTALL)
 
 
 def measured(name: str) -> tuple[Support, tuple[str, ...]]:
@@ -37,11 +36,6 @@ def measured(name: str) -> tuple[Support, tuple[str, ...]]:
     return Support(name, trial.family, trial.pipeline, extra, *told), trial.problems
 
 
-def written(page: str, lines: Sequence[Support]) -> str:
-    """The page with the table of these lines between its two marks."""
-    return PLACE.sub(lambda _: support.markdown(lines), page)
-
-
 def main(argv: Sequence[str] | None = None) -> bool:
     """Whether everything holds, and the README says what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> bool:
         print("nothing is written, for these do not hold:", *problems, sep="\n  ")
         return False
     lines, page = [line for line, _ in found], README.read_text(encoding="utf-8")
+    said = support.markdown(lines)
     if chosen.write:
         DATA.write_text(support.dumped(lines), encoding="utf-8")
-        README.write_text(written(page, lines), encoding="utf-8")
-    same = chosen.write or written(page, lines) == page
-    said = support.markdown(lines)
+        README.write_text(insert(page, said), encoding="utf-8")
+    same = chosen.write or said in page
     print(said if same else f"{said}\n\nThe README says something else: --write it")
     return same
 

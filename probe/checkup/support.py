@@ -84,5 +84,9 @@ def _row(family: str, lines: Sequence[Support]) -> Row:
 
 def markdown(lines: Sequence[Support] | None = None) -> str:
     """The table of the README, with the sentence that says how it came about."""
-    rows = [HEAD, ("---",) * len(HEAD), *(row.cells() for row in families(lines))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + f"\n\n{NOTE}"
+    return f"{table(HEAD, [row.cells() for row in families(lines)])}\n\n{NOTE}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as a table in markdown."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))

@@ -16,8 +16,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_the_table_that_was_measured():
-    assert support_table.written(README, support.shown()) == README
-    assert support.markdown() in README
+    assert f"<!-- table -->\n{support.markdown()}\n<!-- /table -->" in README
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]):
