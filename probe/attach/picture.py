@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from probe.attach.families import Family
-from probe.attach.thumbnails import decoded
+from probe.attach.thumbnails import decoded, home
 
 
 def fitted(picture: Image.Image, pipe: Any, family: Family) -> Image.Image:
@@ -27,8 +27,7 @@ def encoded(picture: Image.Image, vae: Any) -> Tensor:
     """The most likely latents [1, c, y, x] of a picture, float32, as the denoiser knows them."""
     pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
     with _able(vae):
-        weight = next(vae.parameters())
-        found = vae.encode(pixels.to(weight.device, weight.dtype))
+        found = vae.encode(pixels.to(home(vae), vae.dtype))
     z = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
     shift = getattr(vae.config, "shift_factor", None) or 0.0
     return (z.float() - shift) * vae.config.scaling_factor

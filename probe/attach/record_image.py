@@ -52,7 +52,7 @@ def record_image(
     z = encoded(picture, pipe.vae)
     report = {"method": method, "vae_psnr": psnr(picture, drawn(z, pipe.vae))}
     chosen = dict(call or {}) | ({} if guidance_scale is None else {"guidance_scale": guidance_scale})
-    loop = _Loop(pipe, _accepted(pipe, {"prompt": prompt, **_size(picture), **chosen}), options)
+    loop = _Loop(pipe, {"prompt": prompt, **_accepted(pipe, _size(picture)), **chosen}, options)
     if method == "noise":
         timesteps = _timesteps(pipe.scheduler, 10 if steps is None else steps)
         trace = loop.noised(packed(z, layout), timesteps, seed)
@@ -93,8 +93,8 @@ class _Loop:
 
     def _run(self, latents: Tensor, steps: int, **more: Any) -> Any:
         _, module = denoiser(self.pipe)
-        start = latents.to(module.device, module.dtype)
-        return self.pipe(**self.given | {"latents": start, "num_inference_steps": steps} | more)
+        start = {"latents": latents.to(module.dtype), "num_inference_steps": steps}
+        return self.pipe(**self.given | start | more)
 
 
 def _check(pipe: Any, prompt: str, method: str) -> None:

@@ -59,9 +59,13 @@ def _decoded(z: Tensor, vae: Any) -> np.ndarray:
 
 def decoded(z: Tensor, vae: Any) -> Tensor:
     """Latents [n, c, h, w] as pictures [n, 3, y, x], from about -1 to 1; with a graph where there is one."""
-    weight = next(vae.parameters())
     shift = getattr(vae.config, "shift_factor", None) or 0.0
-    return vae.decode(z.to(weight.device, weight.dtype) / vae.config.scaling_factor + shift).sample
+    return vae.decode(z.to(home(vae), vae.dtype) / vae.config.scaling_factor + shift).sample
+
+
+def home(module: Any) -> Any:
+    """The device on which a module works, wherever it is kept until it is called."""
+    return getattr(getattr(module, "_hf_hook", None), "execution_device", None) or next(module.parameters()).device
 
 
 def _fitted(z: Tensor, final: Tensor, pictures: list[Image.Image]) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Existing pictures: noised as the formula says, inverted through the pipeline's own loop, everything given back."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import probe
 from probe.attach.families import family
 from probe.attach.layout import Plane, packed, unpacked
 from probe.attach.picture import drawn, encoded, fitted, psnr
+from probe.attach.thumbnails import home
 from probe.errors import BadInput, NoSuchWord, NotAPipeline
 from probe.generator.world import World
 from tests import pipelines
@@ -146,6 +148,18 @@ def test_pictures_are_cut_to_whole_cells():
     odd = Image.new("RGBA", (37, 90), (255, 0, 0, 255))
     assert fitted(odd, pipe, family(pipe)).size == (32, 88) and fitted(odd, pipe, family(pipe)).mode == "RGB"
     assert psnr(odd, odd) == math.inf
+
+
+def test_a_misspelt_argument_of_the_pipeline_is_not_dropped():
+    with pytest.raises(TypeError, match="negative_promt"):
+        probe.record_image(pipelines.pipeline("sd1"), picture(), PROMPT, call={"negative_promt": "a dog"})
+
+
+def test_modules_that_are_kept_elsewhere_work_at_home():
+    module = torch.nn.Linear(1, 1)
+    assert home(module) == torch.device("cpu")
+    module._hf_hook = SimpleNamespace(execution_device="meta")
+    assert home(module) == "meta"
 
 
 def test_an_autoencoder_in_half_precision_comes_back_as_it_was():
