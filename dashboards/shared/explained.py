@@ -25,7 +25,7 @@ def maps_by(held: Opened, name: str, image: int, step: int | None) -> dict[str, 
     for word in named(held.trace):
         try:
             found[word] = explain(held.trace, word, image=image, steps=step)
-        except BadInput:  # this method has no such word, or did not look at this step
+        except BadInput:  # this method has no such word
             continue
     return found
 
@@ -72,8 +72,9 @@ def look_by(held: Opened, view: View, name: str, chosen: str, *, follows: bool =
 
 def stacked(held: Opened, view: View, name: str) -> xr.DataArray:
     """(word, y, x) of one method, on its finest grid; of its own steps where it did not look at the one asked for."""
-    found = maps_by(held, name, view.image, view.step)
-    if not found:
+    try:
+        found = maps_by(held, name, view.image, view.step)
+    except NotRecorded:
         found = maps_by(held, name, view.image, None)
         st.info(f"{name} did not look at step {view.step}; this is the mean over its steps.", icon=":material/info:")
     return together(list(found.values()), list(found))

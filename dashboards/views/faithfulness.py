@@ -78,7 +78,7 @@ def honest() -> None:
             examples = ranking.examples(method.name, ranking.HOME)
             if examples.is_file():
                 st.markdown(
-                    "Where it fails worst: the mask is outlined; above, the best overlap that any threshold gives."
+                    "Where it fails worst. The mask is outlined; the number is the overlap at the best threshold."
                 )
                 st.image(str(examples), alt=f"Four cases in which {method.name} misses the mask", width="stretch")
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboards.shared import charts, code, gallery, look, panels
 from dashboards.shared.downloads import Offer, offer
-from dashboards.shared.opened import Opened, View, images, layer_choices, try_open
+from dashboards.shared.opened import Layers, Opened, View, images, try_open
 from probe import show
 from probe.errors import NotRecorded, ProbeError
 from probe.explain.guidance import guidance
@@ -38,7 +38,10 @@ def page(held: Opened) -> None:
         draw, "What the model predicted at each step, and where guidance pulled", ("pull", held.name, held.stamp, image)
     )
     frame = partial(charts.guidance_frame, held.trace, image)
-    offer(Offer("guidance", code.guidance_code(held, View(layer_choices(held.trace)[0], image=image)), frame, draw))
+    view = View(Layers("All layers", (), None), image=image)
+    offer(
+        Offer("guidance", code.guidance_code(held, view), frame, partial(show.guidance_curve, held.trace, image=image))
+    )
     parts(held, image)
 
 
@@ -47,18 +50,20 @@ def step(held: Opened, image: int) -> None:
     st.header("At one step", anchor=False)
     steps = held.trace.node("guidance")["step"].values.tolist()
     chosen = st.select_slider("Step", steps, key=f"guidance step:{held.name}") if len(steps) > 1 else steps[0]
-    predicted = predicted_pictures(held.trace, [chosen], image)
-    picture = (
-        predicted[0].resize(final_picture(held.trace, image).size) if predicted else final_picture(held.trace, image)
-    )
-    heatmap = guidance(held.trace, steps=chosen, image=image)
+    final = final_picture(held.trace, image)
+    predicted = [small.resize(final.size) for small in predicted_pictures(held.trace, [chosen], image)]
+    picture, heatmap = (predicted or [final])[0], guidance(held.trace, steps=chosen, image=image)
+    every = held.trace.node("guidance")["magnitude"].sel(image=image)
+    scale = float(every.min()), float(every.max())
     left, right = st.columns(2)
     with left:
         st.image(picture, alt=f"What the model predicted at step {chosen}", width=320)
         st.text(f"predicted at step {chosen}")
     with right:
         key = ("pull at", held.name, held.stamp, image, chosen)
-        look.figure(partial(show.overlay, picture, heatmap), f"Where guidance pulled at step {chosen}", key)
+        look.figure(
+            partial(show.overlay, picture, heatmap, scale=scale), f"Where guidance pulled at step {chosen}", key
+        )
 
 
 def parts(held: Opened, image: int) -> None:

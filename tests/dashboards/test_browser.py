@@ -31,7 +31,7 @@ from tests.show.hostile import WORDS
 __all__ = ["browser", "visit"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Open = Callable[..., Visit]
-TABS = ("Maps", "Over the steps", "Guidance", "Numbers", "Settings")
+TABS = ("Maps", "Methods", "Over the steps", "Guidance", "Numbers", "Settings")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +129,21 @@ def test_a_prompt_becomes_a_picture_and_a_trace_to_explore(visit: Open, url: str
     expect(page.get_by_role("heading", name="Explorer")).to_be_visible()
     shown(page)
     assert "trace=a-cat-and-a-red-balloon-" in page.url
+
+
+def test_a_prompt_is_drawn_plain_and_nursed_and_both_lead_to_the_explorer(visit: Open, url: str):
+    page = visit(f"{url}/nurse").page
+    page.get_by_text("Another model").click(timeout=6 * SLOW)  # the methods are looked up first
+    page.get_by_role("textbox", name="Folder of a diffusers pipeline").fill(str(pipelines.folder("sd1")))
+    page.get_by_role("spinbutton", name="Steps").fill("6")
+    page.get_by_role("button", name="Draw plain and nursed").click()
+    expect(page.get_by_text("Done, and both records are saved on this machine.")).to_be_visible(timeout=6 * SLOW)
+    expect(page.get_by_role("heading", name="AttendAndExcite")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^dog: \w+"))).to_have_count(2)
+    expect(page.get_by_role("img", name=re.compile("The picture before and after"))).to_be_visible(timeout=SLOW)
+    page.get_by_role("link", name="Open in the Explorer").first.click()
+    expect(page.get_by_role("heading", name="Explorer")).to_be_visible()
+    shown(page)
 
 
 def test_hovering_a_word_changes_the_map_and_the_slider_changes_the_step(visit: Open, url: str, drawn: str):
@@ -243,7 +258,7 @@ def greeting(port: int, host: str) -> int:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-@pytest.mark.parametrize("place", ["", "generate", "explorer", "explorer?trace=a-cat-and-a-balloon-000000"])
+@pytest.mark.parametrize("place", ["", "generate", "nurse", "explorer", "explorer?trace=a-cat-and-a-balloon-000000"])
 def test_pages_fit_the_window_and_axe_is_content(visit: Open, url: str, drawn: str, place: str, width: int, dark: bool):
     page = visit(f"{url}/{place}", width=width, dark=dark).page
     expect(page.get_by_role("heading").first).to_be_visible(timeout=SLOW)
