@@ -21,20 +21,29 @@ if TYPE_CHECKING:
     from probe import nurse as nurse
     from probe import show as show
     from probe.attach.concepts import Concepts as Concepts
+    from probe.attach.gradients import Gradients as Gradients
     from probe.attach.leave_out import LeaveOneOut as LeaveOneOut
     from probe.attach.leave_out import Shapley as Shapley
+    from probe.attach.lens import lens as lens
     from probe.attach.record import record as record
     from probe.attach.record_image import record_image as record_image
     from probe.attach.relevant import Relevancy as Relevancy
+    from probe.attach.targets import ClipSimilarity as ClipSimilarity
+    from probe.attach.towers import TowerRule as TowerRule
+    from probe.attach.towers import explain_classifier as explain_classifier
+    from probe.attach.towers import explain_clip as explain_clip
     from probe.attach.without import without as without
     from probe.checkup import doctor as doctor
     from probe.concepts.concept import Concept as Concept
     from probe.concepts.decompose import decompose as decompose
     from probe.explain.attention import attention as attention
     from probe.explain.concept_attention import concept_attention as concept_attention
+    from probe.explain.gradients import gradients as gradients
+    from probe.explain.gradients import token_scores as token_scores
     from probe.explain.guidance import guidance as guidance
     from probe.explain.leave_one_out import change as change
     from probe.explain.leave_one_out import leave_one_out as leave_one_out
+    from probe.explain.region import words_of_region as words_of_region
     from probe.explain.relevancy import relevancy as relevancy
     from probe.explain.rollout import rollout as rollout
     from probe.explain.shapley import shapley as shapley
@@ -50,8 +59,10 @@ if TYPE_CHECKING:
     from probe.words import Word as Word
 
 __all__ = [
+    "ClipSimilarity",
     "Concept",
     "Concepts",
+    "Gradients",
     "Heatmap",
     "LeaveOneOut",
     "ProbeError",
@@ -59,6 +70,7 @@ __all__ = [
     "Shapley",
     "Site",
     "Study",
+    "TowerRule",
     "Trace",
     "Word",
     "__version__",
@@ -68,8 +80,12 @@ __all__ = [
     "diagnose",
     "doctor",
     "errors",
+    "explain_classifier",
+    "explain_clip",
+    "gradients",
     "guidance",
     "leave_one_out",
+    "lens",
     "load",
     "nurse",
     "open",
@@ -80,19 +96,24 @@ __all__ = [
     "select",
     "shapley",
     "show",
+    "token_scores",
     "verify",
     "without",
+    "words_of_region",
 ]
 
 _HOMES = {
+    "ClipSimilarity": "probe.attach.targets",
     "Concept": "probe.concepts.concept",
     "Concepts": "probe.attach.concepts",
+    "Gradients": "probe.attach.gradients",
     "Heatmap": "probe.heatmap",
     "LeaveOneOut": "probe.attach.leave_out",
     "Relevancy": "probe.attach.relevant",
     "Shapley": "probe.attach.leave_out",
     "Site": "probe.site",
     "Study": "probe.study.question",
+    "TowerRule": "probe.attach.towers",
     "Trace": "probe.trace",
     "Word": "probe.words",
     "attention": "probe.explain.attention",
@@ -101,8 +122,12 @@ _HOMES = {
     "decompose": "probe.concepts.decompose",
     "diagnose": "probe.nurse.diagnose",
     "doctor": "probe.checkup",
+    "explain_classifier": "probe.attach.towers",
+    "explain_clip": "probe.attach.towers",
+    "gradients": "probe.explain.gradients",
     "guidance": "probe.explain.guidance",
     "leave_one_out": "probe.explain.leave_one_out",
+    "lens": "probe.attach.lens",
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
@@ -111,8 +136,10 @@ _HOMES = {
     "rollout": "probe.explain.rollout",
     "select": "probe.site",
     "shapley": "probe.explain.shapley",
+    "token_scores": "probe.explain.gradients",
     "verify": "probe.store",
     "without": "probe.attach.without",
+    "words_of_region": "probe.explain.region",
 }
 
 

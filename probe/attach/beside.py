@@ -69,8 +69,19 @@ class Beside:
     @torch.no_grad()
     def other(self) -> Tensor | None:
         """[c, y, x] what the other branch says about the same picture; None where it is not in this batch."""
-        found = [i for i, r in enumerate(self.rows) if r.branch in OTHERS and r.image == self.row.image]
-        return self._run(_picked(self.given, found[0], len(self.rows), 1))[0] if found else None
+        index = self._beside
+        return None if index is None else self._run(_picked(self.given, index, len(self.rows), 1))[0]
+
+    @property
+    def other_states(self) -> Tensor | None:
+        """[t, c] the text states of the other branch, where it is in this batch."""
+        return None if self._beside is None else self._tensor(STATES)[1][self._beside]
+
+    @property
+    def _beside(self) -> int | None:
+        """The row of the other branch for the same picture."""
+        found = (i for i, r in enumerate(self.rows) if r.branch in OTHERS and r.image == self.row.image)
+        return next(found, None)
 
     def _run(self, given: Arguments) -> Tensor:
         output = self.module.forward(**given)

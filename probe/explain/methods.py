@@ -82,6 +82,12 @@ METHODS: tuple[Method, ...] = (
         record="Concepts",
     ),
     Method(
+        "gradients",
+        shows="shows which cells of the noisy latents a word's part of the prediction comes from, by Captum's methods",
+        cannot="cannot see beyond the step; gradients shatter, and occlusion shows the model what it never saw",
+        record="Gradients",
+    ),
+    Method(
         "daam",
         shows="shows where the model looked while it read a word, as DAAM 0.2.0 draws it, to compare with its figures",
         cannot="cannot tell cause, as attention cannot; only U-Nets have it, and its amounts grow with steps and heads",
