@@ -1,8 +1,8 @@
 """Which word and which patch made a CLIP score, and which patch a classifier's decision: relevance in any transformer
 of the transformers library.
 
-Two rules (`TowerRule.method`): "relevancy", R = product of 1 + mean_heads(max(0, grad_A * A)) (Chefer, Gur, Wolf, "Generic
-Attention-model Explainability", 2021), and "lrp", the same with the relevance of A in place of A ("Transformer
+Two rules (`TowerRule.method`): "relevancy", R = product of 1 + mean_heads(max(0, grad_A * A)) (Chefer, Gur, Wolf,
+"Generic Attention-model Explainability", 2021), and "lrp", the same with the relevance of A in place of A ("Transformer
 Interpretability Beyond Attention Visualization", 2021). What lowered the score is cut, so a map never says "against";
 features that neither words nor patches carry alone, such as position, are shared out among them.
 """
