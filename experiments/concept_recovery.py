@@ -2,10 +2,10 @@
 twelve, and a doctor is a man in 70 of 100 pictures.
 
 For each concept and solver: seconds, precision@k (the share of the k largest words that the concept is made of; every
-other content word of the world is a distractor), the share of their coefficients that "man" words hold beside "woman" words,
-and how alike pictures of concept and decomposition are. Results are kept as they come, one folder each, so the run goes
-on where it was stopped. `--small` takes few pictures and steps, `--write` puts the table into docs/concepts.md. Run it
-from the root of the repository.
+other content word of the world is a distractor), the share of gender words that man words hold, and how alike pictures
+of concept and decomposition are. Results are kept as they come, one folder each, so the run goes on where it was
+stopped. `--small` takes few pictures and steps, `--write` puts the table into docs/concepts.md. Run it from the root of
+the repository.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from rich.console import Console
 
 import probe
@@ -81,7 +82,7 @@ def recipe(name: str, question: Question, small: bool) -> Recipe:
     """A solver's own recipe on the words of the world, at the settings that Menagerie's card is measured at."""
     base = (SOLVERS | BASELINES)[name].recipe
     own = {"words": content(), "without": question.without, "guidance": weights.GUIDANCE, "show": 0}
-    few = {"pictures": min(base.pictures, 6), "steps": min(base.steps, 6)} if small else {}
+    few = {"pictures": min(base.pictures, 4), "steps": min(base.steps, 4)} if small else {}
     return base.model_copy(update={**own, **few, "inference_steps": 6 if small else 20})
 
 
@@ -119,21 +120,40 @@ def men(concept: probe.Concept) -> float | None:
     return held[0] / sum(held) if sum(held) else None
 
 
-def likeness(pipe: Any, eyes: Eyes, concept: probe.Concept, question: Question, count: int) -> Faithfulness:
-    """Pictures of the concept and of its decomposition, at seeds that no solver saw."""
-    asked, seeds = recipe("closed", question, count < 10), range(SEEDS, SEEDS + count)
-    with concept.spoken(pipe) as prompt:
-        made = paint(pipe, prompt, seeds, asked)
-    return faithfulness(eyes, paint(pipe, concept.template.format(concept.prompt), seeds, asked), made)
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of a concept, at seeds that no solver saw, and eyes to compare them with those of a decomposition."""
+
+    pipe: Any
+    eyes: Eyes
+    asked: Recipe
+    pictures: list[Image.Image]
+
+    @property
+    def seeds(self) -> range:
+        """The seeds, one a picture."""
+        return range(SEEDS, SEEDS + len(self.pictures))
+
+    def likeness(self, concept: probe.Concept) -> Faithfulness:
+        """How alike the decomposition's pictures are, at equal seeds."""
+        with concept.spoken(self.pipe) as prompt:
+            return faithfulness(self.eyes, self.pictures, paint(self.pipe, prompt, self.seeds, self.asked))
 
 
-def row(pipe: Any, eyes: Eyes, concept: probe.Concept, question: Question, count: int) -> list[str]:
+def gallery(pipe: Any, eyes: Eyes, question: Question, count: int, small: bool) -> Gallery:
+    """Draw the concept."""
+    asked = recipe("closed", question, small)
+    pictures = paint(pipe, asked.template.format(question.prompt), range(SEEDS, SEEDS + count), asked)
+    return Gallery(pipe, eyes, asked, pictures)
+
+
+def row(held: Gallery, concept: probe.Concept, question: Question) -> list[str]:
     """One line of the table."""
-    like, share = likeness(pipe, eyes, concept, question, count), men(concept)
+    like, share = held.likeness(concept), men(concept)
     planted = v.MAN_SHARE.get(question.prompt.split()[-1])
     gender = "" if planted is None else f"{'-' if share is None else f'{share:.2f}'} ({planted:.2f})"
     numbers = (f"{concept.provenance['seconds']:.0f}", f"{precision(concept, question):.2f}", gender)
-    measured = (f"{like.cosine:.3f}", f"{like.kid:.3f}", f"{diversity(eyes, concept):.2f}")
+    measured = (f"{like.cosine:.3f}", f"{like.kid:.3f}", f"{diversity(held.eyes, concept):.2f}")
     return [question.prompt, str(concept.settings["solver"]), *numbers, *measured, ", ".join(concept.top(5))]
 
 
@@ -152,9 +172,10 @@ def main() -> None:
     pipe, count = probe.load(), 4 if given.small else given.pictures
     eyes, rows = Eyes(weights.clip(), pipe.tokenizer), []
     for question in (q for q in QUESTIONS if q.prompt in given.concepts):
+        held = gallery(pipe, eyes, question, count, given.small)
         for name in given.solvers:
             concept = solved(pipe, name, question, given.out / ("small" if given.small else "full"), given.small)
-            rows.append(row(pipe, eyes, concept, question, count))
+            rows.append(row(held, concept, question))
             print(" | ".join(rows[-1]), flush=True)
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)

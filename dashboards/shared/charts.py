@@ -74,7 +74,7 @@ def _lines(frame: pd.DataFrame, column: str, y: alt.Y, mark: int | None) -> alt.
     wide = max(map(len, order)) > 12
     look = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2.5, "labelLimit": 220 if wide else 100}
     legend = alt.Legend(title=None, orient="top", columns=1 if wide else 2, **look) if len(order) > 1 else None
-    colours, dashes = _cycle(_series(), len(order)), _cycle(DASHES, len(order))
+    colours, dashes = _cycle(series(), len(order)), _cycle(DASHES, len(order))
     shade = alt.Color(f"{column}:N", scale=alt.Scale(domain=order, range=colours), legend=legend)
     dash = alt.StrokeDash(f"{column}:N", scale=alt.Scale(domain=order, range=dashes), legend=legend)
     across = alt.X("step:Q", title=STEP, axis=alt.Axis(tickMinStep=1, format="d"))
@@ -87,7 +87,8 @@ def _lines(frame: pd.DataFrame, column: str, y: alt.Y, mark: int | None) -> alt.
     return alt.LayerChart(layer=layers)
 
 
-def _series() -> Sequence[str]:
+def series() -> Sequence[str]:
+    """The colours of curves and bars, as the page is light or dark."""
     return DARK_SERIES if st.context.theme.type == "dark" else style.SERIES
 
 

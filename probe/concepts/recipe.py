@@ -1,6 +1,11 @@
 """The numbers of a decomposition. The defaults are those of the published method, except where a line says so."""
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+
+from probe.errors import DamagedFile
 
 TOP = 50
 
@@ -37,3 +42,11 @@ class Recipe(BaseModel):
     save_every: PositiveInt = 50
     show: NonNegativeInt = 4
     show_words: NonNegativeInt = 10
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that a concept's settings hold. Raises DamagedFile for settings that no recipe can have."""
+    try:
+        return Recipe(**{name: settings[name] for name in Recipe.model_fields if name in settings})
+    except ValidationError as error:
+        raise DamagedFile(f"the settings of this concept are no recipe: {error}. Decompose it anew") from error

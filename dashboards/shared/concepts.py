@@ -1,0 +1,151 @@
+"""Saved concepts beside the traces, and what the worker does with one: turn its words, or prune a picture."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboards.shared import charts, traces
+from dashboards.shared.generation import MENAGERIE_GUIDANCE, Request, Shelf, check
+from dashboards.shared.worker import Job
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
+from probe.concepts.recipe import Recipe, recipe_of
+from probe.concepts.shelf import NAME
+from probe.errors import BadInput, ProbeError
+
+MENAGERIE = "menagerie"
+TURNED, TARGET = "turned", "before"  # pictures of a concept that was made here
+BARS = 20
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """Draw a saved concept at a seed with some coefficients multiplied. Its words are (word, factor)."""
+
+    name: str
+    seed: int
+    factors: tuple[tuple[str, float], ...] = ()
+
+    def run(self, job: Job, shelf: Shelf) -> str:
+        """Draw it in the worker's thread, and return the id of the turned concept."""
+        concept, pipe, recipe = _ready(job, shelf, self.name)
+        from probe.concepts.own import paint
+
+        turned = concept
+        for word, factor in self.factors:
+            turned = turned.scaled(word, factor)
+        pictures = {}
+        for name, each in ((DECOMPOSITION, concept), (TURNED, turned)):
+            job.enter(f"drawing the {name}" if name == DECOMPOSITION else "drawing with turned words")
+            with each.spoken(pipe) as prompt:
+                pictures[name] = tuple(paint(pipe, prompt, [self.seed], recipe))
+        return save(replace(turned, pictures=pictures, provenance={**turned.provenance, "seed": self.seed}))
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Find which of a concept's words the picture at a seed needs."""
+
+    name: str
+    seed: int
+
+    def run(self, job: Job, shelf: Shelf) -> str:
+        """Prune in the worker's thread, and return the id of the concept that is left."""
+        concept, pipe, recipe = _ready(job, shelf, self.name)
+        from probe.concepts.eyes import Eyes
+        from probe.concepts.single import prune
+        from probe.generator import weights
+        from probe.generator.tokenizer import build
+
+        job.enter("taking words out")
+        found = prune(pipe, concept, Eyes(weights.clip(), build()), seed=self.seed, recipe=recipe)
+        told = {"seed": self.seed, "removed": list(found.removed), "likeness": found.likeness}
+        pictures = {TARGET: (found.target,), DECOMPOSITION: (found.picture,)}
+        left = found.concept
+        return save(replace(left, pictures=pictures, settings=concept.settings, provenance=left.provenance | told))
+
+
+def _ready(job: Job, shelf: Shelf, name: str) -> tuple[Concept, Any, Recipe]:
+    """The concept, its model and how it is drawn. A model is loaded only from this machine."""
+    job.enter("loading the model")
+    concept = opened(name)
+    source = concept.provenance.get("model", MENAGERIE)
+    own = None if source == MENAGERIE else str(source)
+    recipe = recipe_of(concept.settings)
+    check(Request(concept.prompt, source=own))
+    guidance = MENAGERIE_GUIDANCE if recipe.guidance is None and own is None else recipe.guidance
+    return concept, shelf.get(own), recipe.model_copy(update={"guidance": guidance})
+
+
+def save(concept: Concept) -> str:
+    """Save a concept beside the traces under a new id. Raises OutputError."""
+    name = traces.new_id(concept.prompt)
+    concept.save(traces.root() / name)
+    return name
+
+
+def names() -> list[str]:
+    """The ids of all saved concepts, newest first."""
+    found = {traces.identify(folder.name): folder for folder in _folders() if _concept_in(folder)}
+    return sorted(found, key=lambda name: found[name].lstat().st_mtime_ns, reverse=True)
+
+
+def opened(name: str) -> Concept:
+    """The saved concept with this id. Raises BadInput or DamagedFile."""
+    folder = place(name)
+    return _open(folder, (folder / NAME).stat().st_mtime_ns)
+
+
+def place(name: str) -> Path:
+    """The folder of a saved concept. Raises BadInput if no concept has this id."""
+    for folder in _folders():
+        inner = _concept_in(folder)
+        if inner is not None and traces.identify(folder.name) == name:
+            return inner
+    raise BadInput("there is no saved concept with this id. It may have been moved or removed; choose one below")
+
+
+def try_open(name: str) -> Concept | ProbeError:
+    """The opened concept, or what is wrong with it."""
+    try:
+        return opened(name)
+    except ProbeError as problem:
+        return problem
+
+
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _open(folder: Path, stamp: int) -> Concept:
+    return Concept.open(folder)
+
+
+def _folders() -> list[Path]:
+    root = traces.root()
+    kept = root.iterdir() if root.is_dir() else ()
+    return [each for each in kept if each.is_dir() and not each.is_symlink() and each.name[0] != "."]
+
+
+def _concept_in(folder: Path) -> Path | None:
+    """The concept that a folder is, or that `probe concept` left in it; no link is followed."""
+    places = (each for each in (folder, folder / CONCEPT) if not each.is_symlink())
+    return next((each for each in places if (each / NAME).is_file()), None)
+
+
+def bars(concept: Concept) -> pd.DataFrame:
+    """One row a word, largest first: its coefficient, and its share of all."""
+    shares = concept.shares
+    rows = [(word, concept[word], shares[word]) for word in concept.top(BARS)]
+    return pd.DataFrame(rows, columns=["word", "coefficient", "share"])
+
+
+def bar_chart(frame: pd.DataFrame) -> alt.LayerChart:
+    """Coefficients as bars, with their numbers."""
+    order = frame["word"].tolist()
+    base = alt.Chart(frame).encode(
+        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160)),
+        x=alt.X("coefficient:Q", title="coefficient"),
+        tooltip=["word:N", alt.Tooltip("coefficient:Q", format=".4~g"), alt.Tooltip("share:Q", format=".1%")],
+    )
+    return alt.LayerChart(layer=[base.mark_bar(color=charts.series()[0])])

@@ -1,0 +1,152 @@
+"""Concepts: what a model means by a word, as words that can be turned up and down. It loads no model until asked."""
+
+import streamlit as st
+
+from dashboards.shared import concepts, jobs, look, panels
+from dashboards.shared.concepts import TARGET, TURNED, Prune, Redraw
+from dashboards.shared.downloads import Offer, offer
+from dashboards.shared.escape import label
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
+from probe.errors import ProbeError
+
+SLIDERS, LOW, HIGH, STEP = 8, -2.0, 3.0, 0.25
+TITLES = {CONCEPT: "The concept", DECOMPOSITION: "From its words", TURNED: "Turned", TARGET: "Before"}
+TURN, PRUNE = "turning", "pruning"
+CAUTION = "A coefficient is a share of an embedding, not of pictures; other words might draw the same."
+
+
+def gallery() -> None:
+    """All saved concepts, each with the way in."""
+    found = concepts.names()
+    if not found:
+        st.info("There is no saved concept yet.", icon=":material/inbox:")
+        st.markdown("Take one apart on the command line, with `--out` in the dashboard's folder:")
+        st.code('probe concept "an animal" --solver mixture --out out/animal', language="sh", wrap_lines=True)
+        return
+    grid = st.grid(min_column_width=220, key="concepts")
+    for name in found:
+        with grid.container(border=True):
+            card(name)
+
+
+def card(name: str) -> None:
+    """One concept: a picture, its prompt, its largest words."""
+    held = concepts.try_open(name)
+    if isinstance(held, ProbeError):
+        st.text(f"{name}\nThis concept cannot be opened.\n{held}")
+        return
+    shown = [picture for each in (TURNED, DECOMPOSITION, CONCEPT) for picture in held.pictures.get(each, ())]
+    if shown:
+        st.image(shown[0], alt=f"Picture of the concept {held.prompt}", width="stretch")
+    st.text(held.prompt)
+    st.text(", ".join(held.top(4)))
+    st.page_link("views/concepts.py", label="Open", icon=":material/category:", query_params={"concept": name})
+
+
+def whole(name: str, held: Concept) -> None:
+    """One concept from every side."""
+    st.page_link("views/concepts.py", label="All concepts", icon=":material/arrow_back:", query_params={})
+    st.title("Concepts", anchor=False)
+    st.text(f"{held.prompt} · {held.settings.get('solver', '')} · {len(held.words)} words")
+    pictures(held)
+    st.header("Its words", anchor=False)
+    frame = concepts.bars(held)
+    told = f"Coefficients of the words of {held.prompt}; largest: {', '.join(held.top(3))}"
+    panels.chart("How much of each word is mixed in", concepts.bar_chart(frame), told)
+    st.markdown(CAUTION)
+    offer(Offer("concept", code(name), lambda: frame))
+    words(held)
+    turn(name, held)
+    prune(name)
+
+
+def pictures(held: Concept) -> None:
+    """Rows of pictures at equal seeds."""
+    for kind, title in TITLES.items():
+        shown = held.pictures.get(kind, ())
+        if shown:
+            st.markdown(f"**{title}**")
+            for place, (i, picture) in zip(st.columns(max(4, len(shown))), enumerate(shown), strict=False):
+                place.image(picture, alt=f"{title}: {held.prompt}, picture {i + 1}", width="stretch")
+
+
+def words(held: Concept) -> None:
+    """A picture of each of the largest words, where there are some."""
+    shown = {word: held.pictures[f"a {word}"][0] for word in held.top(10) if held.pictures.get(f"a {word}")}
+    if shown:
+        st.header("Pictures of the words", anchor=False)
+        for place, (word, picture) in zip(st.columns(max(5, len(shown))), shown.items(), strict=False):
+            place.image(picture, alt=f"Picture of {word}", width="stretch")
+            place.text(word)
+
+
+def turn(name: str, held: Concept) -> None:
+    """Sliders for the largest words; the button draws again from the same seed."""
+    st.header("Turn its words", anchor=False)
+    job = jobs.current(Redraw, TURN)
+    with st.form("turn"):
+        places = st.columns(4)
+        factors = {
+            word: places[i % 4].slider(label(word), LOW, HIGH, 1.0, STEP, key=f"turn:{name}:{word}")
+            for i, word in enumerate(held.top(SLIDERS))
+        }
+        seed = st.number_input("Seed", 0, 2**53 - 1, 0, key=f"seed:{name}", help="Same seed, same noise.")
+        pressed = st.form_submit_button("Draw again", disabled=job is not None and job.active)
+    st.markdown("1 leaves a word as it is, 0 takes it out, below 0 it pulls the other way.")
+    if pressed:
+        changed = tuple((word, factor) for word, factor in factors.items() if factor != 1.0)
+        jobs.submit(Redraw(name, int(seed), changed), lambda asked: asked, key=TURN)
+    elif job is not None and job.request.name == name:
+        jobs.follow(job, show_turned)
+
+
+def show_turned(name: str) -> None:
+    """Before and after."""
+    held = concepts.try_open(name)
+    if isinstance(held, ProbeError):
+        look.trouble("It was drawn and saved, but cannot be read now.", held)
+        return
+    st.success("Drawn from the same noise, and saved on this machine.", icon=":material/check_circle:")
+    pictures(held)
+
+
+def prune(name: str) -> None:
+    """Which words does the picture at a seed need?"""
+    st.header("One picture", anchor=False)
+    job = jobs.current(Prune, PRUNE)
+    with st.form("prune"):
+        seed = st.number_input("Seed of the picture", 0, 2**53 - 1, 0, key=f"prune:{name}")
+        st.markdown("Words are taken out, smallest first, as long as Menagerie's CLIP finds the picture alike.")
+        pressed = st.form_submit_button("Which words does it need?", disabled=job is not None and job.active)
+    if pressed:
+        jobs.submit(Prune(name, int(seed)), lambda asked: asked, key=PRUNE)
+    elif job is not None and job.request.name == name:
+        jobs.follow(job, show_pruned)
+
+
+def show_pruned(name: str) -> None:
+    """The words that are left, and the picture from them alone."""
+    held = concepts.try_open(name)
+    if isinstance(held, ProbeError):
+        look.trouble("It was pruned and saved, but cannot be read now.", held)
+        return
+    gone = held.provenance.get("removed", ())
+    st.success(f"{len(held.words)} words are enough; {len(gone)} went.", icon=":material/check_circle:")
+    st.text(f"Needed: {', '.join(held.words)}")
+    pictures(held)
+
+
+def code(name: str) -> str:
+    """The Python that opens the concept."""
+    return f"import probe\n\nconcept = probe.Concept.open({str(concepts.place(name))!r})\nprint(concept)"
+
+
+asked = st.query_params.get("concept")
+held = concepts.try_open(asked) if asked else None
+if asked is None or held is None or isinstance(held, ProbeError):
+    look.head("Concepts", "What does a model mean by a word? Words whose mixture it draws as it draws the concept.")
+    if held is not None:
+        look.trouble("The concept in the address cannot be opened.", held)
+    gallery()
+else:
+    whole(asked, held)
