@@ -135,7 +135,7 @@ def row(table: pd.DataFrame, method: str, folder: Path) -> str:
     sets = [features(folder, table.loc[table["method"] == name, "key"].tolist()) for name in (method, PLAIN)]
     time = table.groupby("method")["time_picture"].median()
     cut = neglect_cut(table, method)
-    cells += ["" if np.isnan(cut) else f"{-cut:+.0%}", f"{time[method] / time[PLAIN]:.2f}", f"{1000 * kid(*sets):.1f}"]
+    cells += ["" if np.isnan(cut) else f"{0.0 - cut:+.0%}", f"{time[method] / time[PLAIN]:.2f}", f"{1000 * kid(*sets):.1f}"]
     return f"| {method} | {' | '.join(cells)} |"
 
 

@@ -8,6 +8,7 @@ Run it from the root of the repository; to try it out: `--prompts 2 --seeds 0 --
 import argparse
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,32 +37,37 @@ COLUMNS, WIDE = 2, 900  # pixels of one case on the sheet
 SHEET = Path("docs/images/nursing-gallery.png")
 
 
-def case(pipe: Any, judge: Any, prompt: str, given: argparse.Namespace) -> tuple[Image.Image, str]:
+@dataclass(frozen=True)
+class Room:
+    """What draws, who looks, and what was asked for."""
+
+    pipe: Any
+    judge: Any
+    given: argparse.Namespace
+
+    def drawn(self, prompt: str, seed: int, *interventions: Any) -> tuple[Trace, Diagnosis]:
+        """One run and its diagnosis."""
+        with probe.record(self.pipe, interventions=interventions) as recording:
+            rng = torch.Generator().manual_seed(seed)
+            self.pipe(prompt, num_inference_steps=self.given.steps, guidance_scale=GUIDANCE, generator=rng)
+        return recording.trace, probe.diagnose(recording.trace, judge=self.judge)
+
+    def neglected(self, prompt: str) -> tuple[int, Trace, Diagnosis]:
+        """The first seed at which a subject is missed, else the last; its plain run."""
+        seed, *others = TypeAdapter(Seeds).validate_python(self.given.seeds)
+        plain, before = self.drawn(prompt, seed)
+        while others and not before.neglected:
+            seed = others.pop(0)
+            plain, before = self.drawn(prompt, seed)
+        return seed, plain, before
+
+
+def case(room: Room, prompt: str) -> tuple[Image.Image, str]:
     """The figure of one prompt, and what became of its subjects."""
-    seed, plain, before = neglected(pipe, judge, prompt, given)
-    nursed, after = drawn(pipe, judge, prompt, seed, given, nurse_for(given.method, prompt))
+    seed, plain, before = room.neglected(prompt)
+    nursed, after = room.drawn(prompt, seed, nurse_for(room.given.method, prompt))
     told = f"seed {seed}: {', '.join(before.neglected) or 'nothing'} missed before, "
-    return figure(plain, nursed, after), told + f"{', '.join(after.neglected) or 'nothing'} after"
-
-
-def neglected(pipe: Any, judge: Any, prompt: str, given: argparse.Namespace) -> tuple[int, Trace, Diagnosis]:
-    """The first seed at which a subject is missed, else the last; its plain run."""
-    seed, *others = TypeAdapter(Seeds).validate_python(given.seeds)
-    plain, before = drawn(pipe, judge, prompt, seed, given)
-    while others and not before.neglected:
-        seed = others.pop(0)
-        plain, before = drawn(pipe, judge, prompt, seed, given)
-    return seed, plain, before
-
-
-def drawn(
-    pipe: Any, judge: Any, prompt: str, seed: int, given: argparse.Namespace, *interventions: Any
-) -> tuple[Trace, Diagnosis]:
-    """One run and its diagnosis."""
-    with probe.record(pipe, interventions=interventions) as recording:
-        rng = torch.Generator().manual_seed(seed)
-        pipe(prompt, num_inference_steps=given.steps, guidance_scale=GUIDANCE, generator=rng)
-    return recording.trace, probe.diagnose(recording.trace, judge=judge)
+    return figure(plain, nursed, after), told + f"{', '.join(after.neglected) or 'nothing'} missed after"
 
 
 def figure(plain: Trace, nursed: Trace, after: Diagnosis) -> Image.Image:
@@ -85,9 +91,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    pipe, judge = probe.load(), weights.judge()
+    room = Room(probe.load(), weights.judge(), given)
     chosen = track(PROMPTS[: given.prompts], "drawing", console=Console(stderr=True), transient=True)
-    cases = {prompt: case(pipe, judge, prompt, given) for prompt in chosen}
+    cases = {prompt: case(room, prompt) for prompt in chosen}
     for prompt, (_, told) in cases.items():
         print(f"{prompt}: {told}")
     captions = [told for _, told in cases.values()]

@@ -1,0 +1,149 @@
+"""The experiments of diagnosis and nursing, on numbers worked out by hand: fits, intervals, distances, pages."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import calibrate_diagnosis as calibrate
+from experiments import neglect_benchmark as benchmark
+from experiments import nurse_gallery
+from probe.errors import BadInput
+from probe.generator.card import MARKS
+from probe.nurse.diagnosis_calibration import Calibration
+from probe.study.nursing import nurse_for
+from probe.study.plan import plan
+
+
+@pytest.fixture(autouse=True)
+def known_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "RESAMPLES", 50)
+    monkeypatch.setattr(benchmark, "RESAMPLES", 50)
+
+
+def rows(prompts: int = 40, noise: float = 0.0) -> pd.DataFrame:
+    """Two subjects a prompt, the second neglected; `relative` tells them apart, as far as noise allows."""
+    rng = np.random.default_rng(0)
+    made = [
+        {"picture": i, "prompt": f"p{i}", "neglected": bool(k), **dict.fromkeys(calibrate.SIGNALS, 1.0)}
+        | {"relative": 1.0 - 0.8 * k + noise * rng.standard_normal(), "kept": rng.random()}
+        for i in range(prompts)
+        for k in range(2)
+    ]
+    return pd.DataFrame(made)
+
+
+def test_a_signal_that_tells_all_and_one_that_tells_nothing():
+    assert calibrate.fit(rows(), ["relative"]).auc == 1.0
+    assert 0.3 < calibrate.fit(rows(), ["kept"]).auc < 0.7
+    perfect = calibrate.fit(rows(), ["relative"])
+    assert perfect.interval() == (1.0, 1.0)
+    assert perfect.brier < 0.05
+
+
+def test_no_prompt_is_in_both_halves(monkeypatch: pytest.MonkeyPatch):
+    """A signal that is the prompt's number says nothing of prompts that were not fitted."""
+    frame = rows()
+    frame["relative"] = frame["picture"] % 2 * 1.0
+    frame["neglected"] = np.random.default_rng(1).random(40)[frame["picture"]] < 0.5
+    assert calibrate.fit(frame, ["relative"]).auc < 0.75
+
+
+def test_the_coefficients_are_those_of_the_fit():
+    frame = rows(noise=0.3)
+    best = calibrate.fit(frame, ["relative"])
+    made = calibrate.calibrated(frame, best, ["relative"], 50, 10)
+    model = calibrate._model().fit(frame[["relative"]].to_numpy(), frame["neglected"].to_numpy())
+    expected = model.predict_proba([[0.4]])[0, 1]
+    assert made.probability({"relative": 0.4}) == pytest.approx(expected, rel=1e-9)
+    assert (made.pictures, made.until, made.steps, made.auc) == (40, 10, 50, best.auc)
+    assert Calibration.model_validate_json(made.model_dump_json()) == made
+
+
+def test_what_cannot_be_fitted():
+    frame = rows().assign(neglected=True)
+    with pytest.raises(BadInput, match="80 of 80 subjects are neglected; take more --pictures"):
+        calibrate.fit(frame, ["relative"])
+    with pytest.raises(BadInput, match="presence is not known for every subject; leave it out: --signals"):
+        calibrate.fit(rows().assign(presence=np.nan), ["presence", "relative"])
+    with pytest.raises(BadInput, match="--write needs 500 pictures or more, not 8"):
+        calibrate.main(["--pictures", "8", "--write"])
+
+
+def test_the_page_says_what_it_rests_on():
+    frame = rows()
+    told = calibrate.page(frame, [calibrate.fit(frame, ["relative"])], 50, 10)
+    assert told.startswith("40 pictures of two subjects each, 40 prompts; signals of the first 10 of 50 steps; 50% of")
+    assert "| relative | 1.000 | 1.000 to 1.000 |" in told
+    assert len(calibrate.fit(frame, ["relative"]).predictor().false_positives) > 1
+
+
+@pytest.mark.parametrize("module", [calibrate, benchmark])
+def test_the_pages_have_a_place_for_the_table(module: object, root: Path):
+    assert all(mark in (root / module.PAGE).read_text() for mark in MARKS)
+
+
+def table(after: float = 1.0) -> pd.DataFrame:
+    """Four prompts; plain shows all subjects in half of them, the method in all."""
+    made = []
+    for i in range(4):
+        for method, shown in (("plain", i < 2), ("AttendAndExcite", i < 4 * after)):
+            made.append({
+                "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
+                "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
+                "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": "", "status": "done",
+            })  # fmt: skip
+    return pd.DataFrame(made)
+
+
+def test_means_over_prompts_and_their_paired_differences():
+    plain = benchmark.estimate(table(), "plain", "judge_all_present")
+    nursed = benchmark.estimate(table(), "AttendAndExcite", "judge_all_present")
+    assert (plain.value, nursed.value, nursed.difference) == (0.5, 1.0, 0.5)
+    assert 0 <= nursed.low <= 0.5 <= nursed.high <= 1
+    assert benchmark.neglect_cut(table(), "AttendAndExcite") == 1.0
+    assert np.isnan(benchmark.estimate(table(), "AttendAndExcite", "judge_all_right").value)
+
+
+def test_an_interval_is_paired():
+    """Where every prompt gains the same, there is no doubt about it, however different the prompts are."""
+    assert benchmark.paired(np.full(20, 0.25)) == (0.25, 0.25)
+
+
+def test_the_kernel_distance_by_hand():
+    X, Y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
+    inside = (1.0 + 1.0) / 2 + (8.0 + 8.0) / 2  # off the diagonals: orthogonal rows, equal rows
+    between = (8.0 + 8.0 + 1.0 + 1.0) / 4
+    assert benchmark.kid(X, Y) == pytest.approx(inside - 2 * between)
+    assert np.isnan(benchmark.kid(X[:1], Y))
+    rng = np.random.default_rng(0)
+    same, far = rng.standard_normal((2, 300, 8)) / np.sqrt(8)
+    assert abs(benchmark.kid(same, far)) < 0.05 < benchmark.kid(same, far + 0.5)
+
+
+def test_the_question_has_every_method_with_what_the_prompt_says():
+    given = benchmark.arguments(["--prompts", "3", "--seeds", "0-1", "--methods", "AttendAndExcite", "SynGen"])
+    study = benchmark.study(given.methods, given.prompts, given)
+    assert [method.name for method in study.interventions] == ["plain", "AttendAndExcite", "SynGen"]
+    assert len(plan(study)) == 3 * 3 * 2
+    assert {row.columns["subset"] for row in study.rows} == {"animal-animal", "animal-object", "object-object"}
+    assert len(benchmark.study(["SynGen"], None, given).rows) == 276
+    assert "BoxDiff" not in benchmark.prompt_methods()
+
+
+def test_published_figures_are_set_apart(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(benchmark, "features", lambda folder, keys: np.eye(4, 8))
+    told = benchmark.page(table(), 1, Path())
+    assert "4 prompts x 1 seeds, 50 steps, guidance 5" in told
+    assert "| plain | 0.500 |" in told
+    assert "1 jobs failed" in told
+    line = next(line for line in told.splitlines() if line.startswith("| AttendAndExcite | 1.000"))
+    assert line.split(" | ")[-3:-1] == ["-100%", "1.50"]
+    assert told.index("Published, and not comparable: another model, another scorer") > told.index("| AttendAndExcite")
+    assert all(line.count("|") == 10 for line in told.splitlines()[2:6] if line)
+
+
+def test_the_gallery_has_twelve_prompts_of_the_language():
+    assert len(set(nurse_gallery.PROMPTS)) == 12
+    assert all(len(nurse_for("AttendAndExcite", prompt).subjects) == 2 for prompt in nurse_gallery.PROMPTS)
