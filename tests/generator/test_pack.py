@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import probe
 from probe.generator import weights
 from probe.generator.train.pack import pack
-from probe.generator.train.stages import Plan, train_denoiser
+from probe.generator.train.stages import Plan, train_clip, train_denoiser
 from probe.generator.world import CONTROL
 
 
@@ -29,6 +29,13 @@ def test_without_checkpoints_nothing_changes(tmp_path: Path):
     pack(Plan(tmp_path / "nothing"), package)
     before, after = ((folder / "manifest.json").read_text() for folder in (weights.MENAGERIE, package))
     assert json.loads(after) == json.loads(before)
+
+
+def test_the_text_tower_stays_what_the_denoiser_reads(tmp_path: Path):
+    train_clip(Plan(tmp_path, smoke=True, resume=True))
+    before, after = weights.clip().state_dict(), load_file(tmp_path / "clip" / "model.safetensors")
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
+    assert {"vision_model", "visual_projection", "text_projection"} <= changed and "text_model" not in changed
 
 
 @pytest.mark.slow

@@ -75,9 +75,14 @@ def train_autoencoder(plan: Plan) -> None:
 
 
 def train_clip(plan: Plan) -> None:
-    """Stage 2."""
+    """Stage 2. Once there is a denoiser that reads the text tower, only the picture side is trained on."""
     world, tokenizer = World(SEED), build()
     trainer = plan.trainer("clip", parts.clip(tokenizer))
+    goes_on = plan.resume and not trainer.progress.step
+    if goes_on:
+        trainer.start_from(clip().state_dict())
+    if goes_on or plan.has("denoiser"):
+        trainer.module.get_submodule("text_model").requires_grad_(False)
     count = trainer.recipe.batch
     trainer.fit(
         lambda m, i: contrast.losses(
