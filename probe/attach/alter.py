@@ -66,6 +66,8 @@ class Alteration:
 
     def alter(self, module: nn.Module, given: Arguments, current: Pass, latents: Tensor) -> Arguments:
         """The denoiser's arguments with moved latents; `latents` is moved in place. Raises Diverged."""
+        if not any(row.branch == "cond" for row in current.rows):
+            return given
         self._done = current.step
         self._check(given, current, latents)
         moved = []
@@ -102,7 +104,7 @@ class Alteration:
         if acting.strength == 0:
             with torch.no_grad():
                 _, score = self._forward(acting, scene, z)
-            self._note(acting, scene, [score], 0.0, z)
+            self._note(acting, scene, [settled(score)], 0.0, z)
             return None
         if acting.search is not None and scene.step == 0:
             return self._optimise(acting, scene, self._sought(acting, scene, z), z)
@@ -110,7 +112,6 @@ class Alteration:
 
     def _sought(self, acting: LatentIntervention, scene: "_Scene", z: Tensor) -> Tensor:
         """A better noise to start from."""
-
         sigma = float(getattr(self.scheduler, "init_noise_sigma", 1.0))
 
         def look(noise: Tensor) -> Score:
@@ -126,12 +127,12 @@ class Alteration:
         scores = list[Score]()
         try:
             z, score = self._forward(acting, scene, z)
-            scores.append(score)
+            scores.append(settled(score))
             met, count = acting.met(scene.step, score), 0
             while not met:
                 met = acting.met(scene.step, score) or count + 1 >= acting.max_refinements
                 z, score = self._forward(acting, scene, self._update(acting, z, score, alpha))
-                scores.append(score)
+                scores.append(settled(score))
                 count += 1
             if scene.step < acting.max_steps:
                 z = self._update(acting, z, score, alpha)
@@ -155,6 +156,7 @@ class Alteration:
             self._pass.survey(scene.given)
             self._pass.choose(acting.resolution, acting.sites, cells=acting.looks_at_cells)
         placed, image = self.words[scene.row.prompt], scene.row.image
+        self._pass.current = scene.current
         x = self._scaled(scene.given[name], z, scene.step)
         A, S = self._pass.maps(scene.given | {name: x}, placed.columns)
         before, past = self._before.get(image), self._past.get(image)
@@ -230,6 +232,11 @@ class _Scene:
     @property
     def step(self) -> int:
         return self.current.step
+
+
+def settled(score: Score) -> Score:
+    """The score without the graph behind its loss."""
+    return replace(score, loss=score.value)
 
 
 def diverged(intervention: LatentIntervention, step: int, what: str) -> Diverged:

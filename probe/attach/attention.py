@@ -122,7 +122,7 @@ class AttentionReader:
         """What lies where in a call, for relations other than cells to words."""
         joint = place.site is not None and place.site.kind == "joint"
         among_text = place.site is None and call.rows == call.columns
-        cells, first = self._span(call, place, at.text) if place.site is not None else (None, 0)
+        cells, first = span(call, place.site, self.family, at.text) if place.site is not None else (None, 0)
         return View(
             place=at.key,
             branch=at.branch,
@@ -163,22 +163,14 @@ class AttentionReader:
         """The probability that each cell gives to each word: the mean over heads [b, w, n], and the heads that are kept
         apart [b, h, w, n]; frame by frame in n.
         """
-        cells, first = self._span(call, place, whose[-1])
+        assert place.site is not None
+        cells, first = span(call, place.site, self.family, whose[-1])
         columns, weights, offset = self._columns(whose, call.q.device)
         p = probabilities(call, cells, columns + first, lse).detach()  # [b * f, h, n, t]
         mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
         chosen = self.kept.wish.chosen_heads(call.heads)
         apart = p if len(chosen) == call.heads else p[:, list(chosen)]
         return mean, _by_word(apart, weights, offset, place.folded) if chosen else None
-
-    def _span(self, call: Call, place: Place, text: int) -> tuple[slice, int]:
-        """(the picture's rows, the text's first column) of a call."""
-        assert place.site is not None
-        if place.site.kind != "joint":
-            return slice(0, call.rows), 0
-        cells = place.site.frames * prod(place.site.grid)
-        picture, first = self.family.starts(cells, text)
-        return slice(picture, picture + cells), first
 
     def _columns(self, whose: tuple[str, int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         if whose not in self._weights:
@@ -258,6 +250,15 @@ class AttentionReader:
                 f"{len(silent)} of {len(ran)} attention modules gave no reading at step {current.step}: "
                 f"{', '.join(silent[:4])}. {SKIPPED if earlier else UNSEEN}"
             )
+
+
+def span(call: Call, site: Site, family: Family, text: int) -> tuple[slice, int]:
+    """(the picture's rows, the text's first column) of a call with `text` columns of text."""
+    if site.kind != "joint":
+        return slice(0, call.rows), 0
+    cells = site.frames * prod(site.grid)
+    picture, first = family.starts(cells, text)
+    return slice(picture, picture + cells), first
 
 
 def _groups(

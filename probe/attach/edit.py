@@ -7,12 +7,11 @@ all cells to all cells: whatever is replaced or weighted is done to the values, 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
 from torch import Tensor, nn
 
-from probe.attach.attention import AttentionReader, Pass, Place
+from probe.attach.attention import AttentionReader, Pass, Place, span
 from probe.attach.encode import Text
 from probe.attach.families import Family
 from probe.attach.gradient import matching
@@ -59,7 +58,7 @@ class Editor:
         place = self._place(call, self.current)
         if place.site is None or place.folded > 1 or place.temporal:
             return None
-        cells, text = self._span(call, place)
+        cells, text = span(call, place.site, self.family, self.current.texts[0])
         out: Tensor | None = None
         for edit in self.edits:
             for i in self._rows(edit.item, call, place.site.kind):
@@ -74,14 +73,6 @@ class Editor:
         if (call.path, call.rank) not in self._scout.places:
             self._scout.read(call, None, current)
         return self._scout.places[call.path, call.rank]
-
-    def _span(self, call: Call, place: Place) -> tuple[slice, int]:
-        """(the picture's rows, the text's first column) of a call."""
-        assert place.site is not None and self.current is not None
-        if place.site.kind != "joint":
-            return slice(0, call.rows), 0
-        picture, text = self.family.starts(prod(place.site.grid), self.current.texts[0])
-        return slice(picture, picture + prod(place.site.grid)), text
 
     def _rows(self, item: AttentionIntervention, call: Call, kind: str) -> Iterator[int]:
         """The rows of the batch that are to be changed."""

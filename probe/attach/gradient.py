@@ -4,6 +4,7 @@ A loss over maps does not depend on what comes after them, so the pass is left t
 graph up to that point is whole. Weights need no gradient and are switched off meanwhile.
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from probe.attach.attention import AttentionReader, Pass, Place
+from probe.attach.attention import AttentionReader, Pass, Place, span
 from probe.attach.families import Family
 from probe.attach.waist import CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
 from probe.errors import NoMatch
@@ -25,6 +26,8 @@ CELLS = 256  # the papers' 16 x 16
 
 Key = tuple[str, int]  # path and rank of a call
 Grid = tuple[int, int]
+
+_known: "weakref.WeakKeyDictionary[nn.Module, dict[Any, dict[Key, Place]]]" = weakref.WeakKeyDictionary()
 
 
 class _Enough(Exception):
@@ -44,7 +47,14 @@ class GradientPass:
     cells: tuple[Key, ...] = ()  # those of which it is read what cells give to cells
 
     def survey(self, given: dict[str, Any]) -> None:
-        """Learn where each attention call sits."""
+        """Learn where each attention call sits; once for weights and shapes."""
+        known = _known.setdefault(self.module, {})
+        key = self.current.plane, self.current.text, self.current.texts
+        if key not in known:
+            known[key] = self._scouted(given)
+        self.places = known[key]
+
+    def _scouted(self, given: dict[str, Any]) -> dict[Key, Place]:
         scout = AttentionReader(self.family)
 
         def read(call: Call, lse: Tensor | None) -> None:
@@ -52,7 +62,7 @@ class GradientPass:
 
         with torch.no_grad(), _watching(Waist(read, lambda path: True), self.module):
             self.module.forward(**given)
-        self.places = scout.places
+        return scout.places
 
     def choose(self, wanted: Grid | None, patterns: Sequence[str], *, cells: bool = False) -> None:
         """The sites to read from now on: those of one grid; with `cells`, the self-attention of that grid too.
@@ -122,12 +132,7 @@ class GradientPass:
         return self._pooled(self._pooled(S).flatten(0, 1).T).movedim(-1, 0)
 
     def _span(self, call: Call) -> tuple[slice, int]:
-        """(the picture's rows, the text's first column) of a call."""
-        site = self._site((call.path, call.rank))
-        if site.kind != "joint":
-            return slice(0, call.rows), 0
-        picture, text = self.family.starts(prod(site.grid), self.current.texts[0])
-        return slice(picture, picture + prod(site.grid)), text
+        return span(call, self._site((call.path, call.rank)), self.family, self.current.texts[0])
 
     def _words(self, call: Call, columns: slice) -> Tensor:
         """[cell, token]: the mean over heads of what cells give to tokens."""

@@ -80,7 +80,7 @@ class Conform(LatentIntervention):
         rows = self._embed(maps)
         if maps.previous is not None:
             rows, labels = torch.cat([rows, self._embed(maps.previous).detach()]), labels * 2
-        return Score(contrast(rows, torch.tensor(labels), self.tau))
+        return Score(contrast(rows, torch.tensor(labels, device=rows.device), self.tau))
 
     def _embed(self, maps: Maps) -> Tensor:
         """[token, cell]: one smoothed map a word."""
@@ -95,6 +95,6 @@ def contrast(rows: Tensor, labels: Tensor, tau: float) -> Tensor:
     s = torch.exp(F.cosine_similarity(rows[:, None], rows[None], dim=-1) / tau)  # [i, j]
     same = labels[:, None] == labels
     negatives = (s * ~same).sum(1, keepdim=True)
-    positive = same & ~torch.eye(len(rows), dtype=torch.bool)
+    positive = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     each = -torch.log(s / (s + negatives))
     return each[positive].mean() if bool(positive.any()) else s.sum() * 0

@@ -7,9 +7,10 @@ import torch
 import probe
 from probe.attach.alter import FORGETFUL
 from probe.errors import BadInput, Diverged, NoSuchWord, ProbeWarning, RecordingError
-from probe.intervention import Maps, Score
-from probe.nurse import AStar, AttendAndExcite, BoxDiff, Conform, DivideAndBind, LayoutGuidance, SynGen
+from probe.intervention import Maps, Score, Seen
+from probe.nurse import AStar, AttendAndExcite, BoxDiff, Conform, DivideAndBind, LayoutGuidance, ScaleAttention, SynGen
 from tests import pipelines
+from tests.fingerprint import fingerprint
 from tests.nurse.drawing import FEW, PROMPT, SIZES, draw, drawn, pipe
 
 OPTIONS = {"PNDMScheduler": {"skip_prk_steps": True}, "DDIMScheduler": {"clip_sample": False}}
@@ -144,6 +145,29 @@ def test_latents_that_a_callback_replaces_cannot_be_moved():
 
     with pytest.raises(RecordingError, match="replaces them after each step"):
         draw("sd1", PROMPT, EXCITE, callback_on_step_end=replace)
+
+
+class Broken(AttendAndExcite):
+    """Breaks off in the middle of a gradient pass's loss."""
+
+    def score(self, maps: Maps) -> Score:
+        raise KeyboardInterrupt
+
+
+class Torn(ScaleAttention):
+    """Breaks off inside an attention call."""
+
+    def change(self, seen: Seen) -> torch.Tensor:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("item", [Broken(subjects=("cat",)), Torn(factors={"cat": 2.0})], ids=["latents", "attention"])
+def test_what_breaks_off_leaves_nothing_behind(item):
+    plain, before = draw("sd1"), fingerprint(pipe("sd1"))
+    with pytest.raises(KeyboardInterrupt):
+        draw("sd1", PROMPT, item)
+    assert fingerprint(pipe("sd1")) == before
+    assert (draw("sd1") == plain).all()
 
 
 def test_prompts_that_were_encoded_before_cannot_be_nursed():
