@@ -77,9 +77,13 @@ class Budget:
     def after(self, take: Take, module: nn.Module, latents: Tensor | None) -> None:
         """The first pass has run: now the sites are known."""
         if self.estimate is None and take.current is not None:
+            related, wanted = take.attention.relations, self._branches(take)
+            seen = {row.branch for row in take.current.rows} & set(wanted)
+            if related.asked.kinds and wanted and not seen:
+                return  # a call of another branch: nothing is known yet
             sites = take.attention.sites()
-            related = take.attention.relations
-            self._extra |= {"relations": related.projected} if related.projected else {}
+            whole = related.projected * len(wanted) // len(seen) if seen else related.projected
+            self._extra |= {"relations": whole} if whole else {}
             self._extra |= {"modules": take.outputs.projected} if take.outputs.chosen else {}
             if related.asked.words:
                 remember(module, take.current, self.wanted, sites)

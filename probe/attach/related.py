@@ -91,6 +91,7 @@ class RelationReader:
     held: dict[str, dict[tuple[tuple[str, int], str], dict[tuple[int, int], Held]]] = field(default_factory=dict)
     sites: dict[tuple[str, int], Site | None] = field(default_factory=dict)
     words: dict[tuple[str, int], Lexicon] = field(default_factory=dict)
+    width: int = 0  # labels on the axis of words, over all branches
     projected: int = 0  # bytes that will be held at the end
 
     def read(self, call: Call, lse: Tensor | None, view: View, lexicon: Lexicon | None, kept: Kept) -> None:
@@ -145,10 +146,9 @@ class RelationReader:
         if (view.place, view.branch) in self.held.get(kind, {}):
             return
         cells = 0 if view.picture is None else (view.picture.stop - view.picture.start) * view.folded
-        words = len(self.words[view.branch, view.images[0]].labels) if kind.startswith("text") else 0
         sizes = {
-            "text->image": words * cells,
-            "text->text": words * words,
+            "text->image": self.width * cells,
+            "text->text": self.width * self.width,
             "image->image:mean": cells,
             "image->image:low-rank": (2 * cells + 1) * RANK,
             "image->image:full": cells * cells // view.folded,

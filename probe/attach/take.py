@@ -86,6 +86,8 @@ class Take:
             base, again, _ = branch.partition("#")
             own = {(branch, i): lexicon for (b, i), lexicon in self.attention.lexicons.items() if again and b == base}
             self.attention.lexicons |= own
+        read = (lexicon for (b, _), lexicon in self.attention.lexicons.items() if b in self.attention.branches)
+        self.attention.relations.width = len({label for lexicon in read for label in lexicon.labels})
         self._check_words()
 
     def _check_words(self) -> None:
