@@ -9,6 +9,7 @@ the repository.
 """
 
 import argparse
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,6 +97,7 @@ def solved(pipe: Any, name: str, question: Question, folder: Path, small: bool) 
     found = probe.decompose(pipe, question.prompt, solver=name, recipe=asked, **more)
     Console(stderr=True).print(f"{name}, {question.prompt}: {time.monotonic() - began:.0f} s")
     found.save(place)
+    shutil.rmtree(more["checkpoint"], ignore_errors=True)
     return found
 
 
@@ -103,7 +105,7 @@ def told(name: str) -> Any:
     """Says how far a solver is, now and then."""
 
     def tick(done: int, total: int, loss: float) -> None:
-        if done == total or done % 50 == 0:
+        if loss == loss and (done == total or done % 50 == 0):  # NaN while pictures are drawn
             Console(stderr=True).print(f"  {name}: {done} of {total}, loss {loss:.4f}")
 
     return tick

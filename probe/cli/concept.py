@@ -26,9 +26,10 @@ def run(options: Namespace) -> int:
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
         output.refuse(target)
+    recipe = _recipe(options)
     with new_folder(target, replaces=output.replaceable) as work:
         pipe = load(options.model)
-        concept = _decompose(pipe, options)
+        concept = _decompose(pipe, options, recipe)
         concept.save(work / "concept")
         for name in ("concept", "decomposition"):
             for i, picture in enumerate(concept.pictures.get(name, ())):
@@ -38,8 +39,8 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _decompose(pipe: Any, options: Namespace) -> "probe.Concept":
-    more: dict[str, Any] = {"solver": options.solver, "recipe": _recipe(options), "checkpoint": options.checkpoint}
+def _decompose(pipe: Any, options: Namespace, recipe: "Recipe") -> "probe.Concept":
+    more: dict[str, Any] = {"solver": options.solver, "recipe": recipe, "checkpoint": options.checkpoint}
     if options.model is None:
         from probe.concepts.eyes import Eyes
         from probe.generator import weights

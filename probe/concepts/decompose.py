@@ -30,7 +30,7 @@ from probe.errors import BadInput, ProbeWarning
 SOLVERS: dict[str, Way] = {
     "conceptor": Way(Conceptor, Recipe(), "a network over the embeddings, as published"),
     "sparse": Way(Sparse, Recipe(pictures=24, steps=80), "the coefficients themselves, by projected gradient"),
-    "closed": Way(Closed, Recipe(pictures=12, steps=16), "non-negative least squares on embeddings"),
+    "closed": Way(Closed, Recipe(pictures=24, steps=16), "how much each word lowers the loss, to first order"),
     "mixture": Way(Mixture, Recipe(pictures=6, steps=6), "non-negative least squares on the words' own answers"),
 }
 VALIDATION = 1_000_000  # seeds of pictures that no solver has seen
