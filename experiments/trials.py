@@ -16,7 +16,7 @@ from PIL import Image
 import probe
 from experiments.menagerie_card import GUIDANCE, SEMANTIC
 from probe.errors import BadInput, NotRecorded
-from probe.explain import METHODS, faithfulness
+from probe.explain import METHODS, Method, faithfulness
 from probe.generator.judge import Judge
 from probe.generator.world import vocabulary as v
 from probe.heatmap import Heatmap
@@ -74,7 +74,7 @@ class Bench:
 
     def record(self, prompt: str, seed: int, pipe: Any = None) -> Trace:
         """A generation with all that the methods need."""
-        with probe.record(pipe or self.pipe, explain=inquiries(self.methods, self.steps)) as recording:
+        with probe.record(pipe or self.pipe, **asked(self.methods, self.steps)) as recording:
             self.paint(prompt, seed, pipe)
         return recording.trace
 
@@ -88,9 +88,14 @@ class Bench:
 def methods(names: Sequence[str] | None = None) -> dict[str, Explain]:
     """Every explainer, and other tools' readings of attention: DAAM is one of ours, attention-map-diffusers keeps the
     last step by default, and most papers take the mean at 16 x 16."""
-    found: dict[str, Explain] = {method.name: method.explain for method in METHODS}
+    found: dict[str, Explain] = {each.name: of_prompt(each) if each.whole else each.explain for each in METHODS}
     found |= {"attention, last step": partial(probe.attention, steps=-1), "attention, 16 x 16": coarse}
     return {name: explain for name, explain in found.items() if not names or name in names}
+
+
+def of_prompt(method: Method) -> Explain:
+    """One map for all words: what a method of words has to beat."""
+    return lambda trace, word: method.explain(trace, None)
 
 
 def coarse(trace: Trace, word: str) -> Heatmap:
@@ -98,11 +103,13 @@ def coarse(trace: Trace, word: str) -> Heatmap:
     return probe.attention(trace, word, sites=probe.select(trace.sites, kind="cross", grid=SEMANTIC))
 
 
-def inquiries(names: Mapping[str, Explain], steps: int) -> list[Any]:
-    """What has to be found out beside the pipeline's own passes, each once, at LOOKS of so many steps or at all."""
-    needed = dict.fromkeys(method.record for method in METHODS if method.record and method.name in names)
+def asked(names: Mapping[str, Explain], steps: int) -> dict[str, Any]:
+    """What `probe.record` is asked for: relations, and, at LOOKS of so many steps, what takes further passes."""
+    needed = [method for method in METHODS if method.name in names]
     looks = tuple(sorted({int((i + 0.5) * steps / LOOKS) for i in range(LOOKS)}))
-    return [getattr(probe, name)(steps=looks) for name in needed]
+    inquiries = dict.fromkeys(method.record for method in needed if method.record)
+    relations = dict.fromkeys(("image->text", *(name for method in needed for name in method.relations)))
+    return {"explain": [getattr(probe, name)(steps=looks) for name in inquiries], "relations": list(relations)}
 
 
 def role(word: str) -> str:

@@ -27,7 +27,7 @@ from rich.progress import track
 
 import probe
 from experiments.menagerie_card import GUIDANCE, HELD_OUT, pair_prompts, seen_pairs
-from experiments.trials import LOOKS, SIDE, Bench, Case, Known, Row, caused, inquiries, localised, methods, role, sane
+from experiments.trials import LOOKS, SIDE, Bench, Case, Known, Row, asked, caused, localised, methods, role, sane
 from probe import show
 from probe.errors import BadInput
 from probe.explain import ranking
@@ -45,8 +45,8 @@ def scene(bench: Bench, number: int) -> Case:
     """A rendered scene and its caption, noised to LOOKS levels; every word that is about a thing."""
     shown = HELD_OUT.scene(number)
     caption = HELD_OUT.caption(shown)
-    asked = {"steps": LOOKS, "seed": number, "guidance_scale": GUIDANCE, "explain": inquiries(bench.methods, LOOKS)}
-    trace = probe.record_image(bench.pipe, shown.picture, caption.text, **asked)
+    options = {"steps": LOOKS, "seed": number, "guidance_scale": GUIDANCE} | asked(bench.methods, LOOKS)
+    trace = probe.record_image(bench.pipe, shown.picture, caption.text, **options)
     labels = {word.start: word.label for word in trace.words}
     about = [m for m in caption.mentions if m.role in ("kind", "colour") and m.things and m.start in labels]
     known = {labels[m.start]: Known(role_of(m.role), kind(shown, m), caption.mask(m, shown)) for m in about}

@@ -46,17 +46,25 @@ def switch(held: Opened, image: int) -> tuple[str, str | None]:
     """The method to look by, and a second one beside it if one is chosen."""
     known = held_methods(held, image) or [ATTENTION]
     left, right = st.columns(2)
-    first = left.selectbox("Method", known, key=f"method:{held.name}", help="How a word's map is found.")
+    first = left.selectbox(
+        "Method", known, format_func=title, key=f"method:{held.name}", help="How a word's map is found."
+    )
     second = right.selectbox(
         "Beside it",
         [name for name in known if name != first],
         None,
         key=f"beside:{held.name}",
+        format_func=title,
         placeholder="nothing",
         disabled=len(known) == 1,
         help="A second method, to see where the two differ.",
     )
     return first, second
+
+
+def title(name: str) -> str:
+    """A method's name as people read it."""
+    return by(name).title
 
 
 def look_by(held: Opened, view: View, name: str, chosen: str, *, follows: bool = False) -> str:
@@ -66,7 +74,7 @@ def look_by(held: Opened, view: View, name: str, chosen: str, *, follows: bool =
     shown = Shown(final_picture(held.trace, view.image), view.image, view.shared, f"{held.name}/{view.image}/{name}")
     data = describe(held.trace, found, shown) | {"follows": follows}
     word = viewer(f"viewer:{held.name}:{name}:{follows}", data, chosen)
-    st.markdown(f"**{name}** {method.shows}. It {method.cannot}.")
+    st.markdown(f"**{method.title.capitalize()}** {method.shows}. It {method.cannot}.")
     return word
 
 
@@ -76,7 +84,9 @@ def stacked(held: Opened, view: View, name: str) -> xr.DataArray:
         found = maps_by(held, name, view.image, view.step)
     except NotRecorded:
         found = maps_by(held, name, view.image, None)
-        st.info(f"{name} did not look at step {view.step}; this is the mean over its steps.", icon=":material/info:")
+        st.info(
+            f"{title(name)} did not look at step {view.step}; this is the mean over its steps.", icon=":material/info:"
+        )
     return together(list(found.values()), list(found))
 
 

@@ -1,5 +1,6 @@
 """Faithfulness: which map may be believed, measured on pictures whose masks are known, and where each method fails."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -36,11 +37,12 @@ def blank() -> None:
     st.markdown("In the folder of the source code, this measures everything and puts the table here:")
     st.code(ranking.COMMAND, language="sh")
     st.markdown("It takes hours on a processor and goes on where it was stopped. What it measures:")
-    st.dataframe(
-        pd.DataFrame(ranking.MEASURES.items(), columns=["measure", "what it is"]),
-        hide_index=True,
-        alt="The measures and what each is",
-    )
+    told(list(ranking.MEASURES))
+
+
+def told(measures: Sequence[str]) -> None:
+    """What each measure is."""
+    st.markdown("\n".join(f"- **{name}**: {ranking.MEASURES.get(name, '')}" for name in measures))
 
 
 def measured(table: pd.DataFrame) -> None:
@@ -52,13 +54,9 @@ def measured(table: pd.DataFrame) -> None:
     draw = partial(show.ranking_figure, table, shown, scope=scope)
     look.figure(draw, f"Methods ranked by {', '.join(shown)}, with 95 % intervals", ("ranking", scope, len(table)))
     st.dataframe(numbers(part), alt="Every measure of every method, means")
-    st.markdown("Means; the file has the intervals too. What each measure is:")
-    with st.expander("The measures"):
-        st.dataframe(
-            pd.DataFrame([(name, ranking.MEASURES.get(name, "")) for name in part["measure"].unique()]),
-            hide_index=True,
-            alt="The measures and what each is",
-        )
+    st.markdown("Means; the file has the intervals too.")
+    with st.expander("What each measure is"):
+        told([str(name) for name in part["measure"].unique()])
     offer(Offer("ranking", CODE.format(scope=scope, shown=shown), lambda: part, draw))
 
 
@@ -73,14 +71,14 @@ def honest() -> None:
     """What each method shows, what it cannot, and the cases in which it fails worst."""
     st.header("What each method shows, and what it cannot", anchor=False)
     for method in METHODS:
-        with st.expander(method.name):
+        with st.expander(method.title.capitalize()):
             st.markdown(f"It {method.shows}. It {method.cannot}.")
             examples = ranking.examples(method.name, ranking.HOME)
             if examples.is_file():
                 st.markdown(
                     "Where it fails worst. The mask is outlined; the number is the overlap at the best threshold."
                 )
-                st.image(str(examples), alt=f"Four cases in which {method.name} misses the mask", width="stretch")
+                st.image(str(examples), alt=f"Four cases in which {method.title} misses the mask", width="stretch")
 
 
 look.head("Faithfulness", LEAD)

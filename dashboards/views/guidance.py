@@ -1,5 +1,6 @@
 """Guidance: how hard the prompt pulls at each step, where, and in which direction. It loads no model."""
 
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -52,7 +53,8 @@ def step(held: Opened, image: int) -> None:
     chosen = st.select_slider("Step", steps, key=f"guidance step:{held.name}") if len(steps) > 1 else steps[0]
     final = final_picture(held.trace, image)
     predicted = [small.resize(final.size) for small in predicted_pictures(held.trace, [chosen], image)]
-    picture, heatmap = (predicted or [final])[0], guidance(held.trace, steps=chosen, image=image)
+    picture = (predicted or [final])[0]
+    heatmap = replace(guidance(held.trace, steps=chosen, image=image), subject=f"pull at step {chosen}")
     every = held.trace.node("guidance")["magnitude"].sel(image=image)
     scale = float(every.min()), float(every.max())
     left, right = st.columns(2)

@@ -18,12 +18,18 @@ Explainer = Callable[..., Heatmap]
 
 @dataclass(frozen=True)
 class Method:
-    """One explainer. `shows` and `cannot` go on from "it ..."; `record` names the Inquiry that it needs."""
+    """One explainer. `shows` and `cannot` go on from "it ..."; `record` and `relations` are what a recording needs."""
 
     name: str
     shows: str
     cannot: str
     record: str | None = None
+    relations: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name as people read it."""
+        return self.name.replace("_", " ")
 
     @property
     def explain(self) -> Explainer:
@@ -38,7 +44,8 @@ class Method:
     @property
     def ask(self) -> str:
         """How a trace is recorded that holds what this method reads, as Python."""
-        return "probe.record(pipe)" if self.record is None else f"probe.record(pipe, explain=[probe.{self.record}()])"
+        given = {"explain": self.record and f"[probe.{self.record}()]", "relations": list(self.relations)}
+        return f"probe.record({', '.join(['pipe', *(f'{name}={value}' for name, value in given.items() if value)])})"
 
 
 METHODS: tuple[Method, ...] = (
@@ -73,7 +80,8 @@ METHODS: tuple[Method, ...] = (
     Method(
         "rollout",
         shows="shows the whole of which a word's attention saw parts, as cells that attend to one another share it",
-        cannot="cannot tell what flowed from what could, as attention cannot; it needs relations=[..., low-rank]",
+        cannot="cannot tell what flowed from what could, as attention cannot; on a coarse picture it is coarse",
+        relations=("image->text", "image->image:low-rank"),
     ),
     Method(
         "concept_attention",

@@ -42,7 +42,7 @@ def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0) -
         for empty in row[len(methods) :]:
             empty.remove()
     for ax, name in zip(axes[0], methods, strict=False):
-        ax.set_title(shorten(name, 18), **style.type_of(style.TITLE))
+        ax.set_title(shorten(name.replace("_", " "), 18), **style.type_of(style.TITLE))
     colour_scale(figure, [ax for row in axes for ax in row[: len(methods)]], (0.0, 1.0), RANGE)
     heading(figure, trace, image)
     return figure

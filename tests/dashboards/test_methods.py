@@ -115,7 +115,7 @@ def test_faithfulness_not_measured_says_how(tmp_path: Path, monkeypatch: pytest.
     assert not app.exception
     assert texts(app.info) == ["Not measured yet with the weights of this version."]
     assert ranking.COMMAND in plain(app)
-    assert {method.name for method in METHODS} <= {each.label for each in app.expander}
+    assert {method.title.capitalize() for method in METHODS} <= {each.label for each in app.expander}
 
 
 def test_faithfulness_measured_ranks_and_shows_where_each_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

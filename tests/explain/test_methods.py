@@ -60,6 +60,7 @@ def test_a_method_is_found_by_its_name():
     assert explain.by("attention").explain is probe.attention
     assert explain.by("attention").ask == "probe.record(pipe)"
     assert explain.by("relevancy").ask == "probe.record(pipe, explain=[probe.Relevancy()])"
+    assert explain.by("rollout").ask == "probe.record(pipe, relations=['image->text', 'image->image:low-rank'])"
     with pytest.raises(BadInput, match="no explainer 'atention'; there are: attention, relevancy"):
         explain.by("atention")
 
