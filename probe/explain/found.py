@@ -35,7 +35,7 @@ class Found:
         if image not in images:
             raise NotRecorded(f"{self.node} holds no picture {image}; it holds {', '.join(map(str, images))}")
         chosen = chosen_steps(steps, array["step"].values.tolist(), trace.run.steps)
-        return array.sel(image=image, step=chosen).drop_vars("image")
+        return array.sel(image=image, step=chosen).drop_vars("image", errors="ignore")
 
     def map(self, trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
         """The mean over the chosen steps of a word's map. Raises NotRecorded, NoSuchWord, NoMatch."""
