@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from probe.attach.record import record as record
     from probe.attach.record_image import record_image as record_image
     from probe.attach.relevant import Relevancy as Relevancy
+    from probe.attach.roles import Ablation as Ablation
+    from probe.attach.roles import Patching as Patching
     from probe.attach.targets import ClipSimilarity as ClipSimilarity
     from probe.attach.towers import TowerRule as TowerRule
     from probe.attach.towers import explain_classifier as explain_classifier
@@ -59,12 +61,14 @@ if TYPE_CHECKING:
     from probe.words import Word as Word
 
 __all__ = [
+    "Ablation",
     "ClipSimilarity",
     "Concept",
     "Concepts",
     "Gradients",
     "Heatmap",
     "LeaveOneOut",
+    "Patching",
     "ProbeError",
     "Relevancy",
     "Shapley",
@@ -103,12 +107,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Ablation": "probe.attach.roles",
     "ClipSimilarity": "probe.attach.targets",
     "Concept": "probe.concepts.concept",
     "Concepts": "probe.attach.concepts",
     "Gradients": "probe.attach.gradients",
     "Heatmap": "probe.heatmap",
     "LeaveOneOut": "probe.attach.leave_out",
+    "Patching": "probe.attach.roles",
     "Relevancy": "probe.attach.relevant",
     "Shapley": "probe.attach.leave_out",
     "Site": "probe.site",

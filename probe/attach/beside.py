@@ -3,12 +3,13 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from probe.attach.families import Family
+from probe.attach.families import Family, denoisers
 from probe.attach.findings import Findings
 from probe.attach.inquiry import Answer, Scene
 from probe.attach.layout import Plane, plane, unpacked
@@ -150,6 +151,11 @@ class Reader(Answer):
         for beside in conditional(module, given, rows, self.scene.family):
             self.look(beside, step)
             self._done.add(step)
+
+    def site(self, beside: Beside, path: str) -> str:
+        """A module's path as a trace has it: below the pipeline's name of the denoiser."""
+        names = (name for name, module in denoisers(self.scene.pipe).items() if module is beside.module)
+        return ".".join([*islice(names, 1), path])
 
     @abstractmethod
     def look(self, beside: Beside, step: int) -> None:

@@ -8,9 +8,7 @@ what it would get. After Helbling et al., "ConceptAttention" (2025), for joint a
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,11 +17,11 @@ from torch import Tensor
 
 from probe.attach.beside import Beside, Reader, check_text
 from probe.attach.encode import columns, encode
-from probe.attach.families import Family, grid_of
+from probe.attach.families import grid_of
 from probe.attach.inquiry import Answer, Inquiry, Scene
-from probe.attach.layout import Plane
+from probe.attach.reads import Layout, changing, row
 from probe.attach.tape import values
-from probe.attach.waist import Call, Waist, attention_modules, plain
+from probe.attach.waist import Call, plain
 from probe.axes import IMAGE, SITE, STEP, WORD, X, Y
 from probe.errors import BadInput
 from probe.words import Prompt
@@ -60,16 +58,11 @@ class ConceptReader(Reader):
     @torch.no_grad()
     def look(self, beside: Beside, step: int) -> None:
         states, used = self._row(beside)
-        stream = Stream(self.scene.family, beside.plane, len(states), used)
-        waist = Waist(lambda call, lse: None, lambda path: True, stream.change)
-        with ExitStack() as stack:
-            stack.callback(waist.begin_pass)
-            for path, part in attention_modules(beside.module).items():
-                for handle in waist.hooks(part, path):
-                    stack.callback(handle.remove)
+        stream = Stream(Layout(self.scene.family, beside.plane, len(states)), used)
+        with changing(beside.module, stream.change):
             beside.predict(torch.stack([beside.states, states]))
         for (path, grid), score in stream.scores.items():
-            self.scores.setdefault(grid, {}).setdefault(path, {})[step, beside.row.image] = score
+            self.scores.setdefault(grid, {}).setdefault(self.site(beside, path), {})[step, beside.row.image] = score
 
     def _row(self, beside: Beside) -> tuple[Tensor, list[list[int]]]:
         """Text states [t, c] that begin with the concepts, and the columns of each."""
@@ -111,9 +104,7 @@ class ConceptReader(Reader):
 class Stream:
     """The attention of two rows, the picture's and the concepts'. `used` are the columns of each concept."""
 
-    family: Family
-    plane: Plane
-    text: int
+    layout: Layout
     used: Sequence[Sequence[int]]
     scores: dict[tuple[str, Grid], Tensor] = field(default_factory=dict)
 
@@ -124,14 +115,14 @@ class Stream:
 
     def change(self, call: Call) -> Tensor | None:
         """The outputs of both rows; None where each may go on by itself."""
-        kind = self._kind(call)
+        kind = self.layout.kind(call)
         if kind is None:
             return None
         out = plain(row(call, 0))
         if kind == "cross":
             self._note(call.path, out, values(call)[1:, :, : self.taken])
             return torch.cat([out, out])
-        cells, first = self._span(kind)
+        cells, first = self.layout.spans(call)
         asking = slice(first, first + self.taken)
         heard = plain(self._aside(call, asking, cells))
         other = out.clone()
@@ -139,23 +130,6 @@ class Stream:
         if kind == "joint":
             self._note(call.path, out[..., cells, :], heard)
         return torch.cat([out, other])
-
-    def _kind(self, call: Call) -> Literal["cross", "joint", "text"] | None:
-        """What a call attends from and to: cells to the text, both to both, or text to text."""
-        square, joint = call.rows == call.columns, self.family.joint
-        if joint and square and call.rows == self.family.total(self.plane.tokens, self.text):
-            return "joint"
-        if joint:
-            return "text" if square and call.rows == self.text else None
-        apart = call.columns == self.text and call.rank == 0 and not (square and call.path.endswith("attn1"))
-        return "cross" if apart else None
-
-    def _span(self, kind: str) -> tuple[slice, int]:
-        """(the picture's rows, the text's first row)."""
-        if kind == "text":
-            return slice(0, 0), 0
-        picture, first = self.family.starts(self.plane.cells, self.text)
-        return slice(picture, picture + self.plane.cells), first
 
     def _aside(self, call: Call, asking: slice, cells: slice) -> Call:
         """The concepts' own call: they ask one another, and the first row's cells."""
@@ -166,13 +140,7 @@ class Stream:
         """<o_cell, o_concept> [concept, y, x], the mean over a concept's tokens; of a film the mean over frames."""
         o, c = (x[0].transpose(0, 1).flatten(1).float() for x in (cells, concepts))  # [n, h * d]
         means = torch.stack([c[list(own)].mean(0) for own in self.used])
-        grid = grid_of(len(o) // self.plane.frames, self.plane.height, self.plane.width)
-        if grid is not None and len(o) == self.plane.frames * grid[0] * grid[1]:
-            self.scores[path, grid] = (means @ o.T).unflatten(1, (self.plane.frames, *grid)).mean(1)
-
-
-def row(call: Call, index: int) -> Call:
-    """One row of a call."""
-    here = slice(index, index + 1)
-    mask = call.mask[here] if call.mask is not None and call.mask.ndim == 4 and len(call.mask) > 1 else call.mask
-    return replace(call, q=call.q[here], k=call.k[here], v=call.v[here], mask=mask)
+        plane = self.layout.plane
+        grid = grid_of(len(o) // plane.frames, plane.height, plane.width)
+        if grid is not None and len(o) == plane.frames * grid[0] * grid[1]:
+            self.scores[path, grid] = (means @ o.T).unflatten(1, (plane.frames, *grid)).mean(1)

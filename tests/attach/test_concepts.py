@@ -103,7 +103,7 @@ def test_in_a_unet_the_prompts_own_word_has_its_own_saliency():
     o = attended(call.q, call.k, call.v, call.scale)
     value = call.v[0, :, 1].double().flatten()  # the token behind <start>
     expected = (o @ value).unflatten(0, (16, 24))
-    np.testing.assert_allclose(reader.scores[16, 24][path][0, 0][0], expected, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(reader.scores[16, 24][f"unet.{path}"][0, 0][0], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_in_a_joint_block_concepts_ask_the_picture_and_one_another():
@@ -128,7 +128,7 @@ def test_in_a_joint_block_concepts_ask_the_picture_and_one_another():
     k, v = (torch.cat([a[:, :, asking], t[:, :, cells]], 2) for a, t in ((aside.k, true.k), (aside.v, true.v)))
     heard = attended(aside.q[:, :, asking], k, v, true.scale)
     expected = torch.stack([heard[own].mean(0) for own in used]) @ o.T
-    found = reader.scores[8, 12][first][0, 0]
+    found = reader.scores[8, 12][f"transformer.{first}"][0, 0]
     np.testing.assert_allclose(found.flatten(1), expected, atol=1e-4, rtol=1e-4)
 
 
