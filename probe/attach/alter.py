@@ -56,7 +56,8 @@ class Alteration:
     _done: int = -1
     _pass: GradientPass | None = None
     _seen: dict[int, list[Score]] = field(default_factory=dict)  # by picture: the last score of each step
-    _before: dict[int, Maps] = field(default_factory=dict)
+    _latest: dict[int, Maps] = field(default_factory=dict)  # of this step
+    _before: dict[int, Maps] = field(default_factory=dict)  # of the step before
     _past: dict[int, Tensor] = field(default_factory=dict)
 
     def due(self, step: int) -> bool:
@@ -69,6 +70,7 @@ class Alteration:
         if not any(row.branch == "cond" for row in current.rows):
             return given
         self._done = current.step
+        self._begin_step()
         self._check(given, current, latents)
         moved = []
         with torch.enable_grad(), without_weight_gradients(module):
@@ -144,7 +146,7 @@ class Alteration:
         z = z.detach().float().requires_grad_(torch.is_grad_enabled())
         maps = self._maps(acting, scene, z)
         score = acting.score(maps)
-        self._remember(scene.row.image, maps)
+        self._latest[scene.row.image] = replace(maps, A=maps.A.detach(), previous=None, past=None, S=None)
         if not torch.isfinite(torch.as_tensor(score.value)):
             raise diverged(acting, scene.step, f"the loss is {score.value}")
         return z, score
@@ -162,11 +164,13 @@ class Alteration:
         before, past = self._before.get(image), self._past.get(image)
         return Maps(A, placed.positions, placed.end, before, placed.first, past, S)
 
-    def _remember(self, image: int, maps: Maps) -> None:
-        A = maps.A.detach()
-        self._before[image] = replace(maps, A=A, previous=None, past=None, S=None)
-        before = self._past.get(image)
-        self._past[image] = A if before is None else torch.lerp(A, before, self.intervention.memory)
+    def _begin_step(self) -> None:
+        """What was the latest map of each picture is now that of a step before."""
+        for image, maps in self._latest.items():
+            past = self._past.get(image)
+            self._past[image] = maps.A if past is None else torch.lerp(maps.A, past, self.intervention.memory)
+        self._before |= self._latest
+        self._latest.clear()
 
     def _update(self, acting: LatentIntervention, z: Tensor, score: Score, alpha: float) -> Tensor:
         """z - alpha * dL/dz; a loss of zero, or one without a gradient, is no step."""

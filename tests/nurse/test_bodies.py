@@ -50,6 +50,29 @@ class Spy(LatentIntervention):
         return Score(0.0)
 
 
+class Witness(LatentIntervention):
+    """Keeps what it was shown, and refines."""
+
+    shown: list[Any] = Field(default_factory=list, exclude=True)
+
+    def met(self, step: int, score: Score) -> bool:
+        return False
+
+    def score(self, maps: Maps) -> Score:
+        before = maps.previous
+        self.shown.append((maps.A.detach(), None if before is None else before.A, maps.past))
+        return Score(maps.A[..., 2].max())
+
+
+def test_what_was_before_is_of_the_step_before_also_while_refining():
+    witness = Witness(subjects=("cat",), max_steps=3, max_refinements=2, scale_factor=1.0)
+    draw("sd1", PROMPT, witness)
+    (A, *_), shown = witness.shown[2], witness.shown  # three passes a step
+    assert [before is None and past is None for _, before, past in shown] == [True] * 3 + [False] * 6
+    assert all(torch.equal(before, A) for _, before, _ in shown[3:6])
+    torch.testing.assert_close(shown[6][2], 0.9 * A + 0.1 * shown[5][0])
+
+
 WORDS = {"sd3": "@text_encoder", "flux1": "@text_encoder_2"}
 
 
