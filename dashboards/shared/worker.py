@@ -55,7 +55,7 @@ class Job:
     def enter(self, stage: str) -> None:
         """A new stage begins, if the job is still wanted."""
         self.check()
-        self.stage = stage
+        self.stage, self.step, self.total = stage, 0, None
 
     def advance(self, step: int, total: int | None) -> None:
         """`step` of `total` is done; the job goes on if it is still wanted."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -15,16 +16,16 @@ import probe
 from probe.cli import output, say
 from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt, ProbeWarning
+from probe.explain import held
 from probe.readings import content_words
 from probe.store.folder import new_folder
 from probe.subjects import find_subjects
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from probe.intervention import Intervention
 
 STRIPS = 8  # more than anyone looks at
+COMPARED = 4  # words by every method, in the report
 FELL_OFF = r"the end of .* fell off"
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
@@ -37,8 +38,8 @@ def run(options: Namespace) -> int:
         output.refuse(target)
     with new_folder(target, replaces=output.replaceable) as work:
         pipe = load(options.model)
-        words = split(options.words)
-        trace = generate(pipe, options, words=words or None)
+        words = split(options.words) or None
+        trace = look(pipe, options, words) if options.image else generate(pipe, options, words=words)
         figures = _write(trace, work, options)
     _announce(trace, target, figures)
     return 0
@@ -80,6 +81,33 @@ def generate(
         with probe.record(pipe, words=words, interventions=interventions) as recording:
             pipe(**arguments)
     return recording.trace
+
+
+def look(pipe: Any, options: Namespace, words: Sequence[str] | None) -> "probe.Trace":
+    """The trace of a picture that exists already, at its own size."""
+    if options.width or options.height:
+        raise BadInput("an existing picture has its own size: leave out --width and --height, or resize it first")
+    picture = _read(options.image)
+    with _heeding(options.cut), Console(stderr=True).status("looking"):
+        return probe.record_image(
+            pipe,
+            picture,
+            options.prompt,
+            method="invert" if options.invert else "noise",
+            steps=options.steps,
+            seed=options.seed,
+            guidance_scale=options.guidance,
+            call={"negative_prompt": options.negative} if options.negative else None,
+            words=words,
+        )
+
+
+def _read(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as problem:
+        raise BadInput(f"{path} cannot be read as a picture ({problem}): give a PNG or JPEG file") from problem
 
 
 @contextmanager
@@ -146,7 +174,8 @@ def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
     """Everything of one result into `work`; returns the names of the figures."""
     trace.pictures[0].save(work / "picture.png")
     trace.save(work / "trace")
-    probe.show.report(trace, work / "report.html")
+    explained = [heatmap for word in _subjects(trace)[:COMPARED] for heatmap in held(trace, word).values()]
+    probe.show.report(trace, work / "report.html", story=probe.show.Story(explained=explained))
     (work / output.MARK).write_text(settings(options), encoding="utf-8")
     return _figures(trace, work / "figures")
 
@@ -162,7 +191,7 @@ def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
     return save(figures, folder)
 
 
-def save(figures: Mapping[str, "Figure"], folder: Path) -> list[str]:
+def save(figures: Mapping[str, Any], folder: Path) -> list[str]:
     """Each figure as PNG and SVG; returns their names."""
     for name, figure in figures.items():
         for suffix in ("png", "svg"):
