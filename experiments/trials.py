@@ -23,7 +23,6 @@ from probe.heatmap import Heatmap
 from probe.trace import Trace
 
 SIDE = 32  # of the maps that are kept for looking at
-LOOKS = 10  # steps at which what costs further passes is found out
 Explain = Callable[[Trace, str], Heatmap]
 
 
@@ -70,11 +69,12 @@ class Bench:
     pipe: Any
     judge: Judge
     steps: int
+    looks: int  # steps at which what takes further passes is found out
     methods: Mapping[str, Explain]
 
     def record(self, prompt: str, seed: int, pipe: Any = None) -> Trace:
         """A generation with all that the methods need."""
-        with probe.record(pipe or self.pipe, **asked(self.methods, self.steps)) as recording:
+        with probe.record(pipe or self.pipe, **asked(self.methods, self.steps, self.looks)) as recording:
             self.paint(prompt, seed, pipe)
         return recording.trace
 
@@ -103,13 +103,13 @@ def coarse(trace: Trace, word: str) -> Heatmap:
     return probe.attention(trace, word, sites=probe.select(trace.sites, kind="cross", grid=SEMANTIC))
 
 
-def asked(names: Mapping[str, Explain], steps: int) -> dict[str, Any]:
-    """What `probe.record` is asked for: relations, and, at LOOKS of so many steps, what takes further passes."""
+def asked(names: Mapping[str, Explain], steps: int, looks: int) -> dict[str, Any]:
+    """What `probe.record` is asked for: relations, and, at some looks spread over so many steps, what takes passes."""
     needed = [method for method in METHODS if method.name in names]
-    looks = tuple(sorted({int((i + 0.5) * steps / LOOKS) for i in range(LOOKS)}))
+    chosen = tuple(sorted({int((i + 0.5) * steps / looks) for i in range(looks)}))
     inquiries = dict.fromkeys(method.record for method in needed if method.record)
     relations = dict.fromkeys(("image->text", *(name for method in needed for name in method.relations)))
-    return {"explain": [getattr(probe, name)(steps=looks) for name in inquiries], "relations": list(relations)}
+    return {"explain": [getattr(probe, name)(steps=chosen) for name in inquiries], "relations": list(relations)}
 
 
 def role(word: str) -> str:

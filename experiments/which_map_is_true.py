@@ -27,7 +27,7 @@ from rich.progress import track
 
 import probe
 from experiments.menagerie_card import GUIDANCE, HELD_OUT, pair_prompts, seen_pairs
-from experiments.trials import LOOKS, SIDE, Bench, Case, Known, Row, asked, caused, localised, methods, role, sane
+from experiments.trials import SIDE, Bench, Case, Known, Row, asked, caused, localised, methods, role, sane
 from probe import show
 from probe.errors import BadInput
 from probe.explain import ranking
@@ -35,17 +35,18 @@ from probe.generator import card, weights
 from probe.generator.world import Mention, Scene
 
 EVERYTHING = 10**6  # pairs
-SMALL = {"pictures": 2, "steps": 4, "causal": 1, "sane": 1}
+SMALL = {"pictures": 2, "steps": 4, "looks": 2, "causal": 1, "sane": 1}
 WORST = 4  # cases a method that are shown
 MEASURES = (ranking.OVERLAP, "precision", "pointing")
 PAGE, FIGURE = Path("docs/faithfulness.md"), Path("docs/images/faithfulness.png")
 
 
 def scene(bench: Bench, number: int) -> Case:
-    """A rendered scene and its caption, noised to LOOKS levels; every word that is about a thing."""
+    """A rendered scene and its caption, noised to a few levels; every word that is about a thing."""
     shown = HELD_OUT.scene(number)
     caption = HELD_OUT.caption(shown)
-    options = {"steps": LOOKS, "seed": number, "guidance_scale": GUIDANCE} | asked(bench.methods, LOOKS)
+    options = {"steps": bench.looks, "seed": number, "guidance_scale": GUIDANCE}
+    options |= asked(bench.methods, bench.looks, bench.looks)
     trace = probe.record_image(bench.pipe, shown.picture, caption.text, **options)
     labels = {word.start: word.label for word in trace.words}
     about = [m for m in caption.mentions if m.role in ("kind", "colour") and m.things and m.start in labels]
@@ -115,7 +116,13 @@ def rows(case: Case, bench: Bench, given: argparse.Namespace) -> Iterator[Row]:
 def settings(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
     """What decides the numbers."""
     unet = weights.digest(weights.MENAGERIE / "unet" / "diffusion_pytorch_model.safetensors")
-    shared = {"steps": given.steps, "causal": given.causal, "sane": given.sane, "methods": list(bench.methods)}
+    shared = {
+        "steps": given.steps,
+        "looks": given.looks,
+        "causal": given.causal,
+        "sane": given.sane,
+        "methods": list(bench.methods),
+    }
     return {"weights": given.source or unet[:16], **shared}
 
 
@@ -168,6 +175,12 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--pictures", type=int, default=200, help="of each source: rendered scenes, and generated pictures")
     add("--steps", type=int, default=50, help="denoising steps of generated pictures")
+    add(
+        "--looks",
+        type=int,
+        default=10,
+        help="steps at which gradients and counterfactuals are asked for; noise levels of scenes",
+    )
     add("--causal", type=int, default=50, help="generated pictures whose words are taken away")
     add("--sane", type=int, default=20, help="generated pictures that are tried with shuffled weights")
     add("--methods", nargs="+", choices=list(methods()), help="only these")
@@ -182,7 +195,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    bench = Bench(probe.load(given.source), weights.judge(), given.steps, methods(given.methods))
+    bench = Bench(probe.load(given.source), weights.judge(), given.steps, given.looks, methods(given.methods))
     found = measure(bench, given)
     table = publish(found, given.out, given.out)
     print(ranking.markdown(table))

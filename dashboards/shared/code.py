@@ -29,6 +29,15 @@ def methods_code(held: Opened, image: int, words: Sequence[str]) -> str:
     )
 
 
+def region_code(held: Opened, method: str, box: tuple[float, ...], image: int) -> str:
+    """The words of a region."""
+    return _lines(
+        *_opening(held),
+        f"words = probe.words_of_region(trace, {box!r}, method={method!r}, image={image})",
+        "words.to_csv('region.csv')",
+    )
+
+
 def steps_code(held: Opened, view: View, words: Sequence[str], word: str) -> str:
     """The strip of one word and the curves of all."""
     return _lines(

@@ -9,11 +9,12 @@ from dashboards.shared import charts, code, explained, look, panels
 from dashboards.shared.downloads import Offer, map_frame, offer
 from dashboards.shared.escape import label
 from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps, named
+from dashboards.shared.regions import regions
 from probe import show
 from probe.errors import ProbeError
 
 ALL = "all"
-TABS = ("Maps", "Methods", "Over the steps", "Guidance", "Numbers", "Settings")
+TABS = ("Maps", "Methods", "A region", "Over the steps", "Guidance", "Numbers", "Settings")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def _look(held: Opened) -> None:
     word = _viewers(held, view, _word(held, st.query_params.get("word", "")))
     _address(word=word, step="" if view.step is None else str(view.step))
     chosen = Look(held, view, _words(held), word or named(held.trace)[0])
-    parts = (_maps, _methods, _steps, _guidance, _numbers, _settings)
+    parts = (_maps, _methods, _region, _steps, _guidance, _numbers, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
         if tab.open:
             with tab:
@@ -147,6 +148,10 @@ def _methods(at: Look) -> None:
         st.markdown("What this trace was not recorded for, and how to record it:")
         asked = {method.name: method.ask for method in absent}
         st.code("\n".join(f"{name:<18}{ask}" for name, ask in asked.items()), language="python", wrap_lines=True)
+
+
+def _region(at: Look) -> None:
+    regions(at.held, at.view.image)
 
 
 def _steps(at: Look) -> None:

@@ -18,6 +18,7 @@ from probe.trace import Trace
 
 RANGE = "share of the method's range over these words"
 MISSING = "not recorded"
+SIDE = 256
 
 
 def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0) -> Figure:
@@ -33,7 +34,8 @@ def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0) -
     )
     limits = {name: scale_of([h for h in heatmaps if h.method == name]) for name in methods}
     found = {(h.subject, h.method): h for h in heatmaps}
-    picture = final_picture(trace, image)
+    picture = final_picture(trace, image).copy()
+    picture.thumbnail((SIDE, SIDE))  # of each panel: a report with twenty of them stays small
     figure, axes = picture_rows(len(words), max(3, len(methods)), picture.height / picture.width)
     for row, word in zip(axes, words, strict=True):
         for ax, name in zip(row, methods, strict=False):

@@ -16,7 +16,7 @@ from tests.dashboards.pages import alts, markdown, page, plain, texts, viewed
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
 
-TABS = ("Maps", "Methods", "Over the steps", "Guidance", "Numbers", "Settings")
+TABS = ("Maps", "Methods", "A region", "Over the steps", "Guidance", "Numbers", "Settings")
 
 
 def turn(app: AppTest, tab: str, name: str) -> AppTest:

@@ -11,10 +11,12 @@ import xarray as xr
 from streamlit.testing.v1 import AppTest
 
 import probe
-from dashboards.shared import traces
+from dashboards.shared import code, traces
+from dashboards.shared.opened import opened
 from probe.explain import METHODS, ranking
 from probe.trace import Trace
 from tests.dashboards.pages import alts, markdown, page, plain, texts, viewed
+from tests.dashboards.test_code import run
 from tests.factories import make_trace
 
 STEPS = (0, 2)
@@ -89,6 +91,21 @@ def test_the_tab_sets_all_side_by_side_and_says_what_is_missing(several: str):
     assert "probe.Relevancy()" not in plain(app)
 
 
+def test_a_region_has_its_words(several: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    app = page("explorer", trace=several)
+    app.session_state[f"tab:{several}"] = "A region"
+    app.run()
+    assert not app.exception
+    assert app.dataframe[0].value["word"].tolist() == ["cat", "balloon"]  # top left
+    app.slider(key=f"across:{several}").set_value((50, 100))
+    app.slider(key=f"down:{several}").set_value((50, 100)).run()
+    assert app.dataframe[0].value["word"].tolist() == ["balloon", "cat"]
+    run(app.code[0].value, tmp_path, monkeypatch)
+    assert pd.read_csv(tmp_path / "region.csv")["word"].tolist() == ["balloon", "cat"]
+    app.slider(key=f"down:{several}").set_value((50, 50)).run()
+    assert texts(app.info) == ["The region is empty: draw its ends apart."]
+
+
 def test_guidance_shows_curves_one_step_and_all(saved: str):
     app = page("guidance", trace=saved)
     assert not app.exception
@@ -141,14 +158,7 @@ def test_faithfulness_measured_ranks_and_shows_where_each_fails(tmp_path: Path, 
 
 
 def test_what_the_tab_gives_away_can_be_run(several: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    import runpy
-
-    from dashboards.shared import code
-    from dashboards.shared.opened import opened
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "snippet.py").write_text(code.methods_code(opened(several), 0, ["cat"]))
-    runpy.run_path(str(tmp_path / "snippet.py"))
+    run(code.methods_code(opened(several), 0, ["cat"]), tmp_path, monkeypatch)
     written = pd.read_csv(tmp_path / "relevancy-cat.csv")["value"]
     assert written.to_numpy() == pytest.approx(probe.relevancy(with_relevancy(), "cat").values.values.ravel())
     assert (tmp_path / "methods.svg").is_file()

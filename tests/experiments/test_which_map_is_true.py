@@ -58,11 +58,11 @@ def test_a_prompt_without_some_words():
 def test_every_method_and_the_other_tools_readings_compete():
     assert {method.name for method in METHODS} | {"attention, last step"} <= set(trials.methods())
     assert list(trials.methods(["daam"])) == ["daam"]
-    found = trials.asked({"relevancy": len, "rollout": len}, 50)
+    found = trials.asked({"relevancy": len, "rollout": len}, 50, 10)
     assert found["relations"] == ["image->text", "image->image:low-rank"]
     assert [type(each).__name__ for each in found["explain"]] == ["Relevancy"]
     assert found["explain"][0].steps == (2, 7, 12, 17, 22, 27, 32, 37, 42, 47)
-    assert trials.asked({"relevancy": len}, 4)["explain"][0].steps == (0, 1, 2, 3)
+    assert trials.asked({"relevancy": len}, 4, 10)["explain"][0].steps == (0, 1, 2, 3)
 
 
 class Half(Certain):
@@ -76,9 +76,10 @@ class Half(Certain):
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> trials.Bench:
     monkeypatch.setattr(experiment, "prompts", lambda: ("a cat and a red bowl", "a dog"))
-    monkeypatch.setattr(experiment, "LOOKS", 2)
     pipe = untrained(32).pipe
-    return trials.Bench(pipe, Half(judging.Network()), 2, trials.methods(["attention", "daam", "attention, last step"]))
+    return trials.Bench(
+        pipe, Half(judging.Network()), 2, 2, trials.methods(["attention", "daam", "attention, last step"])
+    )
 
 
 @pytest.fixture
