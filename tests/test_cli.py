@@ -107,6 +107,16 @@ def test_words_negative_and_size_reach_the_pipeline(model: str, tmp_path: Path, 
     assert str(tmp_path / "t" / "report.html") in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("more", "method"), [([], "noise"), (["--invert"], "invert")])
+def test_a_picture_that_exists_is_looked_into(more: list[str], method: str, model: str, tmp_path: Path):
+    Image.new("RGB", (48, 32), "orange").save(tmp_path / "photo.png")
+    given = ["--image", str(tmp_path / "photo.png"), "--steps", "2", "--negative", "a dog", *more]
+    assert main(["trace", PROMPT, "--model", model, "--out", str(tmp_path / "t"), *given]) == 0
+    trace = probe.open(tmp_path / "t" / "trace")
+    assert trace.extra["image"]["method"] == method and (trace.run.width, trace.run.height) == (48, 32)
+    assert "difference_norm" in trace.node("guidance") or method == "invert"  # which goes without guidance
+
+
 def test_cut_goes_on_without_the_words_that_fell_off(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["trace", LONG, "--cut", "--model", model, "--steps", "2", "--out", str(tmp_path / "t")]) == 0
     assert re.search(r"note: the end of .* fell off: text_encoder reads 77 tokens", capsys.readouterr().err)
@@ -132,6 +142,8 @@ REFUSED = {
     "unknown on the hub": ([PROMPT, "--model", "who/knows"], "'who/knows' could not be loaded.*Check the name", 2),
     "no pipeline": ([PROMPT, "--model", "{tmp}"], "holds no model_index.json", 2),
     "wrong size": ([PROMPT, "--height", "100"], "height 100 is no multiple of 8. Take 96 or 104", 2),
+    "no picture": ([PROMPT, "--image", "{tmp}/file"], "file cannot be read as a picture.*PNG or JPEG", 2),
+    "a size for a picture": ([PROMPT, "--image", "x.png", "--width", "64"], "has its own size: leave out --width", 2),
     "no steps": ([PROMPT, "--steps", "0"], "0 does not conform to restriction v>0", 2),
     "negative size": ([PROMPT, "--width", "-8"], "-8 does not conform", 2),
     "no number": ([PROMPT, "--seed", "many"], "Not of type NonNegativeInt.*many", 2),

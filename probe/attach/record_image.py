@@ -104,15 +104,16 @@ def _check(pipe: Any, prompt: str, method: str) -> None:
     if not isinstance(prompt, str):
         raise BadInput(f"prompt is {type(prompt).__name__}, expected one text for one picture")
     taken, vae = inspect.signature(pipe.__call__).parameters, getattr(pipe, "vae", None)
-    if "image" in taken or "latents" not in taken or "num_frames" in taken:
-        raise NotAPipeline(
-            f"{type(pipe).__name__} is no text-to-image pipeline that starts from given latents; make one of the same "
-            "parts (diffusers.AutoPipelineForText2Image.from_pipe(pipe)), or record its own call with probe.record"
-        )
-    if not decodes(vae, getattr(getattr(vae, "config", None), "latent_channels", 0)):
+    film = "num_frames" in taken
+    if not film and not decodes(vae, getattr(getattr(vae, "config", None), "latent_channels", 0)):
         raise NotAPipeline(
             f"the latents of {type(pipe).__name__} are not its autoencoder's times one factor, so a picture cannot be "
             "taken in; take a model with an AutoencoderKL, or record a generation with probe.record"
+        )
+    if film or "image" in taken or "latents" not in taken:
+        raise NotAPipeline(
+            f"{type(pipe).__name__} is no text-to-image pipeline that starts from given latents; make one of the same "
+            "parts (diffusers.AutoPipelineForText2Image.from_pipe(pipe)), or record its own call with probe.record"
         )
 
 

@@ -162,6 +162,7 @@ class Recording:
         assert listener is not None  # there is one as long as the block runs
         if self._request.words and not take.prompts and "negative" not in self._request.branches:
             check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
+        self._depths.take()  # whatever else ran an encoder in between
         result = original(*args, **kwargs)
         take.encoded.given = listener.given | take.encoded.given
         heard, states = listener.take()

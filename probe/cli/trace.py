@@ -186,7 +186,7 @@ def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
     figures = {"overlays": probe.show.overlays(trace)}
     for rank, word in enumerate(_subjects(trace)[:STRIPS], start=1):
         figures[f"strip-{rank}-{output.slug(word)}"] = probe.show.strip(trace, word)
-    if "guidance" in trace.tree.children:
+    if "guidance" in trace.tree.children and "difference_norm" in trace.node("guidance"):
         figures["guidance"] = probe.show.guidance_curve(trace)
     return save(figures, folder)
 
