@@ -35,6 +35,16 @@
                     output       (branch, prompt, token, channel): the last states, normed, as the encoder gives them
                     ids          (branch, prompt, token): the ids that it read; -1 where a row is shorter
 /thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, decoded small
+
+What was asked for by explain=, at its own steps; units and settings are in the attributes:
+
+/leave_one_out      magnitude    (step, image, word, y, x); norm, share (step, image, word); interaction, total (step, image)
+/shapley            value        (step, image, word, y, x); share, error (step, image, word)
+/concepts/{H}x{W}   score        (site, step, image, word, y, x)
+/gradients/latents  map          (step, image, word, y, x); value, baseline, delta (step, image, word)
+/gradients/text     score        (step, image, word); value, baseline, delta (step, image)
+/roles/ablation     effect       (step, image, site, word)
+/roles/patching     recovered    (step, image, site); together, gap (step, image)
 """
 
 import base64
