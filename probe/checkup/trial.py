@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,6 @@ class Trial:
     guidance: str
     words: tuple[str, ...]
     lost: tuple[str, ...]  # words without a reading
-    relations: tuple[str, ...]
     excess: float  # how far all words and the rest together are from one, at most, in any cell
     dtype: str
     identical: bool  # the picture with a recording equals the picture without, to the bit
@@ -109,14 +108,14 @@ class Bench:
         return np.asarray(made.float().cpu() if isinstance(made, torch.Tensor) else made)
 
 
-def attempt(pipe: Any, given: Mapping[str, Any], *, relations: Sequence[str] = ("image->text",)) -> Trial:
+def attempt(pipe: Any, given: Mapping[str, Any]) -> Trial:
     """Two steps twice from the same noise, plain and recorded. Raises what `probe.record` raises."""
     bench, layout = Bench(pipe, given), family(pipe)
     plain, without = timed(bench.run)
     before = marks(pipe)
     rest = (*SPECIAL, IMAGE) if layout.joint else ()  # in cross-attention, EVERY means these as well
     words = None if layout.text == "none" else (EVERY, *rest)
-    with record(pipe, words, branches=BRANCHES, relations=relations) as recording:
+    with record(pipe, words, branches=BRANCHES) as recording:
         recorded, during = timed(bench.run)
     trace = recording.trace
     guidance = trace.tree["guidance"].attrs if "guidance" in trace.tree.children else {}
@@ -133,7 +132,6 @@ def attempt(pipe: Any, given: Mapping[str, Any], *, relations: Sequence[str] = (
         guidance=str(guidance.get("method", "not recorded")),
         words=tuple(word.label for word in trace.words),
         lost=tuple(word.label for word in trace.words if not has_readings(trace, word.label)),
-        relations=found_relations(trace),
         excess=excess(trace),
         dtype=trace.run.dtype,
         identical=bool(np.array_equal(plain, recorded)),
@@ -191,22 +189,6 @@ def excess(trace: Trace) -> float:
         apart = np.abs(total - 1) if whole else (total - 1).clip(min=0)
         largest = max(largest, float(apart.max()))
     return largest
-
-
-def found_relations(trace: Trace) -> tuple[str, ...]:
-    """The relations that a trace holds, as `probe.record` names them."""
-    nodes = {path.removeprefix("/relations/") for path in trace.tree.groups if path.startswith("/relations/")}
-    kinds = {"image->text": bool(trace.attention_nodes())}
-    kinds |= {kind: any(path.startswith(name) for path in nodes) for kind, name in RELATIONS.items()}
-    return tuple(kind for kind, there in kinds.items() if there)
-
-
-RELATIONS = {
-    "text->image": "text_to_image",
-    "image->image": "image_to_image",
-    "text->text": "text_to_text",
-    "frame->frame": "frame_to_frame",
-}
 
 
 def estimated(recording: Recording) -> int:
