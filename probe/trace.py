@@ -38,7 +38,8 @@
 
 What was asked for by explain=, at its own steps; units and settings are in the attributes:
 
-/leave_one_out      magnitude    (step, image, word, y, x); norm, share (step, image, word); interaction, total (step, image)
+/leave_one_out      magnitude    (step, image, word, y, x); norm, share (step, image, word);
+                    interaction  (step, image), total
 /shapley            value        (step, image, word, y, x); share, error (step, image, word)
 /concepts/{H}x{W}   score        (site, step, image, word, y, x)
 /gradients/latents  map          (step, image, word, y, x); value, baseline, delta (step, image, word)
