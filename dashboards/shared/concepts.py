@@ -65,7 +65,7 @@ class Prune:
         told = {"seed": self.seed, "removed": list(found.removed), "likeness": found.likeness}
         pictures = {TARGET: (found.target,), DECOMPOSITION: (found.picture,)}
         left = found.concept
-        return save(replace(left, pictures=pictures, settings=concept.settings, provenance=left.provenance | told))
+        return save(replace(left, pictures=pictures, settings=concept.settings, provenance={**left.provenance, **told}))
 
 
 def _ready(job: Job, shelf: Shelf, name: str) -> tuple[Concept, Any, Recipe]:

@@ -63,8 +63,8 @@ def check_expressible(prompt: str, heard: Iterable[Encoder]) -> str:
     """The prompt, stripped. Raises BadPrompt where an encoder's tokenizer has no tokens for it."""
     text = prompt.strip()
     for encoder in heard:
-        ids = encoder.ids(text)
-        if not ids or all(i == encoder.tokenizer.unk_token_id for i in ids):
+        ids, unknown = encoder.ids(text), encoder.tokenizer.unk_token_id
+        if not any(i != unknown and encoder.tokenizer.decode([i]).strip() for i in ids):
             raise BadPrompt(
                 f"{prompt!r} cannot be expressed by the tokenizer of {encoder.name}: it gives "
                 f"{'unknown tokens only' if ids else 'no tokens'}. Name the concept in words that the model was "
@@ -97,6 +97,10 @@ class Gap:
 def gap(prompt: str, template: str, heard: Iterable[Encoder]) -> Gap:
     """The prompt with a gap. Raises BadPrompt if no symbol is one token that stands there once, in all encoders."""
     heard = tuple(heard)
+    if template.count("{}") != 1:
+        raise BadPrompt(
+            f"the template {template!r} has {template.count('{}')} places for the concept, expected one {{}}"
+        )
     for symbol in SYMBOLS:
         text, other = (blank(prompt, template, each) for each in (symbol, "y"))
         tokens = {encoder.name: _token(encoder, text, other) for encoder in heard}

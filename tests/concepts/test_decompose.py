@@ -119,7 +119,8 @@ def test_same_seed_same_concept(pipe: Any):
         ("a cat", {"words": ("cat",)}, NoMatch, "no word is left for 'a cat': the text encoders share"),
         ("a cat", {"words": ()}, NoMatch, "of which words= allows 0"),
         ("a cat", {"letters": 40}, NoMatch, "share 0 whole words of 40 letters or more (such as none)"),
-        ("a cat", {"template": "{}{}"}, BadPrompt, "leaves no symbol of"),
+        ("a cat", {"template": "{}{}"}, BadPrompt, "the template '{}{}' has 2 places for the concept, expected one {}"),
+        ("a cat", {"template": "* & + ~ x z q {}"}, BadPrompt, "leaves no symbol of"),
     ],
 )
 def test_what_cannot_be_decomposed(prompt: str, more: dict[str, Any], error: type[Exception], told: str, pipe: Any):
