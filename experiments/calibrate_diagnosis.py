@@ -92,12 +92,12 @@ class Fit:
         return f"| {self.name} | {self.auc:.3f} | {low:.3f} to {high:.3f} | {self.brier:.3f} |"
 
 
-def collect(pictures: int, steps: int, until: int, folder: Path) -> pd.DataFrame:
+def collect(folder: Path, pictures: int, *, steps: int, until: int, device: str | None = None) -> pd.DataFrame:
     """One row a subject. What is there already is read, what is missing is drawn."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(pictures) if not _place(folder, i).is_file()]
     if missing:
-        pipe, judge = probe.load(), weights.judge()
+        pipe, judge = probe.load(device=device), weights.judge()
         for number in track(missing, "drawing", console=Console(stderr=True), transient=True):
             replace_file(_place(folder, number), encode_rows(measure(pipe, judge, number, steps=steps, until=until)))
     return pd.concat([pd.read_parquet(_place(folder, i)) for i in range(pictures)], ignore_index=True)
@@ -148,7 +148,7 @@ def _inputs(rows: pd.DataFrame, signals: Sequence[str]) -> np.ndarray:
     return values
 
 
-def calibrated(rows: pd.DataFrame, best: Fit, signals: Sequence[str], steps: int, until: int) -> Calibration:
+def calibrated(rows: pd.DataFrame, best: Fit, *, signals: Sequence[str], steps: int, until: int) -> Calibration:
     """The coefficients of a fit to all rows, with the cross-validated area."""
     model = _model().fit(_inputs(rows, signals), rows["neglected"].to_numpy(bool))
     scaler, regression = model[0], model[1]
@@ -167,7 +167,7 @@ def calibrated(rows: pd.DataFrame, best: Fit, signals: Sequence[str], steps: int
     )
 
 
-def page(rows: pd.DataFrame, fits: Sequence[Fit], steps: int, until: int) -> str:
+def page(rows: pd.DataFrame, fits: Sequence[Fit], *, steps: int, until: int) -> str:
     """The table with what it rests on."""
     share = statistics.mean(rows["neglected"])
     told = (
@@ -186,6 +186,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--until", type=int, default=10, help="how many of them are looked at")
     parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(LIVE), help="what the shipped fit uses")
     parser.add_argument("--out", type=Path, default=Path("out/calibration"), help="where the rows are kept")
+    parser.add_argument("--device", help="where it draws, e.g. cuda")
     parser.add_argument("--write", action="store_true", help=f"write {SHIPPED.name}, {PAGE} and {FIGURE}")
     return parser.parse_args(argv)
 
@@ -195,13 +196,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.write and given.pictures < LEAST:
         raise BadInput(f"--write needs {LEAST} pictures or more, not {given.pictures}: fewer calibrate nothing")
     folder = given.out / f"{weights.revision()[:12]}-{given.until}-of-{given.steps}"
-    rows = collect(given.pictures, given.steps, given.until, folder)
+    span = {"steps": given.steps, "until": given.until}
+    rows = collect(folder, given.pictures, device=given.device, **span)
     chosen = fit(rows, given.signals, f"shipped: {', '.join(given.signals)}")
     fits = [*(fit(rows, [name]) for name in SIGNALS), chosen, fit(rows, SIGNALS, COMBINED)]
-    content = page(rows, fits, given.steps, given.until)
+    content = page(rows, fits, **span)
     print(content)
     if given.write:
-        made = calibrated(rows, chosen, given.signals, given.steps, given.until)
+        made = calibrated(rows, chosen, signals=given.signals, **span)
         SHIPPED.write_text(made.model_dump_json(indent=2) + "\n")
         PAGE.write_text(insert(PAGE.read_text(), content))
         probe.show.prediction_curves([each.predictor() for each in fits]).savefig(FIGURE)

@@ -66,9 +66,9 @@ class Estimate:
         return "" if np.isnan(self.value) else f"{self.value:.3f}{known}"
 
 
-def study(names: Sequence[str], prompts: int | None, given: argparse.Namespace) -> Study:
+def study(names: Sequence[str], given: argparse.Namespace) -> Study:
     """The question as data."""
-    rows = evenly(list(Study(prompts="attend-and-excite").rows), prompts)
+    rows = evenly(list(Study(prompts="attend-and-excite").rows), given.prompts)
     asked = [Method(method=name, **{field: f"${field}" for field in fields(name)}) for name in names]
     return Study(
         name="neglect",
@@ -135,7 +135,11 @@ def row(table: pd.DataFrame, method: str, folder: Path) -> str:
     sets = [features(folder, table.loc[table["method"] == name, "key"].tolist()) for name in (method, PLAIN)]
     time = table.groupby("method")["time_picture"].median()
     cut = neglect_cut(table, method)
-    cells += ["" if np.isnan(cut) else f"{0.0 - cut:+.0%}", f"{time[method] / time[PLAIN]:.2f}", f"{1000 * kid(*sets):.1f}"]
+    cells += [
+        "" if np.isnan(cut) else f"{0.0 - cut:+.0%}",
+        f"{time[method] / time[PLAIN]:.2f}",
+        f"{1000 * kid(*sets):.1f}",
+    ]
     return f"| {method} | {' | '.join(cells)} |"
 
 
@@ -191,7 +195,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    question = study(given.methods, given.prompts, given)
+    question = study(given.methods, given)
     status = question.run(device=given.device)
     rows = question.table()
     done = rows.loc[rows["status"] == "done"]

@@ -85,13 +85,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seeds", default="0-7", help="where neglect is looked for")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path("out/nursing-gallery.png"), help="the sheet")
+    parser.add_argument("--device", help="where it draws, e.g. cuda")
     parser.add_argument("--write", action="store_true", help=f"put it into {SHEET}")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    room = Room(probe.load(), weights.judge(), given)
+    room = Room(probe.load(device=given.device), weights.judge(), given)
     chosen = track(PROMPTS[: given.prompts], "drawing", console=Console(stderr=True), transient=True)
     cases = {prompt: case(room, prompt) for prompt in chosen}
     for prompt, (_, told) in cases.items():

@@ -53,7 +53,7 @@ def test_no_prompt_is_in_both_halves(monkeypatch: pytest.MonkeyPatch):
 def test_the_coefficients_are_those_of_the_fit():
     frame = rows(noise=0.3)
     best = calibrate.fit(frame, ["relative"])
-    made = calibrate.calibrated(frame, best, ["relative"], 50, 10)
+    made = calibrate.calibrated(frame, best, signals=["relative"], steps=50, until=10)
     model = calibrate._model().fit(frame[["relative"]].to_numpy(), frame["neglected"].to_numpy())
     expected = model.predict_proba([[0.4]])[0, 1]
     assert made.probability({"relative": 0.4}) == pytest.approx(expected, rel=1e-9)
@@ -73,7 +73,7 @@ def test_what_cannot_be_fitted():
 
 def test_the_page_says_what_it_rests_on():
     frame = rows()
-    told = calibrate.page(frame, [calibrate.fit(frame, ["relative"])], 50, 10)
+    told = calibrate.page(frame, [calibrate.fit(frame, ["relative"])], steps=50, until=10)
     assert told.startswith("40 pictures of two subjects each, 40 prompts; signals of the first 10 of 50 steps; 50% of")
     assert "| relative | 1.000 | 1.000 to 1.000 |" in told
     assert len(calibrate.fit(frame, ["relative"]).predictor().false_positives) > 1
@@ -124,11 +124,11 @@ def test_the_kernel_distance_by_hand():
 
 def test_the_question_has_every_method_with_what_the_prompt_says():
     given = benchmark.arguments(["--prompts", "3", "--seeds", "0-1", "--methods", "AttendAndExcite", "SynGen"])
-    study = benchmark.study(given.methods, given.prompts, given)
+    study = benchmark.study(given.methods, given)
     assert [method.name for method in study.interventions] == ["plain", "AttendAndExcite", "SynGen"]
     assert len(plan(study)) == 3 * 3 * 2
     assert {row.columns["subset"] for row in study.rows} == {"animal-animal", "animal-object", "object-object"}
-    assert len(benchmark.study(["SynGen"], None, given).rows) == 276
+    assert len(benchmark.study(["SynGen"], benchmark.arguments([])).rows) == 276
     assert "BoxDiff" not in benchmark.prompt_methods()
 
 
