@@ -224,7 +224,7 @@ def relevance(
         *found, grad_E = torch.autograd.grad(target(value), [*tape.tensors(), E], allow_unused=True)
     text = torch.eye(seat.text, device=x.device)
     if through is not None and grad_E is not None:
-        text = through(grad_E[0])
+        text = through(grad_E[0]).to(x.device)
     own = torch.zeros(cells, cells, device=x.device) if self_rule and not seat.family.joint else None
     start = Field(seat.grid, torch.zeros(cells, seat.text, device=x.device), text, own)
     return propagate(tape.events, found, start, seat).R

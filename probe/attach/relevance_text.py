@@ -87,11 +87,11 @@ class TextPath:
     def _placed(self, towers: dict[str, Tower], grads: Mapping[str, Sequence[Tensor | None]], text: int) -> Tensor:
         """Each stream's block on the diagonal; elsewhere a state rests on itself."""
         family = self.scene.family
-        R = torch.eye(text, device=next(iter(towers.values())).tensors[0].device)
+        R = torch.eye(text)
         for stream, start, count in _streams(self.scene.prompts[self.index], family):
             names = [name for name in (stream.encoder, *(e for e, _ in stream.beside)) if towers[name].attention]
             part = slice(start, start + count)
-            R[part, part] = self._together(stream, [(towers[name], grads[name]) for name in names], count)
+            R[part, part] = self._together(stream, [(towers[name], grads[name]) for name in names], count).to(R)
         return R
 
     def _together(self, stream: Stream, both: Sequence[tuple[Tower, Sequence[Tensor | None]]], count: int) -> Tensor:

@@ -23,7 +23,7 @@ from probe.attach.rows import Row
 from probe.attach.take import SAMPLES, STATES
 from probe.attach.targets import TARGETS, Box, Seen, alone
 from probe.axes import RELEVANCY
-from probe.errors import RecordingError, UnknownFamily
+from probe.errors import BadInput, RecordingError, UnknownFamily
 
 Arguments = dict[str, Any]
 Group = tuple[Arguments, Sequence[Row]]
@@ -59,6 +59,8 @@ class Relevancy(Inquiry):
                 f"relevancy cannot be carried through {family.name}: it needs one sequence of text states, all of "
                 "it read by softmax attention (SD, SDXL, SD3, FLUX and their kin); read probe.attention of it instead"
             )
+        if not scene.prompts:
+            raise BadInput("relevancy needs the words of the prompt; give the pipeline its prompt as text")
         return RelevancyReader(self, scene, [_columns(scene, i) for i in range(len(scene.prompts))])
 
 
