@@ -16,7 +16,7 @@ from PIL import Image
 import probe
 from experiments.menagerie_card import GUIDANCE, SEMANTIC
 from probe.errors import BadInput, NotRecorded
-from probe.explain import METHODS, Method, faithfulness
+from probe.explain import METHODS, Method, faithfulness, needs
 from probe.generator.judge import Judge
 from probe.generator.world import vocabulary as v
 from probe.heatmap import Heatmap
@@ -105,11 +105,9 @@ def coarse(trace: Trace, word: str) -> Heatmap:
 
 def asked(names: Mapping[str, Explain], steps: int, looks: int) -> dict[str, Any]:
     """What `probe.record` is asked for: relations, and, at some looks spread over so many steps, what takes passes."""
-    needed = [method for method in METHODS if method.name in names]
     chosen = tuple(sorted({int((i + 0.5) * steps / looks) for i in range(looks)}))
-    inquiries = dict.fromkeys(method.record for method in needed if method.record)
-    relations = dict.fromkeys(("image->text", *(name for method in needed for name in method.relations)))
-    return {"explain": [getattr(probe, name)(steps=chosen) for name in inquiries], "relations": list(relations)}
+    inquiries, relations = needs(names)
+    return {"explain": [getattr(probe, name)(steps=chosen) for name in inquiries], "relations": relations}
 
 
 def role(word: str) -> str:

@@ -12,6 +12,7 @@ import probe
 from dashboards.shared import traces
 from dashboards.shared.worker import Job, Worker
 from probe.errors import BadInput, BadPrompt, NotAPipeline
+from probe.explain import needs
 
 LEASE_SECONDS = 60.0
 MENAGERIE_GUIDANCE = 5.0  # at which its model card is measured; its pipeline class would take 7.5
@@ -27,6 +28,7 @@ class Request:
     guidance: float | None = None
     words: tuple[str, ...] | None = None
     source: str | None = None
+    methods: tuple[str, ...] = ()  # that the trace is to be recorded for, beside those that need nothing
 
     def run(self, job: Job, shelf: "Shelf") -> str:
         """Draw it in the worker's thread, and return the id of the saved trace."""
@@ -77,7 +79,9 @@ def generate(job: Job, shelf: Shelf) -> str:
     pipe = shelf.get(request.source)
     job.enter("reading the prompt")
     given = arguments(pipe, request, ticker(job))
-    with probe.record(pipe, words=request.words, wait=LEASE_SECONDS) as recording, Interruptible(job.check):
+    inquiries, relations = needs(request.methods)
+    wanted = {"explain": [getattr(probe, name)() for name in inquiries], "relations": relations, "wait": LEASE_SECONDS}
+    with probe.record(pipe, words=request.words, **wanted) as recording, Interruptible(job.check):
         pipe(**given)
     job.enter("saving the trace")
     return traces.save(recording.trace)

@@ -147,7 +147,7 @@ def _methods(at: Look) -> None:
     if absent:
         st.markdown("What this trace was not recorded for, and how to record it:")
         asked = {method.name: method.ask for method in absent}
-        st.code("\n".join(f"{name:<18}{ask}" for name, ask in asked.items()), language="python", wrap_lines=True)
+        st.code("\n".join(f"{name:<18}{ask}" for name, ask in asked.items()), language=None, wrap_lines=True)
 
 
 def _region(at: Look) -> None:

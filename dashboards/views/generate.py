@@ -6,6 +6,7 @@ from dashboards.shared import form, jobs, look, panels
 from dashboards.shared.generation import Request, check
 from dashboards.shared.opened import try_open
 from probe.errors import ProbeError
+from probe.explain import METHODS
 
 JOB = "job"
 
@@ -22,9 +23,25 @@ def ask(busy: bool) -> Request | None:
             placeholder="all content words",
             help="With commas between, as in: cat, red balloon",
         )
+        methods = also()
         source = form.source()
         pressed = form.button("Generate and trace", busy)
-    return Request(prompt, *numbers, form.listed(words), source) if pressed else None
+    return Request(prompt, *numbers, form.listed(words), source, methods) if pressed else None
+
+
+def also() -> tuple[str, ...]:
+    """Methods that take passes or memory of their own."""
+    costly = {method.name: method for method in METHODS if method.record or method.relations}
+    chosen = st.multiselect(
+        "Also record for",
+        list(costly),
+        format_func=lambda name: costly[name].title,
+        key="also",
+        persist_state="session",
+        placeholder="nothing",
+        help="Further methods to explain by in the Explorer. Each takes extra passes of the model, so it takes longer.",
+    )
+    return tuple(chosen)
 
 
 def show(name: str) -> None:

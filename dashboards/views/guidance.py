@@ -75,7 +75,7 @@ def parts(held: Opened, image: int) -> None:
         found = shares(held.trace, image=image)
     except NotRecorded:
         st.markdown("How much of the pull is each word's own was not recorded. To record it:")
-        st.code("probe.record(pipe, explain=[probe.LeaveOneOut()])", language="python")
+        st.code("probe.record(pipe, explain=[probe.LeaveOneOut()])", language=None, wrap_lines=True)
         return
     frame = pd.DataFrame({"word": found["word"].values, "share of the pull": found.values})
     share = st.column_config.NumberColumn(format="percent")

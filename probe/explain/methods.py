@@ -4,7 +4,7 @@ Each is called the same way: `explain(trace, word, *, steps=None, image=0) -> He
 `probe/explain/NAME.py` with a function NAME, and a line here; a test goes over the files and misses a line.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
@@ -109,6 +109,14 @@ def by(name: str) -> Method:
     if not found:
         raise BadInput(f"there is no explainer {name!r}; there are: {', '.join(each.name for each in METHODS)}")
     return found[0]
+
+
+def needs(names: Collection[str]) -> tuple[list[str], list[str]]:
+    """What a recording is asked for, so that these methods can read it: Inquiries by name, and relations."""
+    chosen = [method for method in METHODS if method.name in names]
+    inquiries = dict.fromkeys(method.record for method in chosen if method.record)
+    relations = dict.fromkeys(("image->text", *(relation for method in chosen for relation in method.relations)))
+    return list(inquiries), list(relations)
 
 
 def held(trace: Trace, word: str, *, image: int = 0) -> dict[str, Heatmap]:

@@ -25,13 +25,16 @@ from playwright.sync_api import Page, expect
 from dashboards.shared import traces
 from tests import pipelines
 from tests.browser import SLOW, Visit, browser, visit
+from tests.dashboards.test_methods import with_relevancy
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
 
 __all__ = ["browser", "visit"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Open = Callable[..., Visit]
-TABS = ("Maps", "Methods", "Over the steps", "Guidance", "Numbers", "Settings")
+ONE = "?trace=a-cat-and-a-balloon-000000"
+PLACES = ("", "generate", "nurse", "explorer", "faithfulness", f"guidance{ONE}", f"explorer{ONE}")
+TABS = ("Maps", "Methods", "A region", "Over the steps", "Guidance", "Numbers", "Settings")
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +195,27 @@ def test_pointing_at_a_cell_ranks_the_words_there(visit: Open, url: str, drawn: 
     expect(page.locator("#live")).to_contain_text("Words at row 8, column 9: ")
 
 
+def test_two_methods_stand_side_by_side_and_the_second_follows(visit: Open, url: str, folder: Path):
+    name = "two-methods-000000"
+    with_relevancy().save(folder / name)
+    page = visit(f"{url}/explorer?trace={name}", width=1280).page
+    shown(page)
+    settled(page)
+    page.get_by_role("combobox", name="Beside it").click()
+    page.get_by_role("option", name="relevancy").click()
+    expect(page.locator(".viewer")).to_have_count(2, timeout=SLOW)
+    first, second = page.locator(".viewer").nth(0), page.locator(".viewer").nth(1)
+    expect(second.locator("#units")).to_have_text("relevancy (gradient x attention)")
+    first.locator("#prompt").get_by_role("button", name="balloon").click()
+    chosen = second.locator("#prompt").get_by_role("button", name="balloon")
+    expect(chosen).to_have_attribute("aria-pressed", "true", timeout=SLOW)
+    expect(second.locator("#subject")).to_have_text(re.compile("balloon: strongest bottom"))
+    frame = second.locator("#frame").bounding_box()
+    assert frame is not None
+    page.mouse.move(frame["x"] + 0.9 * frame["width"], frame["y"] + 0.1 * frame["height"])  # far right, high up
+    expect(second.locator("#ranking button").first).to_contain_text("cat")
+
+
 def test_a_deep_link_and_the_keyboard_choose_a_word(visit: Open, url: str, drawn: str):
     page = visit(f"{url}/explorer?trace={drawn}&word=balloon&step=3").page
     shown(page)
@@ -258,11 +282,13 @@ def greeting(port: int, host: str) -> int:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-@pytest.mark.parametrize("place", ["", "generate", "nurse", "explorer", "explorer?trace=a-cat-and-a-balloon-000000"])
+@pytest.mark.parametrize(
+    "place", ["", "generate", "nurse", "explorer", "faithfulness", f"guidance{ONE}", f"explorer{ONE}"]
+)
 def test_pages_fit_the_window_and_axe_is_content(visit: Open, url: str, drawn: str, place: str, width: int, dark: bool):
     page = visit(f"{url}/{place}", width=width, dark=dark).page
     expect(page.get_by_role("heading").first).to_be_visible(timeout=SLOW)
-    if drawn in place:
+    if place == f"explorer?trace={drawn}":
         shown(page)
         assert page.locator(".viewer").evaluate("each => each.scrollWidth <= each.clientWidth")
     settled(page)

@@ -225,3 +225,13 @@ def test_words_that_fell_off_are_named(model: str):
     app = ended(press(page("generate"), prompt="a cat " + "and a dog " * 40 + "and a zebra", source=model, steps=1))
     assert texts(app.warning) == ["The prompt is longer than the model reads. These words fell off:"]
     assert "zebra" in plain(app)
+
+
+def test_a_trace_is_recorded_for_the_methods_that_were_chosen(model: str):
+    app = page("generate")
+    app.multiselect(key="also").set_value(["leave_one_out"])
+    app = ended(press(app, prompt="a cat and a red balloon", source=model, steps=2))
+    assert not app.exception and not app.error
+    assert job_of(app).request.methods == ("leave_one_out",)
+    trace = probe.open(traces.find(job_of(app).result))
+    assert float(probe.leave_one_out(trace, "cat").values.max()) > 0

@@ -70,3 +70,9 @@ def test_held_are_those_that_the_trace_was_recorded_for():
     assert found["attention"].values.equals(probe.attention(make_trace(), "cat").values)
     assert "relevancy" not in found
     assert explain.held(make_trace(), "zebra") == {}
+
+
+def test_what_several_methods_need_is_asked_for_once():
+    assert explain.needs(["attention", "daam"]) == ([], ["image->text"])
+    found = explain.needs(["rollout", "relevancy", "leave_one_out"])
+    assert found == (["Relevancy", "LeaveOneOut"], ["image->text", "image->image:low-rank"])
