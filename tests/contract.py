@@ -58,7 +58,7 @@ def available() -> list[Version]:
 
 def ends(versions: Sequence[Version], wanted: Requirement) -> tuple[Version, ...]:
     """The oldest and the newest that are allowed; one, if they are the same. Raises RuntimeError if there is none."""
-    fit = sorted(version for version in versions if wanted.specifier.contains(version))
+    fit = sorted(version for version in versions if wanted.specifier.contains(version, prereleases=False))
     if not fit:
         raise RuntimeError(f"pip can install none that meets {wanted}; the newest is {max(versions)}")
     return tuple(dict.fromkeys((fit[0], fit[-1])))

@@ -43,7 +43,7 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The row in words."""
-        found = ", ".join(f"{sites} / {modules}" for sites, modules in self.coverage)
+        found = ", ".join(f"{sites or 'reads no text: 0'} / {modules}" for sites, modules in self.coverage)
         parts = (self.pipelines, self.extras, (found,), self.branches, self.relations)
         return (self.family, *(", ".join(part) or "none" for part in parts))
 

@@ -56,7 +56,7 @@ def test_a_family_is_one_row_of_all_its_pipelines():
     rows = support.markdown(LINES).splitlines()[2:4]
     assert rows == [
         "| UNet | One, Two | LoRA | 7 / 14 | uncond, cond | image->text, image->image |",
-        "| Blind | Blind | none | 0 / 4 | cond | none |",
+        "| Blind | Blind | none | reads no text: 0 / 4 | cond | none |",
     ]
     assert "random weights of the real" in support.markdown(LINES)
 

@@ -1,6 +1,7 @@
 """The benchmark of recording, on toys: every pipeline runs, pictures stay, and the table says what is missing."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -39,6 +40,49 @@ def test_the_table_scales_to_the_published_model_and_says_what_is_missing():
     text = console.export_text()
     assert "1.020" in text and f"{2 * 57 / 2 * 28:,.1f}" in text
     assert "No module named 'daam'" in text
+
+
+JOBS = [bench.Job("Menagerie", name, 1, False, None) for name in ("probe, five words", "DAAM")]
+ROW = bench.Row("Menagerie", "probe, five words", 10.0, 10.3, held=bench.MIB, difference=0.0, layers=7, steps=50)
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[str] = []
+
+    def once(job: bench.Job) -> bench.Row:
+        asked.append(job.contestant)
+        return ROW if job == JOBS[0] else bench.Row(job.shape, job.contestant, problem="not here")
+
+    monkeypatch.setattr(bench, "run", once)
+    path = tmp_path / "out" / "rows.jsonl"
+    first, second = list(bench.rows_of(JOBS, path)), list(bench.rows_of(JOBS, path))
+    assert asked == ["probe, five words", "DAAM", "DAAM"]  # what failed is tried again
+    assert first == second and first[0] == ROW
+    assert list(bench.known(path)) == JOBS[:1]
+    assert next(bench.rows_of([bench.Job("Menagerie", "probe, five words", 2, False, None)], path)) != first[0]
+
+
+def test_the_page_has_the_command_the_bars_and_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "page.md").write_text("before\n<!-- table -->\nold\n<!-- /table -->\nafter", encoding="utf-8")
+    monkeypatch.setattr(bench, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr(bench, "run", lambda job: ROW)
+    asked = ["--only", "Menagerie", "--contestants", "probe, five words", "--rows", str(tmp_path / "rows"), "--write"]
+    assert bench.main(asked) == [ROW]
+    said = (tmp_path / "page.md").read_text(encoding="utf-8")
+    assert said.startswith("before\n") and said.endswith("\nafter") and "old" not in said
+    assert "`python -m experiments.bench_record --only Menagerie" in said
+    assert "| Menagerie | probe, five words | 10.00 | 1.030 (bar 1.05) | 1.00 |" in said
+
+
+def test_toys_are_written_nowhere(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        bench.main(["--quick", "--write"])
+    assert "no figure of them belongs on a page" in capsys.readouterr().err
+
+
+def test_the_shipped_page_has_a_place_for_the_table():
+    assert bench.insert(bench.PAGE.read_text(encoding="utf-8"), "the table").count("the table") == 1
 
 
 @pytest.mark.slow
