@@ -81,6 +81,7 @@ __all__ = [
     "attention",
     "change",
     "concept_attention",
+    "decompose",
     "diagnose",
     "doctor",
     "errors",
