@@ -122,6 +122,8 @@ def _pick(value: Any, index: int, rows: int, count: int) -> Any:
         return value[index : index + 1].repeat_interleave(count, 0) if runs else value
     if isinstance(value, dict):
         return _picked(value, index, rows, count)
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):  # a tensor an adapter
+        return type(value)(_pick(item, index, rows, count) for item in value)
     return [value[index]] * count if isinstance(value, list) and len(value) == rows else value
 
 

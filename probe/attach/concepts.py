@@ -19,7 +19,7 @@ from probe.attach.beside import Beside, Reader, check_text
 from probe.attach.encode import columns, encode
 from probe.attach.families import grid_of
 from probe.attach.inquiry import Answer, Inquiry, Scene
-from probe.attach.reads import Layout, changing, row
+from probe.attach.reads import Layout, changing, row, unread
 from probe.attach.tape import values
 from probe.attach.waist import Call, plain
 from probe.axes import IMAGE, SITE, STEP, WORD, X, Y
@@ -61,6 +61,8 @@ class ConceptReader(Reader):
         stream = Stream(Layout(self.scene.family, beside.plane, len(states)), used)
         with changing(beside.module, stream.change):
             beside.predict(torch.stack([beside.states, states]))
+        if not stream.scores:
+            raise unread(stream.layout)
         for (path, grid), score in stream.scores.items():
             self.scores.setdefault(grid, {}).setdefault(self.site(beside, path), {})[step, beside.row.image] = score
 

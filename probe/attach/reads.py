@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from probe.attach.families import Family
 from probe.attach.layout import Plane
 from probe.attach.waist import Call, Waist, attention_modules
+from probe.errors import BadInput
 
 Kind = Literal["cross", "joint", "text"]
 
@@ -39,6 +40,14 @@ class Layout:
             picture, first = self.family.starts(self.plane.cells, self.text)
             return slice(picture, picture + self.plane.cells), first
         return slice(0, call.rows if kind == "cross" else 0), 0
+
+
+def unread(layout: Layout) -> BadInput:
+    """The error where no call of a pass attends to the text."""
+    return BadInput(
+        f"no attention of {layout.family.name} reads its {layout.text} text states as one sequence; this works for "
+        "U-Nets and for joint denoisers that are given all of their text"
+    )
 
 
 @contextmanager

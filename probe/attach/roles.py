@@ -21,7 +21,7 @@ from probe.attach.beside import Beside, Reader, check_text
 from probe.attach.encode import Text, columns, encode
 from probe.attach.inquiry import Answer, Inquiry, Scene
 from probe.attach.leave_out import chosen, shares
-from probe.attach.reads import Layout, changing, row
+from probe.attach.reads import Layout, changing, row, unread
 from probe.attach.tape import values
 from probe.attach.waist import Call, plain, probabilities
 from probe.axes import IMAGE, SITE, STEP, WORD
@@ -142,6 +142,8 @@ def sites(beside: Beside, layout: Layout) -> tuple[Tensor, list[str]]:
 
     with changing(beside.module, note):
         eps = beside.predict(beside.states[None])
+    if not found:
+        raise unread(layout)
     return eps, list(found)
 
 

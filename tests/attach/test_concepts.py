@@ -141,6 +141,13 @@ def test_one_concept_is_set_against_nothing():
         pipelines.run(pipe, "sd1")
 
 
+@pytest.mark.parametrize("asked", [probe.Concepts(words=("zebra",)), probe.Ablation()])
+def test_models_that_read_their_text_in_parts_say_so(asked: Any):
+    pipe = pipelines.pipeline("lumina2")
+    with pytest.raises(BadInput, match="as one sequence"), probe.record(pipe, explain=asked):
+        pipelines.run(pipe, "lumina2")
+
+
 class Fault(RuntimeError):
     """An injected error."""
 

@@ -1,6 +1,7 @@
 """Leaving words out: re-computed by hand, and identities of shares, values and texts, on real pipelines."""
 
 import math
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -143,8 +144,10 @@ def test_orders_are_drawn_from_the_seed_without_repeats():
     assert len(set(drawn)) == 9 and all(sorted(order) == list(range(6)) for order in drawn)
 
 
-@pytest.mark.parametrize("name", ["sd3", "flux1", "sdxl"])
-@pytest.mark.parametrize("replace", ["padding", "reencode"])
+ADAPTED = [("sd1_controlnet", "padding"), ("sd1_ip_adapter", "padding")]
+
+
+@pytest.mark.parametrize(("name", "replace"), [*product(["sd3", "flux1", "sdxl"], ["padding", "reencode"]), *ADAPTED])
 def test_other_families(name: str, replace: Any):
     pipe = pipelines.pipeline(name)
     with probe.record(pipe, explain=probe.LeaveOneOut(steps=(0,), replace=replace)) as recording:
