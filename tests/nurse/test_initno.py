@@ -27,11 +27,12 @@ def test_otsu_cuts_two_levels_apart():
 
 def test_what_lies_outside_of_the_strongest_piece():
     plane = torch.zeros(8, 8)
-    plane[1:3, 1:3], plane[6, 6] = 1.0, 0.7
+    plane[1:3, 1:3], plane[6, 6] = 1.0, 1.1
     plane[1, 1] = 1.2
-    assert float(outside(plane)) == pytest.approx(0.7)
-    plane[6, 6] = 0.0
-    assert float(outside(plane)) == 0.0
+    assert float(outside(plane)) == pytest.approx(1.1)
+    for weaker in (0.9, 0.0):  # below all that the strongest piece holds
+        plane[6, 6] = weaker
+        assert float(outside(plane)) == 0.0
 
 
 def test_equal_rows_are_in_conflict_by_a_half_and_disjoint_ones_are_not():
