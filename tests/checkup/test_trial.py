@@ -16,7 +16,7 @@ from probe.attach.budget import Estimate
 from probe.attach.recording import Recording
 from probe.checkup import trial
 from probe.checkup.trial import Trial, arguments, attempt
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeWarning
 from probe.trace import Trace
 from tests import pipelines
 from tests.factories import make_trace
@@ -54,6 +54,7 @@ def test_pipelines_that_begin_with_a_picture_are_given_one(family: str):
     assert found.problems == () and found.sites > 0
 
 
+@pytest.mark.filterwarnings("ignore:`callback_steps` is deprecated:FutureWarning")
 def test_a_model_without_text_says_so():
     found = attempt(pipelines.pipeline("kandinsky22"), SMALL)
     assert (found.sites, found.words, found.reads, found.problems) == (0, (), False, ())
@@ -78,7 +79,8 @@ def test_a_folder_and_menagerie_are_tried(tmp_path: Any):
 
 def test_a_model_that_is_not_in_the_table_is_tried_as_well(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delitem(probe.attach.families.FAMILIES, "SD3Transformer2DModel")
-    found = attempt(pipelines.pipeline("sd3"), SMALL | {"max_sequence_length": 32})
+    with pytest.warns(ProbeWarning, match="its layout was inferred"):
+        found = attempt(pipelines.pipeline("sd3"), SMALL | {"max_sequence_length": 32})
     assert found.inferred and found.problems == () and found.sites == 2
     assert "told from its modules: it is not in the table" in str(found)
 
@@ -97,7 +99,7 @@ def test_a_model_that_cannot_be_recorded_is_a_finding():
 
 def test_a_call_that_the_pipeline_does_not_take_is_an_error():
     with pytest.raises(BadInput, match=r"cannot be called with prompt, .*, wings: .*probe.doctor\(pipe, image=...\)"):
-        probe.doctor(pipelines.pipeline("sd1"), wings=2)
+        probe.doctor(pipelines.pipeline("flux1"), wings=2)
 
 
 def shifted(patch: pytest.MonkeyPatch) -> None:
