@@ -4,7 +4,7 @@ import diffusers
 import pytest
 import torch
 
-from probe.attach.prediction import Level, level
+from probe.attach.prediction import Level, level, noise_share
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
@@ -56,3 +56,21 @@ def test_flow_matching_reads_its_own_sigmas():
         assert noise.kind == "flow"
         assert noise.sigma == pytest.approx(float(scheduler.sigmas[i]), abs=1e-6)
         assert noise.alpha == pytest.approx(1 - noise.sigma)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers
+@pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_the_share_of_noise_is_the_schedules_own(name):
+    scheduler = getattr(diffusers, name)(**SCHEDULE, timestep_spacing="leading")
+    scheduler.set_timesteps(5)
+    for i, t in enumerate(scheduler.timesteps):
+        assert noise_share(scheduler, i) == pytest.approx(1 - float(scheduler.alphas_cumprod[int(t)]), rel=1e-4)
+    assert noise_share(scheduler, 5) == 0.0
+
+
+def test_the_share_of_noise_of_a_flow():
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(4)
+    sigma = float(scheduler.sigmas[2])
+    assert noise_share(scheduler, 2) == pytest.approx(sigma**2 / (sigma**2 + (1 - sigma) ** 2))
+    assert noise_share(scheduler, 0) == pytest.approx(1.0) and noise_share(scheduler, 4) == 0.0
