@@ -50,13 +50,14 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
 def chosen_sites(trace: Trace, sites: Sites = None) -> tuple[Site, ...]:
     """The sites of a trace that hold attention readings and match. Raises NoMatch, NotRecorded."""
     held = {str(path) for node in _nodes(trace) for path in node["site"].values}
+    read = [site for site in trace.sites if site.path in held]  # others hold relations only
     if sites is None or isinstance(sites, str):
-        wanted = select([site for site in trace.sites if site.path in held], sites)
+        wanted = select(read, sites)
     else:
         chosen = {site.path: site for site in sites if isinstance(site, Site)}
         patterns = [site for site in sites if isinstance(site, str)]
         if patterns or not chosen:
-            chosen |= {site.path: site for site in select(trace.sites, patterns)}
+            chosen |= {site.path: site for site in select(read, patterns)}
         wanted = tuple(sorted(chosen.values()))
     absent = [site.path for site in wanted if site.path not in held]
     if absent:

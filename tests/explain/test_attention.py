@@ -1,6 +1,7 @@
 """Attention heat maps against hand-computed traces: constants, single cells, weights by number of sites."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,3 +177,12 @@ def test_a_site_without_readings_is_named():
     with pytest.raises(NotRecorded, match="no readings of elsewhere in this trace; recorded are: a"):
         attention(trace, "cat", sites=[other])
     assert attention(trace, "cat").provenance["sites"] == ["a"]
+
+
+def test_patterns_pass_over_sites_that_hold_no_words():
+    """A self-attention that was recorded for its relations lies in the same block."""
+    trace = make_trace()
+    beside = Site(path="up_blocks.1.attentions.0.attn1", kind="self", grid=(8, 8), heads=4, order=99)
+    both = replace(trace, sites=(*trace.sites, beside))
+    for patterns in ("up_blocks", ["up_blocks"]):
+        assert attention(both, "cat", sites=patterns).values.equals(attention(trace, "cat", sites=patterns).values)
