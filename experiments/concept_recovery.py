@@ -31,6 +31,10 @@ from probe.generator.card import insert
 from probe.generator.world import vocabulary as v
 
 PAGE, SEEDS = Path("docs/concepts.md"), 10_000
+SMALL = (
+    "A rehearsal (`--small`): at most 4 pictures of 6 steps and 4 steps of learning for every solver, 4 pictures to "
+    "compare, so no likeness and no ranking should be read from it. Seconds are of a shared core."
+)
 MAN = ("man", "guy", "male")
 WOMAN = ("woman", "lady", "female")
 
@@ -182,6 +186,8 @@ def main() -> None:
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     if given.write:
+        scale = SMALL if given.small else f"Every solver by its own recipe; pictures compared: {count}."
+        table = f"{scale}\n\n{table}"
         PAGE.write_text(insert(PAGE.read_text("utf-8"), table), "utf-8")
 
 
