@@ -170,6 +170,18 @@ def case(row: Any, out: Path) -> tuple[str, Image.Image, np.ndarray, np.ndarray]
     )
 
 
+def silent(found: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Which methods gave no map at all on a source: a gap that a table of means would hide."""
+    told = found.query("measure == 'overlap'")
+    heard = set(zip(told["source"], told["method"], strict=True))
+    return [
+        f"{name} gave no map of any {source} word"
+        for source in SOURCES
+        for name in names
+        if (source, name) not in heard
+    ]
+
+
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -199,6 +211,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = measure(bench, given)
     table = publish(found, given.out, given.out)
     print(ranking.markdown(table))
+    for gap in silent(found, list(bench.methods)):
+        print(f"beware: {gap}")
     if given.write:
         publish(found, given.out, ranking.HOME)
         PAGE.write_text(card.insert(PAGE.read_text(), ranking.markdown(table)))

@@ -106,6 +106,15 @@ def test_it_measures_goes_on_and_publishes(bench: trials.Bench, given: argparse.
     assert ranking.measured(given.out / "home")["count"].sum() == table["count"].sum()
 
 
+def test_a_method_without_maps_is_not_hidden():
+    rows = [("scene", "daam", "overlap"), ("generated", "daam", "pointing"), ("generated", "attention", "overlap")]
+    found = pd.DataFrame(rows, columns=["source", "method", "measure"])
+    assert experiment.silent(found, ["daam", "attention"]) == [
+        "attention gave no map of any scene word",
+        "daam gave no map of any generated word",
+    ]
+
+
 def test_rows_of_other_settings_are_not_mixed(tmp_path: Path):
     experiment.agree(tmp_path / "settings.json", {"steps": 4})
     experiment.agree(tmp_path / "settings.json", {"steps": 4})
