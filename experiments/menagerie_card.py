@@ -1,8 +1,8 @@
 """How good is Menagerie? Prints every figure of its model card beside the bar it has to clear.
 
 Pictures are made with 50 DDIM steps at guidance 5 from fixed seeds and read by the judge, whose own figures come
-first. `--only pairs port` prints some lines, `--write` puts the table into docs/menagerie.md, `--sheet FILE` draws
-8 x 8 samples. Run it from the root of the repository.
+first. `--only pairs port` prints some lines, `--write` puts them into docs/menagerie.md beside the others that were
+measured of the same weights, `--sheet FILE` draws 8 x 8 samples. Run it from the root of the repository.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from rich.progress import track
 import probe
 from probe.generator import judge as judging
 from probe.generator import measure, weights
-from probe.generator.card import HEAD, Bar, Line, insert, share, table
+from probe.generator.card import HEAD, Bar, Line, merge, share
 from probe.generator.train.judging import score, through
 from probe.generator.world import CONTROL, World, held_out, rare
 from probe.generator.world import vocabulary as v
@@ -293,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     bench = Bench(pipe, weights.judge(), weights.clip(), twin, given.pictures)
     lines = measured(bench, given.only)
     if given.write:
-        CARD.write_text(insert(CARD.read_text(), table(lines)))
+        CARD.write_text(merge(CARD.read_text(), lines, weights.revision()[:12]))
 
 
 if __name__ == "__main__":

@@ -64,8 +64,31 @@ def table(lines: Sequence[Line]) -> str:
 
 def insert(page: str, content: str) -> str:
     """The page with what stands between its MARKS replaced. Raises BadInput when it lacks them."""
+    before, _, after = _parted(page)
+    return f"{before}{MARKS[0]}\n{content}\n{MARKS[1]}{after}"
+
+
+def merge(page: str, lines: Sequence[Line], of: str) -> str:
+    """The page with these rows in its table; `of` names what was measured. Raises BadInput as `insert` does.
+
+    Other rows of the same stay, those of another are dropped.
+    """
+    mark = f"<!-- of {of} -->"
+    old = _parted(page)[1]
+    rows = (_rows(old) if mark in old else {}) | {line.figure: str(line) for line in lines}
+    return insert(page, "\n".join([mark, HEAD, *rows.values()]))
+
+
+def _parted(page: str) -> tuple[str, str, str]:
+    """What stands before, between and after the MARKS."""
     before, start, rest = page.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
+    between, end, after = rest.partition(MARKS[1])
     if not (start and end):
         raise BadInput(f"the page has no {MARKS[0]} ... {MARKS[1]}; put the two lines where the table belongs")
-    return f"{before}{start}\n{content}\n{end}{after}"
+    return before, between, after
+
+
+def _rows(text: str) -> dict[str, str]:
+    """The rows of a table by their figure."""
+    rows = [row for row in text.splitlines() if row.startswith("| ") and row not in HEAD]
+    return {row.removeprefix("| ").partition(" |")[0]: row for row in rows}

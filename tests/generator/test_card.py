@@ -5,7 +5,7 @@ import math
 import pytest
 
 from probe.errors import BadInput
-from probe.generator.card import HEAD, Bar, Line, insert, share, table
+from probe.generator.card import HEAD, Bar, Line, insert, merge, share, table
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,22 @@ def test_the_table_replaces_what_stands_between_the_marks():
     assert rows == f"{HEAD}\n| a | 1 |  |  |  | 2 |"
     assert insert(page, rows) == f"# Card\n<!-- table -->\n{rows}\n<!-- /table -->\nend\n"
     assert insert(insert(page, "other"), rows) == insert(page, rows)
+
+
+def test_rows_of_the_same_weights_are_merged():
+    page = "# Card\n<!-- table -->\nold\n<!-- /table -->\nend\n"
+    first = merge(page, [Line("a", 1.0, 2), Line("b", 2.0, 2)], "new")
+    assert first == (
+        f"# Card\n<!-- table -->\n<!-- of new -->\n{HEAD}\n| a | 1 |  |  |  | 2 |\n| b | 2 |  |  |  | 2 |\n"
+        "<!-- /table -->\nend\n"
+    )
+    assert merge(first, [Line("a", 3.0, 4)], "new") == first.replace("| a | 1 |  |  |  | 2 |", "| a | 3 |  |  |  | 4 |")
+    assert merge(first, [], "new") == first
+
+
+def test_rows_of_other_weights_are_dropped():
+    page = merge("<!-- table --><!-- /table -->", [Line("a", 1.0, 2)], "old")
+    assert "| a |" not in merge(page, [Line("b", 1.0, 2)], "new")
 
 
 @pytest.mark.parametrize("page", ["# Card", "<!-- table -->\n", "<!-- /table --> <!-- table -->"])
