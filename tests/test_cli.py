@@ -254,7 +254,10 @@ def read_until(keyboard: int, wanted: re.Pattern[bytes], seconds: float = 120) -
     while not wanted.search(seen):
         ready, _, _ = select.select([keyboard], [], [], max(0, deadline - time.monotonic()))
         assert ready, f"waited for {wanted.pattern!r}, saw {seen[-2000:]!r}"
-        seen += os.read(keyboard, 65536)
+        try:
+            seen += os.read(keyboard, 65536)
+        except OSError as closed:
+            raise AssertionError(f"the terminal closed before {wanted.pattern!r}, after {seen[-2000:]!r}") from closed
     return seen
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch.overrides import TorchFunctionMode
+
+GIVES_BACK = (torch._C._set_grad_enabled,)  # on the way out a pipeline switches gradients on again: that is let by
 
 
 class Interruptible(TorchFunctionMode):
@@ -14,5 +17,6 @@ class Interruptible(TorchFunctionMode):
         self._check = check
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._check()
+        if func not in GIVES_BACK:
+            self._check()
         return func(*args, **(kwargs or {}))

@@ -47,6 +47,7 @@ def record_image(
     Raises NotAPipeline where the pipeline's autoencoder or loop cannot take a picture in, BadInput, and as `record`.
     """
     _check(pipe, prompt, method)
+    _check_call(pipe, call or {})
     layout = family(pipe)
     picture = fitted(image, pipe, layout)
     z = encoded(picture, pipe.vae)
@@ -115,6 +116,13 @@ def _check(pipe: Any, prompt: str, method: str) -> None:
             f"{type(pipe).__name__} is no text-to-image pipeline that starts from given latents; make one of the same "
             "parts (diffusers.AutoPipelineForText2Image.from_pipe(pipe)), or record its own call with probe.record"
         )
+
+
+def _check_call(pipe: Any, call: Mapping[str, Any]) -> None:
+    """Raises BadInput for an argument that the pipeline does not name; some drop such without a word."""
+    unknown = sorted(call.keys() - _accepted(pipe, call).keys())
+    if unknown:
+        raise BadInput(f"call={unknown}: {type(pipe).__name__} takes no such argument; look at help(pipe.__call__)")
 
 
 def _accepted(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from math import isqrt, prod
 import numpy as np
 import xarray as xr
 
-from probe.errors import NoMatch
+from probe.errors import NoMatch, NoSuchWord
 from probe.heatmap import Heatmap
 from probe.readings import Choice, Steps, chosen_sites, word_maps
 from probe.site import Site
@@ -45,6 +45,10 @@ def daam(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, side: 
     sums = [_summed(trace, site, labels, Choice(steps=chosen, image=image)) for site in sites]
     planes = [bicubic(maps, shape).clip(min=0).sum(1).mean(0) for maps in sums]
     tokens = [token for token in trace.tokens if {token.word, token.special} & set(labels)]
+    if not tokens:
+        raise NoSuchWord(
+            f"{word!r} is no word of the prompt, and DAAM has maps of words only; there are: {_words(trace)}"
+        )
     count = sum(token.encoder == tokens[0].encoder for token in tokens)
     field = np.average(planes, axis=0, weights=[site.heads for site in sites]) / count
     provenance = {
@@ -57,6 +61,10 @@ def daam(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, side: 
         "exact": count == len(labels) and all(len(maps) == site.heads for maps, site in zip(sums, sites, strict=True)),
     }
     return Heatmap(xr.DataArray(field.astype(np.float32), dims=("y", "x")), trace.word(word), "daam", UNITS, provenance)
+
+
+def _words(trace: Trace) -> str:
+    return ", ".join(word.label for word in trace.words if word.content)
 
 
 def _size(trace: Trace) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import probe
-from probe.attach.attention import AttentionReader
+from probe.attach.attention import AttentionReader, span
 from tests import pipelines
 from tests.attach.looking import SPECIAL, WORDS, Seen, checking, seen
 
@@ -131,7 +131,8 @@ def keys(pipe: Any, family: str, word: str) -> tuple[Tensor, list[int]]:
     reading = [(call, current) for call, current in checks.calls if reader.places[call.path, call.rank].reads]
     call, current = next((c, p) for c, p in reading if any(row.branch == "cond" for row in p.rows))
     row = next(i for i, row in enumerate(current.rows) if row.branch == "cond")
-    first = reader._span(call, reader.places[call.path, 0], current.texts[row])[1]
+    site = reader.places[call.path, 0].site
+    first = span(call, site, reader.family, current.texts[row])[1] if site is not None else 0
     each = call.k.shape[0] // len(current.rows)
     return call.k[row * each].clone(), [column + first for column in reader.lexicons["cond", 0].columns]
 

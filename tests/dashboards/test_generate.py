@@ -169,6 +169,7 @@ def test_a_cancelled_pipeline_is_given_back_as_it_was(model: str):
         generate(stopped, shelf)
     assert seen == [1, 2, 3]
     assert hooks(pipe.unet) == count
+    assert torch.is_grad_enabled()  # what the pipeline had switched off for itself
     after = probe.open(traces.find(generate(Job(request), shelf)))
     assert before.tree.identical(after.tree)
 

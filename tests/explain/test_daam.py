@@ -1,5 +1,6 @@
 """DAAM's map: equal to its formula written out in torch on the very attention, and what it needs from a trace."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,11 @@ def test_what_is_not_there_is_named():
         pipelines.run(pipe, "sd3")
     with pytest.raises(NoMatch, match=r"(?s)down_blocks.*there are:.*transformer_blocks"):
         daam(recording.trace, "cat")
+
+
+def test_what_is_no_word_has_no_map(taken: tuple[Trace, dict[str, Tensor]]):
+    trace = replace(taken[0], tokens=tuple(token for token in taken[0].tokens if token.special != "<end>"))
+    with pytest.raises(
+        NoSuchWord, match="'<end>' is no word of the prompt, and DAAM has maps of words only; there are: "
+    ):
+        daam(trace, "<end>")
