@@ -242,9 +242,11 @@ def test_ctrl_c_at_the_terminal_leaves_nothing(model: str, tmp_path: Path):
 
 
 def own_terminal(screen: int) -> None:
+    """A terminal of its own, and Ctrl-C as it is there: a suite that runs in the background has it ignored."""
     import fcntl
     import termios
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     fcntl.ioctl(screen, termios.TIOCSCTTY, 0)
 
 
