@@ -149,8 +149,5 @@ class _Row:
 def edit_waist(change: Callable[[Call], Tensor | None], modules: Mapping[str, nn.Module], stack: ExitStack) -> Waist:
     """Put a waist that changes on modules, until the stack is closed; its `begin_pass` is to be called at each pass."""
     waist = Waist(lambda call, lse: None, lambda path: True, change)
-    stack.callback(waist.begin_pass)
-    for path, module in modules.items():
-        for handle in waist.hooks(module, path):
-            stack.callback(handle.remove)
+    stack.enter_context(waist.on(modules))
     return waist

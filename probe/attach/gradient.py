@@ -6,7 +6,7 @@ graph up to that point is whole. Weights need no gradient and are switched off m
 
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from math import log2, prod
 from typing import Any
@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from probe.attach.attention import AttentionReader, Pass, Place, span
 from probe.attach.families import Family
+from probe.attach.reads import changing
 from probe.attach.waist import CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
 from probe.errors import NoMatch
 from probe.site import matches
@@ -60,7 +61,7 @@ class GradientPass:
         def read(call: Call, lse: Tensor | None) -> None:
             scout.read(call, lse, self.current)
 
-        with torch.no_grad(), _watching(Waist(read, lambda path: True), self.module):
+        with torch.no_grad(), Waist(read, lambda path: True).on(attention_modules(self.module)):
             self.module.forward(**given)
         return scout.places
 
@@ -104,7 +105,7 @@ class GradientPass:
                 raise _Enough
             return None
 
-        with _watching(Waist(lambda call, lse: None, lambda path: True, change), self.module), suppress(_Enough):
+        with changing(self.module, change), suppress(_Enough):
             self.module.forward(**given)
         A = torch.stack(list(words.values())).mean(0)  # [cells, token]
         joint = any(self._site(key).kind == "joint" for key in self.words)
@@ -172,16 +173,6 @@ def _divides(coarse: Grid, fine: Grid) -> bool:
 
 def _same_share(coarse: Grid, fine: Grid) -> bool:
     return coarse[0] * fine[1] == coarse[1] * fine[0]
-
-
-@contextmanager
-def _watching(waist: Waist, module: nn.Module) -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.callback(waist.begin_pass)
-        for path, part in attention_modules(module).items():
-            for handle in waist.hooks(part, path):
-                stack.callback(handle.remove)
-        yield
 
 
 @contextmanager

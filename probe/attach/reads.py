@@ -1,7 +1,7 @@
 """Where a pass beside the pipeline's own reads the text: which calls do, and where cells and text lie in them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -50,16 +50,9 @@ def unread(layout: Layout) -> BadInput:
     )
 
 
-@contextmanager
-def changing(module: nn.Module, change: Callable[[Call], Tensor | None]) -> Iterator[None]:
+def changing(module: nn.Module, change: Callable[[Call], Tensor | None]) -> AbstractContextManager[None]:
     """Inside, `change` may give another output for each attention call of a denoiser."""
-    waist = Waist(lambda call, lse: None, lambda path: True, change)
-    with ExitStack() as stack:
-        stack.callback(waist.begin_pass)
-        for path, part in attention_modules(module).items():
-            for handle in waist.hooks(part, path):
-                stack.callback(handle.remove)
-        yield
+    return Waist(lambda call, lse: None, lambda path: True, change).on(attention_modules(module))
 
 
 def row(call: Call, index: int) -> Call:

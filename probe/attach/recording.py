@@ -109,10 +109,7 @@ class Recording:
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
             self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)
         self._waist = Waist(self._read, lambda path: True)
-        stack.callback(self._waist.begin_pass)
-        for path, module in wanted.items():
-            for handle in self._waist.hooks(module, path):
-                stack.callback(handle.remove)
+        stack.enter_context(self._waist.on(wanted))
         for name, module in self._modules.items():
             before = module.register_forward_pre_hook(here(partial(self._begin_pass, name)), with_kwargs=True)
             stack.callback(before.remove)

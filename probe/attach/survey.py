@@ -2,7 +2,6 @@
 
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -45,11 +44,8 @@ def survey(
     waist = Waist(lambda call, lse: scout.read(call, None, current), wants, _blank)
     try:
         twin = _twin(module)
-        with ExitStack() as stack, torch.no_grad():
-            stack.callback(waist.begin_pass)
-            for path, part in attention_modules(twin).items():
-                for handle in waist.hooks(part, f"{current.denoiser}.{path}"):
-                    stack.callback(handle.remove)
+        parts = {f"{current.denoiser}.{path}": part for path, part in attention_modules(twin).items()}
+        with waist.on(parts), torch.no_grad():
             twin(**{name: _shape(value) for name, value in given.items()})
     except (RuntimeError, TypeError, ValueError, AttributeError):
         return None

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from probe.attach.borrow import here
-from probe.attach.waist import Call, Waist, attention_modules, plain
+from probe.attach.reads import changing
+from probe.attach.waist import Call, plain
 
 
 @dataclass(slots=True)
@@ -58,12 +59,8 @@ class Tape:
 @contextmanager
 def taping(module: nn.Module, tape: Tape) -> Iterator[None]:
     """Hooks that write the tape: on attention, and where a U-Net keeps, joins and resizes planes."""
-    waist = Waist(lambda call, lse: None, lambda path: True, tape.attend)
     with ExitStack() as stack:
-        stack.callback(waist.begin_pass)
-        for path, part in attention_modules(module).items():
-            for handle in waist.hooks(part, path):
-                stack.callback(handle.remove)
+        stack.enter_context(changing(module, tape.attend))
         for handle in _unet_hooks(module, tape):
             stack.callback(handle.remove)
         yield

@@ -56,11 +56,8 @@ def unrolled(modules: Sequence[nn.Module], note: Note, attend: Callable[[Call], 
     """Inside, `note` is given the attention probabilities of each layer as it runs, in this thread alone."""
     waist = Waist(lambda call, lse: None, lambda path: True, attend)
     with ExitStack() as stack:
-        stack.callback(waist.begin_pass)
         for module in modules:
-            for path, part in self_attentions(module).items():
-                for handle in waist.hooks(part, path):
-                    stack.callback(handle.remove)
+            stack.enter_context(waist.on(self_attentions(module)))
         stack.enter_context(Softmaxes(note))
         yield
 

@@ -5,7 +5,8 @@ call, switched on only while an attention module of the denoiser runs, sees all 
 LoRA, IP-Adapter, PAG and models not yet released keep their own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -195,6 +196,16 @@ class Waist(TorchFunctionMode):
             self.leave()
         self.ranks.clear()
         self.ran.clear()
+
+    @contextmanager
+    def on(self, parts: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Inside, the attention modules are watched, each under its path."""
+        with ExitStack() as stack:
+            stack.callback(self.begin_pass)
+            for path, part in parts.items():
+                for handle in self.hooks(part, path):
+                    stack.callback(handle.remove)
+            yield
 
     def hooks(self, module: nn.Module, path: str) -> Iterator[torch.utils.hooks.RemovableHandle]:
         """Put on the two hooks that say when an attention module runs, one by one, so that no handle gets lost."""
