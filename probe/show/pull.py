@@ -1,12 +1,10 @@
 """Where guidance pulls, step by step, over what the model predicted."""
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from probe.errors import NotRecorded
-from probe.show import style
 from probe.show.pictures import predicted_pictures
-from probe.show.render import colour_scale, heading, picture_rows, show_picture
+from probe.show.render import heading, strip_of
 from probe.show.text import spread
 from probe.trace import Trace
 
@@ -23,20 +21,6 @@ def guidance_strip(trace: Trace, *, steps: int = 8, image: int = 0) -> Figure:
         raise NotRecorded("this run had no branch without the prompt (guidance off, or distilled): nothing pulled")
     every = node["magnitude"].sel(image=image)
     shown = spread(every["step"].values.tolist(), steps)
-    maps = every.sel(step=shown)
-    pictures = predicted_pictures(trace, shown, image)
-    names = ["predicted", "pull"] if pictures else ["pull"]
-    figure, axes = picture_rows(len(names), len(shown), maps.sizes["y"] / maps.sizes["x"])
-    for ax, picture in zip(axes[0], pictures, strict=False):
-        show_picture(ax, picture, "")
-    scale = float(maps.min()), float(maps.max())
-    for ax, plane in zip(axes[-1], np.asarray(maps.values), strict=True):
-        ax.imshow(plane, cmap=style.colour_map(), vmin=scale[0], vmax=scale[1], interpolation="nearest")
-        style.picture_axes(ax)
-    for ax, step in zip(axes[0], shown, strict=True):
-        ax.set_title(f"step {step}", **style.type_of(style.LABEL, style.LIGHT["muted"]))
-    for row, name in zip(axes, names, strict=True):
-        row[0].set_ylabel(name, **style.type_of(style.LABEL))
-    colour_scale(figure, [ax for row in axes for ax in row], scale, PULL_UNITS)
+    figure = strip_of(every.sel(step=shown), predicted_pictures(trace, shown, image), "pull", PULL_UNITS)
     heading(figure, trace, image)
     return figure

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
@@ -101,22 +102,26 @@ def strip(trace: Trace, word: str, *, steps: int = 8, choice: Choice = ALL) -> F
     """
     every = word_maps(trace, [word], choice).isel(word=0)
     shown = spread(every["step"].values.tolist(), steps)
-    maps = every.sel(step=shown)
-    pictures = predicted_pictures(trace, shown, choice.image)
-    names = ["predicted", shorten(trace.word(word), 12)] if pictures else [shorten(trace.word(word), 12)]
-    figure, axes = picture_rows(len(names), len(shown), maps.sizes["y"] / maps.sizes["x"])
+    figure = strip_of(every.sel(step=shown), predicted_pictures(trace, shown, choice.image), trace.word(word), UNITS)
+    heading(figure, trace, choice.image)
+    return figure
+
+
+def strip_of(maps: xr.DataArray, pictures: Sequence[Image.Image], name: str, units: str) -> Figure:
+    """Maps (step, y, x) in a row on one scale, under the pictures of their steps where there are any."""
+    names = ["predicted", shorten(name, 12)] if pictures else [shorten(name, 12)]
+    figure, axes = picture_rows(len(names), maps.sizes["step"], maps.sizes["y"] / maps.sizes["x"])
     for ax, picture in zip(axes[0], pictures, strict=False):
         show_picture(ax, picture, "")
     scale = float(maps.min()), float(maps.max())
     for ax, field in zip(axes[-1], maps.values, strict=True):
         ax.imshow(field, cmap=style.colour_map(), vmin=scale[0], vmax=scale[1], interpolation="nearest")
         style.picture_axes(ax)
-    for ax, step in zip(axes[0], shown, strict=True):
+    for ax, step in zip(axes[0], maps["step"].values.tolist(), strict=True):
         ax.set_title(f"step {step}", **style.type_of(style.LABEL, style.LIGHT["muted"]))
-    for row, name in zip(axes, names, strict=True):
-        row[0].set_ylabel(name, **style.type_of(style.LABEL))
-    colour_scale(figure, [ax for row in axes for ax in row], scale, UNITS)
-    heading(figure, trace, choice.image)
+    for row, label in zip(axes, names, strict=True):
+        row[0].set_ylabel(label, **style.type_of(style.LABEL))
+    colour_scale(figure, [ax for row in axes for ax in row], scale, units)
     return figure
 
 
