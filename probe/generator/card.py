@@ -1,6 +1,6 @@
 """The table of a model card: figures beside the bars they have to clear, in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from probe.errors import BadInput
@@ -57,7 +57,7 @@ def share(figure: str, right: Sequence[bool], bar: Bar | None = None) -> Line:
     return Line(figure, value, len(right), bar, sum(right))
 
 
-def table(lines: Sequence[Line]) -> str:
+def table(lines: Iterable[Line | str]) -> str:
     """The rows under their head."""
     return "\n".join([HEAD, *map(str, lines)])
 
@@ -76,7 +76,7 @@ def merge(page: str, lines: Sequence[Line], of: str) -> str:
     mark = f"<!-- of {of} -->"
     old = _parted(page)[1]
     rows = (_rows(old) if mark in old else {}) | {line.figure: str(line) for line in lines}
-    return insert(page, "\n".join([mark, HEAD, *rows.values()]))
+    return insert(page, f"{mark}\n{table(rows.values())}")
 
 
 def _parted(page: str) -> tuple[str, str, str]:

@@ -115,8 +115,7 @@ def train_judge(plan: Plan) -> None:
 def _before_control(plan: Plan) -> dict[str, torch.Tensor]:
     if plan.resume and (MENAGERIE / weights.CONTROL).exists():
         return weights.control_weights()
-    trained = plan.folder / "denoiser" / "average.safetensors"
-    return load_file(trained if trained.exists() else MENAGERIE / UNET, device=plan.device)
+    return trained_denoiser(plan).state_dict()
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {
