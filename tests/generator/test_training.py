@@ -3,7 +3,9 @@
 import copy
 import json
 import math
+import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from probe.errors import DamagedFile
+from probe.generator.tokenizer import build
 from probe.generator.train import __main__ as command
 from probe.generator.train import autoencoder, diffusion, loop
 from probe.generator.train.loop import Progress, Recipe, Trainer, finished, rate, smooth
@@ -228,6 +231,31 @@ def test_crops_are_cut_from_the_scene():
         assert (windows[i] == x[i, :, None, None]).all(-1).all(-1).all(0).any()
 
 
+class Echo:
+    """A text encoder whose states are the ids."""
+
+    def __call__(self, ids: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(last_hidden_state=ids[..., None].float())
+
+
+def test_a_close_up_shows_its_thing_but_for_the_jitter_and_its_words_name_nothing_else():
+    """The latents are numbered by cell, so a close-up tells where it was cut."""
+    world, rng = World(3), random.Random(0)
+    cells = torch.arange(32 * 32.0).view(1, 1, 32, 32).expand(60, 4, 32, 32)
+    drawn = diffusion.Batches(world, cells, build(), Echo()).draw(0, 16)
+    assert [tuple(z.shape) for z, _ in drawn.values()] == [(4, 4, 32, 32), (12, 4, 16, 16)]
+    for z in drawn["close"][0][:, 0].long():
+        assert torch.equal(z, z[0, 0] + torch.arange(32 * 16).view(16, 32)[:, :16])
+    for scene in world.scenes(60):
+        for i, thing in enumerate(scene.things):
+            if diffusion.fits(thing):
+                y, x = diffusion.corner(thing, rng)
+                assert 0 <= y <= 16 and 0 <= x <= 16
+                assert y * 4 - 12 <= thing.y and thing.y + thing.side <= (y + 16) * 4 + 12
+                said = {j for mention in world.caption_of(scene, i).mentions for j in mention.things}
+                assert i in said and all(j == i or scene.things[j].wearer == i for j in said)
+
+
 def test_the_weights_of_the_denoiser_loss_are_min_snr():
     """A prediction of zero costs E[v^2] min(snr, 5) / (snr + 1), summed here by hand over the drawn times."""
     from probe.generator.parts import scheduler
@@ -239,7 +267,7 @@ def test_the_weights_of_the_denoiser_loss_are_min_snr():
 
     zero, z = Zero(), torch.randn(4, 4, 8, 8)
     torch.manual_seed(5)
-    value = float(diffusion.losses(zero, z, torch.empty(0), scheduler())["v"])
+    value = float(diffusion.loss(zero, z, torch.empty(0), scheduler()))
     torch.manual_seed(5)
     t = torch.randint(0, 1000, (4,))
     noise = torch.randn_like(z)

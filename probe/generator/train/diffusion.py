@@ -1,6 +1,8 @@
 """Stage 3: the denoiser, on cached latents; captions are drawn anew each time."""
 
+import random
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +10,20 @@ from diffusers import AutoencoderKL, DDIMScheduler
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from probe.generator.parts import TEXT_LENGTH
-from probe.generator.train.contrast import captions, pictures, tokens
+from probe.generator.parts import LATENT_SIDE, PICTURE_SIDE, TEXT_LENGTH
+from probe.generator.train.contrast import pictures, tokens
 from probe.generator.train.loop import Losses, autocast
-from probe.generator.world import World
+from probe.generator.world import Scene, Thing, World
 
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
 GAMMA = 5.0  # min-SNR weighting (Hang et al. 2023), here for v-prediction
 ENCODE_BATCH = 32
+CELL = PICTURE_SIDE // LATENT_SIDE  # pixels to a cell of the latents
+CLOSE = 16  # cells to a side of a close-up
+SHARE = 4  # every fourth sample is a whole scene, the rest are close-ups
+JITTER = 2  # cells
+
+Batch = tuple[Tensor, Tensor]
 
 
 @torch.no_grad()
@@ -31,7 +39,10 @@ def latents(vae: AutoencoderKL, world: World, count: int, device: str = "cpu") -
 
 @dataclass
 class Batches:
-    """Latents and text states, drawn by sample number."""
+    """Latents and text states, drawn by sample number: whole scenes, and close-ups of the things in them.
+
+    A close-up costs a quarter of a scene and shows three times as much of its thing, so shapes are learnt from it.
+    """
 
     world: World
     cached: Tensor  # [n, 4, 32, 32], scaled
@@ -39,20 +50,56 @@ class Batches:
     encoder: CLIPTextModel
     device: str = "cpu"
 
-    def draw(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """([b, 4, 32, 32] latents, [b, 77, 256] text states)."""
-        rng = torch.Generator().manual_seed(start)
-        chosen = torch.randint(len(self.cached), (count,), generator=rng)
-        texts = [captions(self.world, int(i), 1, start)[0] for i in chosen]
-        kept = torch.rand(count, generator=rng) >= EMPTY
-        texts = [text if keep else "" for text, keep in zip(texts, kept, strict=True)]
+    def draw(self, start: int, count: int) -> dict[str, Batch]:
+        """`count` samples, a quarter of them ([b, 4, 32, 32] latents, [b, 77, 256] text states), the rest 16 x 16."""
+        rng = random.Random(start)
+        whole = max(1, count // SHARE)
+        return {"whole": self._whole(rng, whole, start), "close": self._close(rng, max(1, count - whole), start)}
+
+    def _whole(self, rng: random.Random, count: int, draw: int) -> Batch:
+        chosen = rng.choices(range(len(self.cached)), k=count)
+        scenes = [self.world.scene(i) for i in chosen]
+        return self._batch(rng, self.cached[chosen].float(), [self.world.caption(scene, draw).text for scene in scenes])
+
+    def _close(self, rng: random.Random, count: int, draw: int) -> Batch:
+        shots = [(scene, i, *corner(scene.things[i], rng)) for scene, i in rng.choices(self._small, k=count)]
+        z = torch.stack([self.cached[scene.seed, :, y : y + CLOSE, x : x + CLOSE].float() for scene, _, y, x in shots])
+        return self._batch(rng, z, [self.world.caption_of(scene, i, draw).text for scene, i, _, _ in shots])
+
+    @cached_property
+    def _small(self) -> list[tuple[Scene, int]]:
+        """Every thing that a close-up can hold; what is worn comes with its wearer."""
+        scenes = self.world.scenes(len(self.cached))
+        return [(scene, i) for scene in scenes for i, thing in enumerate(scene.things) if fits(thing)]
+
+    def _batch(self, rng: random.Random, z: Tensor, texts: list[str]) -> Batch:
+        texts = ["" if rng.random() < EMPTY else text for text in texts]
         ids = tokens(self.tokenizer, texts, TEXT_LENGTH).to(self.device)
         with torch.no_grad():
             states = self.encoder(ids).last_hidden_state
-        return self.cached[chosen].to(self.device).float(), states
+        return z.to(self.device), states
 
 
-def losses(module: nn.Module, z: Tensor, states: Tensor, schedule: DDIMScheduler) -> Losses:
+def fits(thing: Thing) -> bool:
+    """Whether a close-up can show the whole thing."""
+    return thing.wearer is None and thing.side <= CLOSE * CELL
+
+
+def corner(thing: Thing, rng: random.Random) -> tuple[int, int]:
+    """Row and column, in cells, of a close-up's upper left: around the thing, jittered, inside the picture."""
+    last = LATENT_SIDE - CLOSE
+    y, x = (
+        (start + thing.side // 2) // CELL - CLOSE // 2 + rng.randint(-JITTER, JITTER) for start in (thing.y, thing.x)
+    )
+    return min(max(0, y), last), min(max(0, x), last)
+
+
+def losses(module: nn.Module, batches: dict[str, Batch], schedule: DDIMScheduler) -> Losses:
+    """`loss` of each batch, by name."""
+    return {name: loss(module, z, states, schedule) for name, (z, states) in batches.items()}
+
+
+def loss(module: nn.Module, z: Tensor, states: Tensor, schedule: DDIMScheduler) -> Tensor:
     """Mean squared error on v with min-SNR weights: min(snr, gamma) / (snr + 1)."""
     t = torch.randint(0, 1000, (len(z),), device=z.device)
     noise = torch.randn_like(z)
@@ -61,4 +108,4 @@ def losses(module: nn.Module, z: Tensor, states: Tensor, schedule: DDIMScheduler
     noisy, v = abar.sqrt() * z + (1 - abar).sqrt() * noise, abar.sqrt() * noise - (1 - abar).sqrt() * z
     predicted = module(noisy, t, states).sample.float()
     error = F.mse_loss(predicted, v, reduction="none").mean((1, 2, 3))
-    return {"v": (error * (snr.clamp(max=GAMMA) / (snr + 1)).flatten()).mean()}
+    return (error * (snr.clamp(max=GAMMA) / (snr + 1)).flatten()).mean()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
 
@@ -28,8 +29,8 @@ PACKED = {  # where a stage's weights lie in the package, for a training that go
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
-    "denoiser": Recipe(samples=400_000, batch=32, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
-    "control": Recipe(samples=40_000, batch=32, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
+    "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
+    "control": Recipe(samples=40_000, batch=64, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
     "judge": judging.RECIPE,
 }
 
@@ -98,11 +99,14 @@ def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = No
     world, tokenizer = World(SEED, dials), build()
     encoder = parts.text_encoder(trained_clip(plan)).to(plan.device)
     batches = diffusion.Batches(world, _latents(plan, stage, world), tokenizer, encoder, plan.device)
-    trainer = plan.trainer(stage, parts.denoiser())
+    denoiser = parts.denoiser()
+    if plan.device == "cpu":  # 1.2 times as many samples a second as the fused attention, whose backward is slow there
+        denoiser.set_attn_processor(AttnProcessor())
+    trainer = plan.trainer(stage, denoiser)
     if stage == "control" and not trainer.progress.step:
         trainer.start_from(_before_control(plan))
     schedule = parts.scheduler()
-    trainer.fit(lambda m, i: diffusion.losses(m, *batches.draw(i, trainer.recipe.batch), schedule))
+    trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule))
 
 
 def train_judge(plan: Plan) -> None:

@@ -64,11 +64,18 @@ class World:
 
     def caption(self, scene: Scene, draw: int = 0) -> Caption:
         """Caption number `draw` of a scene, with the noise that the dials ask for."""
-        rng = random.Random(((self.seed << 40) + scene.seed) * 1_000_003 + draw)
+        rng = self._pen(scene, draw)
         u = rng.random()
         extra = rng.choice(self._absent(scene)) if u < self.dials.extra else None
         missing = self.dials.extra <= u < self.dials.extra + self.dials.missing
         return captions.write(scene, rng, extra, missing)
+
+    def caption_of(self, scene: Scene, i: int, draw: int = 0) -> Caption:
+        """Caption number `draw` of one thing of a scene, without noise: the words for a close-up of it."""
+        return captions.write_one(scene, self._pen(scene, draw), i)
+
+    def _pen(self, scene: Scene, draw: int) -> random.Random:
+        return random.Random(((self.seed << 40) + scene.seed) * 1_000_003 + draw)
 
     def _absent(self, scene: Scene) -> list[str]:
         """Subjects that are not in the scene and whose name would not put a held-out pair into the caption."""

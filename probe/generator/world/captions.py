@@ -125,8 +125,7 @@ def write(scene: Scene, rng: random.Random, extra: str | None = None, omit: bool
     order = _order(scene, rng)
     if omit and len(order) > 1:
         order.pop()
-    if rng.random() < OPENING:
-        writer.glue(rng.choice(v.OPENINGS))
+    _open(writer)
     for k, i in enumerate(order):
         if k:
             _join(writer, scene.things[order[k - 1]], scene.things[i])
@@ -136,6 +135,20 @@ def write(scene: Scene, rng: random.Random, extra: str | None = None, omit: bool
         writer.say(extra, "kind")
     _place(writer, scene)
     return writer.finish()
+
+
+def write_one(scene: Scene, rng: random.Random, i: int) -> Caption:
+    """A caption of `things[i]` and of what it wears, for a picture that shows no more than that."""
+    writer = Writer(rng)
+    _open(writer)
+    _worn(writer, scene, i)
+    _place(writer, scene)
+    return writer.finish()
+
+
+def _open(writer: Writer) -> None:
+    if writer.rng.random() < OPENING:
+        writer.glue(writer.rng.choice(v.OPENINGS))
 
 
 def _worn(writer: Writer, scene: Scene, i: int) -> None:
