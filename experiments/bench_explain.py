@@ -27,8 +27,8 @@ from rich.table import Table
 from torch import nn
 
 import probe
-from probe.attach.inquiry import Answer, Inquiry, Scene
-from probe.attach.rows import Row
+from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.text.rows import Row
 from probe.errors import NotRecorded
 from probe.explain import METHODS, Method
 from probe.trace import Trace

@@ -20,21 +20,21 @@ from probe.errors import ProbeError as ProbeError
 if TYPE_CHECKING:
     from probe import nurse as nurse
     from probe import show as show
-    from probe.attach.concepts import Concepts as Concepts
-    from probe.attach.gradients import Gradients as Gradients
-    from probe.attach.leave_out import LeaveOneOut as LeaveOneOut
-    from probe.attach.leave_out import Shapley as Shapley
-    from probe.attach.lens import lens as lens
+    from probe.attach.asked.concepts import Concepts as Concepts
+    from probe.attach.asked.gradients import Gradients as Gradients
+    from probe.attach.asked.leave_out import LeaveOneOut as LeaveOneOut
+    from probe.attach.asked.leave_out import Shapley as Shapley
+    from probe.attach.asked.lens import lens as lens
+    from probe.attach.asked.roles import Ablation as Ablation
+    from probe.attach.asked.roles import Patching as Patching
+    from probe.attach.asked.without import without as without
+    from probe.attach.image.record import record_image as record_image
     from probe.attach.record import record as record
-    from probe.attach.record_image import record_image as record_image
-    from probe.attach.relevant import Relevancy as Relevancy
-    from probe.attach.roles import Ablation as Ablation
-    from probe.attach.roles import Patching as Patching
-    from probe.attach.targets import ClipSimilarity as ClipSimilarity
-    from probe.attach.towers import TowerRule as TowerRule
-    from probe.attach.towers import explain_classifier as explain_classifier
-    from probe.attach.towers import explain_clip as explain_clip
-    from probe.attach.without import without as without
+    from probe.attach.relevance.relevant import Relevancy as Relevancy
+    from probe.attach.relevance.targets import ClipSimilarity as ClipSimilarity
+    from probe.attach.relevance.towers import TowerRule as TowerRule
+    from probe.attach.relevance.towers import explain_classifier as explain_classifier
+    from probe.attach.relevance.towers import explain_clip as explain_clip
     from probe.checkup import doctor as doctor
     from probe.concepts.concept import Concept as Concept
     from probe.concepts.decompose import decompose as decompose
@@ -108,19 +108,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Ablation": "probe.attach.roles",
-    "ClipSimilarity": "probe.attach.targets",
+    "Ablation": "probe.attach.asked.roles",
+    "ClipSimilarity": "probe.attach.relevance.targets",
     "Concept": "probe.concepts.concept",
-    "Concepts": "probe.attach.concepts",
-    "Gradients": "probe.attach.gradients",
+    "Concepts": "probe.attach.asked.concepts",
+    "Gradients": "probe.attach.asked.gradients",
     "Heatmap": "probe.heatmap",
-    "LeaveOneOut": "probe.attach.leave_out",
-    "Patching": "probe.attach.roles",
-    "Relevancy": "probe.attach.relevant",
-    "Shapley": "probe.attach.leave_out",
+    "LeaveOneOut": "probe.attach.asked.leave_out",
+    "Patching": "probe.attach.asked.roles",
+    "Relevancy": "probe.attach.relevance.relevant",
+    "Shapley": "probe.attach.asked.leave_out",
     "Site": "probe.site",
     "Study": "probe.study.question",
-    "TowerRule": "probe.attach.towers",
+    "TowerRule": "probe.attach.relevance.towers",
     "Trace": "probe.trace",
     "Word": "probe.words",
     "attention": "probe.explain.attention",
@@ -129,23 +129,23 @@ _HOMES = {
     "decompose": "probe.concepts.decompose",
     "diagnose": "probe.nurse.diagnose",
     "doctor": "probe.checkup",
-    "explain_classifier": "probe.attach.towers",
-    "explain_clip": "probe.attach.towers",
+    "explain_classifier": "probe.attach.relevance.towers",
+    "explain_clip": "probe.attach.relevance.towers",
     "gradients": "probe.explain.gradients",
     "guidance": "probe.explain.guidance",
     "leave_one_out": "probe.explain.leave_one_out",
-    "lens": "probe.attach.lens",
+    "lens": "probe.attach.asked.lens",
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
-    "record_image": "probe.attach.record_image",
+    "record_image": "probe.attach.image.record",
     "relevancy": "probe.explain.relevancy",
     "rollout": "probe.explain.rollout",
     "select": "probe.site",
     "shapley": "probe.explain.shapley",
     "token_scores": "probe.explain.gradients",
     "verify": "probe.store",
-    "without": "probe.attach.without",
+    "without": "probe.attach.asked.without",
     "words_of_region": "probe.explain.region",
 }
 

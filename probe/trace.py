@@ -18,13 +18,13 @@
   image_to_image/full/{H}x{W}      share     (cell, y, x): all of P; only when asked for by name
   frame_to_frame/{F}x{H}x{W}       share     (frame, to_frame): what the cells of a frame give to each frame
 /guidance           cond_norm, uncond_norm, difference_norm, guided_norm, update_norm, update_ratio, cosine_previous,
-                    cosine_final (step, image): see probe.attach.guidance; attributes say what guided and with what
+                    cosine_final (step, image): see probe.attach.kept.guidance; attributes say what guided and with what
                     magnitude    (step, image, y, x): norm over channels of cond - uncond
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last
                     predicted    (step, image, channel, y, x) float16: the predicted x0
                     predicted_cond, predicted_uncond, ...: of each branch, where several ran
 /scheduler          alpha, sigma, scale (step): the noise level; output_norm, sample_norm, step_norm (step, image): what
-                    the scheduler was given and how far it went, see probe.attach.stepping
+                    the scheduler was given and how far it went, see probe.attach.kept.stepping
 /modules/{name}     outputs of chosen modules; further axes are those of the output: channel, y and x, token, frame
                     norm         (step, branch, image, ...)  float32: L2 norm over channels
                     mean         (step, branch, image, channel): mean over all else

@@ -24,7 +24,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parent.parent
 ROOM = ROOT / ".venv" / "contract"
 PACKAGE = "diffusers"
-TESTS = ("tests/attach/test_families.py",)
+TESTS = ("tests/attach/model/test_families.py",)
 
 
 @dataclass(frozen=True)

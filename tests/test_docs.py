@@ -8,7 +8,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 import probe
-from probe.attach.families import FAMILIES
+from probe.attach.model.families import FAMILIES
 from tests import pipelines
 
 ROOT = Path(__file__).parent.parent

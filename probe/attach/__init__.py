@@ -1,1 +1,4 @@
-"""Recording, the impure part: `families` says what differs, `waist` sees attention, `record` attaches."""
+"""Recording, the impure part.
+
+`record` says what to keep, `recording` attaches and gives back, `waist` sees attention, `take` is what was seen.
+"""

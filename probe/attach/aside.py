@@ -8,15 +8,15 @@ from typing import Any
 import xarray as xr
 from torch import Tensor, nn
 
-from probe.attach.alter import Alteration, name_of, warn_of
-from probe.attach.attention import Pass
-from probe.attach.edit import Edit, Editor
-from probe.attach.encode import Text, encode
-from probe.attach.families import Family, denoisers
-from probe.attach.inquiry import Answer, Inquiry, Scene
-from probe.attach.placed import check_reads, everywhere, place
-from probe.attach.reword import Rewording
+from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.change.alter import Alteration, name_of, warn_of
+from probe.attach.change.edit import Edit, Editor
+from probe.attach.change.reword import Rewording
+from probe.attach.kept.attention import Pass
+from probe.attach.model.families import Family, denoisers
 from probe.attach.take import STATES
+from probe.attach.text.encode import Text, encode
+from probe.attach.text.placed import check_reads, everywhere, place
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention

@@ -11,12 +11,12 @@ import torch
 import xarray as xr
 
 from probe.attach.aside import Asides
-from probe.attach.families import denoiser
-from probe.attach.guiders import method
-from probe.attach.planes import attention_nodes, labels_of
-from probe.attach.related import nodes as relation_sets
+from probe.attach.kept.guiders import method
+from probe.attach.kept.planes import attention_nodes, labels_of
+from probe.attach.kept.related import nodes as relation_sets
+from probe.attach.kept.thumbnails import thumbnails
+from probe.attach.model.families import denoiser
 from probe.attach.take import Take
-from probe.attach.thumbnails import thumbnails
 from probe.axes import CHANNEL, FRAME, IMAGE, STEP, X, Y
 from probe.site import Site
 from probe.trace import Run, Trace

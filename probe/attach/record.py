@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from probe.attach.budget import BUDGET
-from probe.attach.inquiry import Inquiry
-from probe.attach.keeping import GROUPS, Heads, Level, Steps, wish
-from probe.attach.lexicon import EVERY
+from probe.attach.asked.inquiry import Inquiry
+from probe.attach.kept.budget import BUDGET
+from probe.attach.kept.keeping import GROUPS, Heads, Level, Steps, wish
+from probe.attach.kept.related import WORDS, Spot, asked
+from probe.attach.kept.states import Layers
 from probe.attach.recording import Recording
-from probe.attach.related import WORDS, Spot, asked
 from probe.attach.request import Request
-from probe.attach.states import Layers
+from probe.attach.text.lexicon import EVERY
 from probe.errors import BadInput
 from probe.intervention import Intervention
 

@@ -16,23 +16,23 @@ from torch import Tensor, nn
 
 from probe.attach.aside import Asides, arguments
 from probe.attach.assemble import assemble
-from probe.attach.attention import AttentionReader
 from probe.attach.borrow import around, here, lease
-from probe.attach.budget import Budget, Estimate
-from probe.attach.compiled import check_runs_plainly
-from probe.attach.edit import edit_waist
-from probe.attach.families import Family, denoisers, family
-from probe.attach.guidance import GuidanceReader
-from probe.attach.guiders import parts_of, predictions
-from probe.attach.hearing import Listener, spoken, state_groups, texts
-from probe.attach.keeping import Kept
-from probe.attach.lexicon import check_words
-from probe.attach.outputs import Chosen, OutputReader, choose
-from probe.attach.related import RelationReader
+from probe.attach.change.edit import edit_waist
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.budget import Budget, Estimate
+from probe.attach.kept.guidance import GuidanceReader
+from probe.attach.kept.guiders import parts_of, predictions
+from probe.attach.kept.keeping import Kept
+from probe.attach.kept.outputs import Chosen, OutputReader, choose
+from probe.attach.kept.related import RelationReader
+from probe.attach.kept.states import DepthReader
+from probe.attach.kept.thumbnails import pictures_of
+from probe.attach.model.compiled import check_runs_plainly
+from probe.attach.model.families import Family, denoisers, family
 from probe.attach.request import Request
-from probe.attach.states import DepthReader
 from probe.attach.take import Take
-from probe.attach.thumbnails import pictures_of
+from probe.attach.text.hearing import Listener, spoken, state_groups, texts
+from probe.attach.text.lexicon import check_words
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput, Diverged, NoMatch, NotRecorded, RecordingError
 from probe.intervention import AttentionIntervention

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from probe.attach.budget import BUDGET
-from probe.attach.inquiry import Inquiry
-from probe.attach.keeping import Wish
-from probe.attach.related import Asked
-from probe.attach.states import Layers
+from probe.attach.asked.inquiry import Inquiry
+from probe.attach.kept.budget import BUDGET
+from probe.attach.kept.keeping import Wish
+from probe.attach.kept.related import Asked
+from probe.attach.kept.states import Layers
 from probe.intervention import Intervention
 from probe.site import matches
 

@@ -7,19 +7,19 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from probe.attach.attention import AttentionReader, Pass
-from probe.attach.families import Family
-from probe.attach.guidance import GuidanceReader
-from probe.attach.guiders import SCALES
-from probe.attach.hearing import Encoded
-from probe.attach.infer import oriented, streams_of
-from probe.attach.layout import Arguments, Plane, plane, unpacked
-from probe.attach.lexicon import IMAGE, dictionary, parted, wanted_labels
-from probe.attach.outputs import OutputReader
-from probe.attach.reading import PromptReader
-from probe.attach.rows import Labeller, Row, sources
-from probe.attach.states import Depths
-from probe.attach.stepping import StepReader
+from probe.attach.kept.attention import AttentionReader, Pass
+from probe.attach.kept.guidance import GuidanceReader
+from probe.attach.kept.guiders import SCALES
+from probe.attach.kept.outputs import OutputReader
+from probe.attach.kept.states import Depths
+from probe.attach.kept.stepping import StepReader
+from probe.attach.model.families import Family
+from probe.attach.model.infer import oriented, streams_of
+from probe.attach.model.layout import Arguments, Plane, plane, unpacked
+from probe.attach.text.hearing import Encoded
+from probe.attach.text.lexicon import IMAGE, dictionary, parted, wanted_labels
+from probe.attach.text.reading import PromptReader
+from probe.attach.text.rows import Labeller, Row, sources
 from probe.axes import SPECIAL
 from probe.errors import RecordingError
 from probe.words import Prompt
@@ -104,7 +104,7 @@ class Take:
         if sample is None or (states is None and self.family.text != "none"):
             raise RecordingError(
                 f"{denoiser} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
-                f"and text states named one of {STATES}: describe the model in probe.attach.families"
+                f"and text states named one of {STATES}: describe the model in probe.attach.model.families"
             )
         if self.family.inferred:
             self.attention.family = oriented(self.family, sample)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from probe.attach.families import denoisers, family
-from probe.attach.lexicon import EVERY, IMAGE, PADDING
+from probe.attach.model.families import denoisers, family
 from probe.attach.record import record
 from probe.attach.recording import Recording
+from probe.attach.text.lexicon import EVERY, IMAGE, PADDING
 from probe.attach.waist import attention_modules
 from probe.axes import SPECIAL
 from probe.errors import BadInput

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from probe.attach.aside import arguments
 from probe.attach.borrow import here, lease
-from probe.attach.families import denoiser
-from probe.attach.gradient import without_weight_gradients
+from probe.attach.change.gradient import without_weight_gradients
+from probe.attach.model.families import denoiser
 from probe.attach.take import SAMPLES
 from probe.concepts.own import TIMES, Draw, Own, draw, first, quiet, size
 from probe.concepts.recipe import Recipe

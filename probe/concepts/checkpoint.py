@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from probe.attach.prediction import Level
+from probe.attach.model.prediction import Level
 from probe.concepts.own import Own
 from probe.errors import BadInput, DamagedFile, OutputError
 from probe.store.folder import new_folder

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probe.attach.borrow import around
-from probe.attach.families import denoiser
+from probe.attach.model.families import denoiser
 from probe.concepts.bench import borrowed
 from probe.concepts.own import Tick, options, quiet
 from probe.concepts.recipe import Recipe

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from probe.attach.assemble import versions
-from probe.attach.families import denoiser, family
+from probe.attach.model.families import denoiser, family
 from probe.concepts import checkpoint as saved
 from probe.concepts.baselines import BASELINES
 from probe.concepts.bench import Bench, borrowed

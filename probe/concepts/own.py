@@ -17,8 +17,8 @@ from torch import Generator, Tensor
 
 from probe.attach.aside import arguments
 from probe.attach.borrow import here
-from probe.attach.families import denoiser, family
-from probe.attach.prediction import Level, level
+from probe.attach.model.families import denoiser, family
+from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES
 from probe.concepts.recipe import Recipe
 from probe.errors import UnknownFamily

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPTokenizer
 
-from probe.attach.picture import psnr as psnr
+from probe.attach.image.picture import psnr as psnr
 from probe.errors import BadInput
 from probe.generator.judge import Verdict, signed
 from probe.generator.world import SIDE, Caption, Scene, Thing, World

@@ -34,7 +34,7 @@ class JudgeLogit:
         return f"judge's logit of {self.word!r}"
 
     def __call__(self, seen: Any) -> Tensor:
-        """`seen` is a `probe.attach.targets.Seen`."""
+        """`seen` is a `probe.attach.relevance.targets.Seen`."""
         picture = F.interpolate(seen.picture.float(), (SIDE, SIDE), mode="bilinear", antialias=True)
         kinds = [1 + v.KINDS.index(kind) for kind in sorted(meaning(self.word))]
         return seen.inside(self.judge.network(picture)["kind"][:, kinds]).logsumexp((0, 1, 2, 3))

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 import probe
-from probe.attach import attention
-from probe.attach.attention import AttentionReader, Pass
+from probe.attach.kept import attention
+from probe.attach.kept.attention import AttentionReader, Pass
 from probe.attach.waist import Call
 from probe.trace import Trace
 from tests import pipelines

@@ -17,12 +17,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import probe
 from probe.attach import recording as recording_room
-from probe.attach.attention import AttentionReader
-from probe.attach.budget import Budget
-from probe.attach.guidance import GuidanceReader
-from probe.attach.hearing import Listener
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.budget import Budget
+from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.recording import Recording
 from probe.attach.take import Take
+from probe.attach.text.hearing import Listener
 from probe.attach.waist import Waist
 from tests import pipelines
 from tests.fingerprint import fingerprint

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 import probe
-from probe.attach.attention import AttentionReader
+from probe.attach.kept.attention import AttentionReader
 from probe.errors import AlreadyRecording, BadInput, MissingReadings, NoMatch, NoSuchWord, NotRecorded
 from tests import pipelines
 from tests.fingerprint import fingerprint
@@ -44,7 +44,7 @@ def test_an_error_at_any_attention_call_leaves_nothing_behind(pipe, monkeypatch,
         return original(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr("probe.attach.attention.AttentionReader.read", fail)
+        patch.setattr("probe.attach.kept.attention.AttentionReader.read", fail)
         with pytest.raises(error, match="injected"), probe.record(pipe):
             pipelines.run(pipe, "sd1")
     assert fingerprint(pipe) == before

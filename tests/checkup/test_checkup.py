@@ -8,7 +8,7 @@ import torch
 
 import probe
 from probe import checkup
-from probe.attach.families import FAMILIES
+from probe.attach.model.families import FAMILIES
 from probe.errors import NotAPipeline
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from experiments import support_table
-from probe.attach.families import FAMILIES
+from probe.attach.model.families import FAMILIES
 from probe.checkup import support
 from probe.checkup.support import Support
 from probe.cli import main
 from tests import pipelines
-from tests.attach.test_families import SITES
+from tests.attach.model.test_families import SITES
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -11,8 +11,8 @@ import torch
 import xarray as xr
 
 import probe
-from probe.attach.attention import AttentionReader
-from probe.attach.budget import Estimate
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.budget import Estimate
 from probe.attach.recording import Recording
 from probe.checkup import trial
 from probe.checkup.trial import Trial, arguments, attempt
@@ -78,7 +78,7 @@ def test_a_folder_and_menagerie_are_tried(tmp_path: Any):
 
 
 def test_a_model_that_is_not_in_the_table_is_tried_as_well(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(probe.attach.families.FAMILIES, "SD3Transformer2DModel")
+    monkeypatch.delitem(probe.attach.model.families.FAMILIES, "SD3Transformer2DModel")
     with pytest.warns(ProbeWarning, match="its layout was inferred"):
         found = attempt(pipelines.pipeline("sd3"), SMALL | {"max_sequence_length": 32})
     assert found.inferred and found.problems == () and found.sites == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe.attach.prediction import Level
+from probe.attach.model.prediction import Level
 from probe.concepts.bench import Bench, borrowed
 from probe.concepts.own import Own, draw, own_pictures, target
 from probe.concepts.solver import nonnegative

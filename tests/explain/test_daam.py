@@ -51,14 +51,14 @@ def taken() -> tuple[Trace, dict[str, Tensor]]:
     pipe, sums = pipelines.pipeline("sd1"), {}
     patched = pytest.MonkeyPatch()
     with checking(), patched.context() as patch, probe.record(pipe, ["*"], heads="all") as recording:
-        read = probe.attach.attention.AttentionReader.read
+        read = probe.attach.kept.attention.AttentionReader.read
 
         def kept(reader: Any, call: Any, lse: Any, current: Any) -> None:
             row = next(i for i, row in enumerate(current.rows) if row.branch == "cond")
             sums[call.path] = sums.get(call.path, 0) + softmax64(call)[row]
             read(reader, call, lse, current)
 
-        patch.setattr(probe.attach.attention.AttentionReader, "read", kept)
+        patch.setattr(probe.attach.kept.attention.AttentionReader, "read", kept)
         pipelines.run(pipe, "sd1", prompt="a cat and a red balloon and a xylophonist", num_inference_steps=STEPS)
     return recording.trace, sums
 

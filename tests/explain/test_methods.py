@@ -10,7 +10,7 @@ import pytest
 
 import probe
 from probe import explain
-from probe.attach.inquiry import Inquiry
+from probe.attach.asked.inquiry import Inquiry
 from probe.errors import BadInput, NotRecorded
 from probe.explain import METHODS, Method
 from probe.heatmap import Heatmap

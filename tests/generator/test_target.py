@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import probe
-from probe.attach.prediction import Level
-from probe.attach.targets import Seen
+from probe.attach.model.prediction import Level
+from probe.attach.relevance.targets import Seen
 from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.target import JudgeLogit

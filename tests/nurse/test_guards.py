@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import probe
-from probe.attach.alter import FORGETFUL
+from probe.attach.change.alter import FORGETFUL
 from probe.errors import BadInput, Diverged, NoSuchWord, ProbeWarning, RecordingError
 from probe.intervention import Maps, Score, Seen
 from probe.nurse import AStar, AttendAndExcite, BoxDiff, Conform, DivideAndBind, LayoutGuidance, ScaleAttention, SynGen

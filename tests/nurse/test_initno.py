@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe.attach.noise import better_noise, kl
+from probe.attach.change.noise import better_noise, kl
 from probe.intervention import Maps, Score, Search
 from probe.nurse import InitNO
 from probe.nurse.initno import otsu, outside

@@ -1,0 +1,1 @@
+"""Interventions at work: other latents, other attention, other text."""

@@ -1,0 +1,1 @@
+"""Existing pictures: through the autoencoder, and through the pipeline's own loop."""

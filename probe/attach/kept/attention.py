@@ -1,0 +1,290 @@
+"""Reads the attention that each cell gives to each word, from the calls that the waist shows."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
+from math import prod
+
+import torch
+from torch import Tensor
+
+from probe.attach.kept.keeping import Kept, Reading
+from probe.attach.kept.related import RelationReader, View
+from probe.attach.model.families import Family, grid_of
+from probe.attach.model.infer import Joins, concluded, settled, unknown
+from probe.attach.model.layout import Plane
+from probe.attach.text.lexicon import Lexicon
+from probe.attach.text.rows import Row
+from probe.attach.waist import Call, probabilities
+from probe.axes import Kind
+from probe.errors import MissingReadings, UnknownFamily
+from probe.site import Site
+
+__all__ = ["AttentionReader", "Pass", "Place", "Row"]
+
+Whose = tuple[str, int]  # branch, prompt
+SKIPPED = "They did before: switch off what skips them while recording, e.g. a cache (pipe.transformer.disable_cache())"
+UNSEEN = (
+    "They do not use torch's fused attention: switch off attention slicing, xFormers or Sage attention, and eager "
+    "processors, while recording (pipe.disable_attention_slicing(), "
+    "pipe.disable_xformers_memory_efficient_attention(), pipe.unet.set_attn_processor(AttnProcessor2_0()), "
+    'pipe.transformer.set_attention_backend("native")). Linear attention has no weights: name such modules in '
+    "Family(silent=...)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass of a denoiser: the step it belongs to and the shapes that decide the layout."""
+
+    denoiser: str
+    step: int
+    rows: tuple[Row, ...]
+    plane: Plane
+    text: int  # length of the sequence of text states
+    texts: tuple[int, ...]  # how much of it takes part, row by row
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the calls of one module sit: their site, and whether their keys hold the text."""
+
+    site: Site | None  # None: no cells of the picture ask here
+    reads: bool  # whether cells ask the text
+    folded: int = 1  # frames that lie in the batch
+    temporal: bool = False  # frames ask frames, cell by cell
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """Whose rows of a call these are."""
+
+    step: int
+    key: tuple[str, int]
+    images: tuple[int, ...]
+    branch: str
+    prompt: int
+    text: int
+
+
+@dataclass
+class AttentionReader:
+    """Collects [word, cells] per step, site, branch and picture, on the model's device."""
+
+    family: Family
+    branches: tuple[str, ...] = ("cond",)
+    lexicons: dict[Whose, Lexicon] = field(default_factory=dict)
+    places: dict[tuple[str, int], Place] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
+    relations: RelationReader = field(default_factory=RelationReader)
+    ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
+    _heard: set[str] = field(default_factory=set)
+    _taken: Counter[str] = field(default_factory=Counter)
+    joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
+    _plane: Plane | None = None
+    _weights: dict[tuple[str, int, int], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def begin_pass(self, current: Pass) -> None:
+        """A forward pass starts."""
+        self._plane = current.plane
+        self._heard.clear()
+        self._taken.clear()
+        self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
+
+    def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
+        """Take one call's columns. Raises UnknownFamily where it cannot be said what asks and what is asked."""
+        self._heard.add(call.path)
+        if self.joins.running:
+            current = self._learn(call, current)
+        offset, each = self._share(call, current)
+        key = (call.path, 0 if offset else call.rank)
+        if key not in self.places:
+            self.places[key] = self._place(call, current, each)
+        if self.kept.wants(current.step) and (self.places[key].reads or self.relations.asked.kinds):
+            for whose, rows in _groups(current, self.branches, offset, call.q.shape[0] // each).items():
+                part, part_lse = _batch(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
+                images = tuple(current.rows[i].image for i in rows)
+                self._take(part, part_lse, _At(current.step, key, images, *whose))
+
+    def _take(self, call: Call, lse: Tensor | None, at: "_At") -> None:
+        """Take the rows of one prompt and branch."""
+        place, lexicon = self.places[at.key], self.lexicons.get((at.branch, at.prompt))
+        if place.reads and self.relations.asked.words and lexicon is not None:
+            means, heads = self._maps(call, lse, place, (at.branch, at.prompt, at.text))
+            for i, image in enumerate(at.images):
+                reading = Reading(at.prompt, means[i], None if heads is None else heads[i])
+                self.kept.add(at.step, at.key, at.branch, image, reading)
+        if self.relations.asked.kinds:
+            self.relations.read(call, lse, self._view(call, place, at), lexicon, self.kept)
+
+    def _view(self, call: Call, place: Place, at: "_At") -> View:
+        """What lies where in a call, for relations other than cells to words."""
+        joint = place.site is not None and place.site.kind == "joint"
+        among_text = place.site is None and call.rows == call.columns
+        cells, first = span(call, place.site, self.family, at.text) if place.site is not None else (None, 0)
+        return View(
+            place=at.key,
+            branch=at.branch,
+            step=at.step,
+            images=at.images,
+            site=place.site,
+            picture=cells if place.site is not None and place.site.kind != "cross" else None,
+            first=first,
+            text=at.text if joint or among_text else 0,
+            folded=place.folded,
+            temporal=place.temporal,
+        )
+
+    def _learn(self, call: Call, current: Pass) -> Pass:
+        """The pass with the plane as this call and those before it have shown it."""
+        if self.family.text == "unknown":
+            self.family, self._plane = settled(self.family, call.rows, call.columns, current, self.joins)
+        return replace(current, plane=self._plane)
+
+    def end_pass(self, current: Pass) -> None:
+        """A forward pass has ended: what had to be inferred is known. Raises UnknownFamily if it is not."""
+        if self.joins.running:
+            self.joins.stop()
+            self.family = concluded(self.family, current.text, reads=bool(self.sites()))
+
+    def _share(self, call: Call, current: Pass) -> tuple[int, int]:
+        """(first row, batch entries a row): frames and cells may lie in the batch, and calls may share its rows."""
+        count, rows = call.q.shape[0], len(current.rows)
+        if count % rows == 0:
+            return 0, count // rows
+        first = self._taken[call.path]
+        self._taken[call.path] += count
+        return first, 1
+
+    def _maps(
+        self, call: Call, lse: Tensor | None, place: Place, whose: tuple[str, int, int]
+    ) -> tuple[Tensor, Tensor | None]:
+        """The probability that each cell gives to each word: the mean over heads [b, w, n], and the heads that are kept
+        apart [b, h, w, n]; frame by frame in n.
+        """
+        assert place.site is not None
+        cells, first = span(call, place.site, self.family, whose[-1])
+        columns, weights, offset = self._columns(whose, call.q.device)
+        p = probabilities(call, cells, columns + first, lse).detach()  # [b * f, h, n, t]
+        mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
+        chosen = self.kept.wish.chosen_heads(call.heads)
+        apart = p if len(chosen) == call.heads else p[:, list(chosen)]
+        return mean, _by_word(apart, weights, offset, place.folded) if chosen else None
+
+    def _columns(self, whose: tuple[str, int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        if whose not in self._weights:
+            self._weights[whose] = self.lexicons[whose[:2]].weights(device, whose[-1])
+        return self._weights[whose]
+
+    def _place(self, call: Call, current: Pass, each: int) -> Place:
+        """Tell cross, joint and self-attention apart by their shapes."""
+        rows, columns, text, where = call.rows, call.columns, current.text, current.plane
+        joint = max(self.family.total(where.tokens, t) for t in current.texts) if self.family.joint else 0
+        if joint and rows == columns == joint:
+            return Place(self._site(call, "joint", (where.height, where.width), where.frames), True)
+        if text and columns == text and not (rows == columns and (joint or call.path.endswith("attn1"))):
+            return self._grid_place(call, current, each, "cross")
+        if text and columns == rows + text:  # keys of the text and of the picture side by side
+            return self._grid_place(call, current, each, "cross")
+        if rows == columns and not (joint and rows in {text, self.family.filled(text)}):
+            return self._grid_place(call, current, each, "self")
+        return self._other(call, current)
+
+    def _grid_place(self, call: Call, current: Pass, each: int, kind: Kind) -> Place:
+        """A site whose queries are cells: of all frames, of one frame with the others in the batch, or of one cell."""
+        where, frames = current.plane, current.plane.frames
+        folded = each if each == frames else 1
+        grid = grid_of(call.rows * folded // frames, where.height, where.width)
+        if grid is not None and call.rows * folded == frames * prod(grid):
+            return Place(self._site(call, kind, grid, frames), kind != "self", folded)
+        grid = grid_of(each, where.height, where.width)
+        if kind == "self" and call.rows == frames and grid is not None:
+            return Place(self._site(call, kind, grid, frames), False, temporal=True)
+        return self._other(call, current)
+
+    def _other(self, call: Call, current: Pass) -> Place:
+        """What asks is no cell, or what is asked is neither text nor picture: known for text and for adapters."""
+        among = {current.text, self.family.filled(current.text), *current.texts}
+        if call.rank or call.rows in among or self.family.text == "none":
+            return Place(None, False)
+        if self.family.inferred:
+            raise unknown(
+                self.family.name,
+                f"{call.path} attends from {call.rows} rows to {call.columns} columns: neither the {current.text} "
+                f"columns of text nor a grid of {current.plane.height} x {current.plane.width} cells fits",
+            )
+        raise UnknownFamily(
+            f"{call.path}: attention of {call.rows} rows to {call.columns} columns fits neither the picture "
+            f"({current.plane.frames} x {current.plane.height} x {current.plane.width} cells) nor the text "
+            f"({current.text} columns) of a {self.family.name} layout; "
+            "describe it in probe.attach.model.families.FAMILIES"
+        )
+
+    def _site(self, call: Call, kind: Kind, grid: tuple[int, int], frames: int) -> Site:
+        path = call.path if call.rank == 0 else f"{call.path}#{call.rank + 1}"
+        return Site(path=path, kind=kind, grid=grid, heads=call.heads, order=len(self.places), frames=frames)
+
+    def readings(self) -> dict[tuple[str, int], Site]:
+        """The sites with words, by place, in the order in which they ran."""
+        if not self.relations.asked.words:
+            return {}
+        return {key: place.site for key, place in self.places.items() if place.reads and place.site is not None}
+
+    def sites(self) -> tuple[Site, ...]:
+        """The sites with words, in the order in which they ran."""
+        return tuple(self.readings().values())
+
+    def idle(self) -> set[str]:
+        """Modules that were seen and hold no words: there is nothing to read in them."""
+        if self.relations.asked.kinds:
+            return set()
+        reading = {path for (path, _), place in self.places.items() if place.reads}
+        return {path for path, _ in self.places} - reading
+
+    def check(self, ran: set[str], current: Pass) -> None:
+        """Every attention module that ran must have shown a call in this pass: coverage is judged by readings."""
+        silent = sorted(p for p in ran - self._heard if not any(fnmatch(p, known) for known in self.family.silent))
+        if silent:
+            earlier = any((path, 0) in self.places for path in silent)
+            raise MissingReadings(
+                f"{len(silent)} of {len(ran)} attention modules gave no reading at step {current.step}: "
+                f"{', '.join(silent[:4])}. {SKIPPED if earlier else UNSEEN}"
+            )
+
+
+def span(call: Call, site: Site, family: Family, text: int) -> tuple[slice, int]:
+    """(the picture's rows, the text's first column) of a call with `text` columns of text."""
+    if site.kind != "joint":
+        return slice(0, call.rows), 0
+    cells = site.frames * prod(site.grid)
+    picture, first = family.starts(cells, text)
+    return slice(picture, picture + cells), first
+
+
+def _groups(
+    current: Pass, branches: tuple[str, ...], first: int, count: int
+) -> Mapping[tuple[str, int, int], list[int]]:
+    """(branch, prompt, length of text) -> rows of the batch, for the wanted branches, among `count` rows."""
+    groups: dict[tuple[str, int, int], list[int]] = {}
+    for i in range(first, min(first + count, len(current.rows))):
+        row = current.rows[i]
+        if row.branch in branches:
+            groups.setdefault((row.branch, row.prompt, current.texts[i]), []).append(i)
+    return groups
+
+
+def _by_word(p: Tensor, weights: Tensor, offset: Tensor, folded: int) -> Tensor:
+    """[b * f, h, n, t] -> [b, h, w, f * n]."""
+    words = (p @ weights + offset).unflatten(0, (-1, folded))  # [b, f, h, n, w]
+    return words.permute(0, 2, 4, 1, 3).flatten(3)
+
+
+def _batch(call: Call, lse: Tensor | None, rows: list[int]) -> tuple[Call, Tensor | None]:
+    """The call at chosen rows of the batch; neighbouring rows are a view, not a copy."""
+    if len(rows) == call.q.shape[0]:
+        return call, lse
+    chosen = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else rows
+    mask = call.mask[chosen] if call.mask is not None and call.mask.shape[0] > 1 and call.mask.ndim == 4 else call.mask
+    part = replace(call, q=call.q[chosen], k=call.k[chosen], v=call.v[chosen], mask=mask)
+    return part, None if lse is None else lse[chosen]

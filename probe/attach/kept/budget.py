@@ -1,0 +1,172 @@
+"""Ask first: how many bytes a recording will hold, known before the first pass, and refused where that is too much."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from torch import Tensor, nn
+
+from probe.attach.kept.guiders import guided
+from probe.attach.kept.keeping import Wish
+from probe.attach.kept.planes import labels_of
+from probe.attach.kept.remedy import Cost, remedy
+from probe.attach.kept.thumbnails import thumbnail_bytes
+from probe.attach.model.families import denoisers
+from probe.attach.model.layout import Arguments
+from probe.attach.model.survey import known_sites, remember, survey
+from probe.attach.take import Take
+from probe.attach.text.lexicon import wanted_labels
+from probe.errors import NoMatch, OverBudget
+from probe.site import Site
+
+BUDGET = 2 * 2**30
+HEADS = 32  # taken for a module that does not say how many it has
+logger = logging.getLogger("probe")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The bytes that a trace will hold, part by part."""
+
+    parts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+    def __str__(self) -> str:
+        return f"{readable(self.total)} ({', '.join(f'{name} {readable(size)}' for name, size in self.parts.items())})"
+
+
+def readable(size: float) -> str:
+    """Bytes in the unit that suits them."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} GiB"
+
+
+@dataclass
+class Budget:
+    """The budget of one generation. `wanted` are the paths of the modules that are watched."""
+
+    pipe: Any
+    limit: int
+    wanted: tuple[str, ...] = ()
+    estimate: Estimate | None = None
+    _extra: dict[str, int] = field(default_factory=dict)
+
+    def before(self, take: Take, module: nn.Module, given: Arguments, latents: Tensor | None) -> None:
+        """A denoiser is about to run. Raises OverBudget or NoMatch before the first pass, if its sites are known."""
+        current, kept = take.current, take.attention.kept
+        if self.estimate is not None or current is None:
+            return
+        if not kept.slots.slots:
+            kept.plan(run_length(self.pipe))
+        if take.attention.relations.asked.kinds or take.outputs.chosen:  # counted during the first pass
+            return
+        sites = known_sites(module, current, self.wanted)
+        if sites is None and self._bound(take, module, latents) > self.limit:
+            sites = survey(module, given, current, take.family, wants=self.wanted.__contains__)
+        if sites is not None:
+            self._judge(take, sites, latents)
+
+    def after(self, take: Take, module: nn.Module, latents: Tensor | None) -> None:
+        """The first pass has run: now the sites are known."""
+        if self.estimate is None and take.current is not None:
+            related, wanted = take.attention.relations, self._branches(take)
+            seen = {row.branch for row in take.current.rows} & set(wanted)
+            if related.asked.kinds and wanted and not seen:
+                return  # a call of another branch: nothing is known yet
+            sites = take.attention.sites()
+            whole = related.projected * len(wanted) // len(seen) if seen else related.projected
+            self._extra |= {"relations": whole} if whole else {}
+            self._extra |= {"modules": take.outputs.projected} if take.outputs.chosen else {}
+            if related.asked.words:
+                remember(module, take.current, self.wanted, sites)
+            self._judge(take, sites, latents)
+
+    def _judge(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> None:
+        check_heads(take.attention.kept.wish, sites)
+        cost = self._cost(take, sites, latents)
+        self.estimate = Estimate(cost.parts)
+        logger.info("the recording will hold about %s", self.estimate)
+        if self.estimate.total > self.limit:
+            raise OverBudget(
+                f"the recording would hold about {self.estimate}; the budget is {readable(self.limit)}. "
+                f"{remedy(cost, self.limit)}, or allow it: budget={self.estimate.total}"
+            )
+
+    def _cost(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> Cost:
+        shape, labels = latent_shape(take, latents), labels_of(take)
+        content = {
+            label for prompt in take.prompts for label in wanted_labels(prompt, None, take.family) if label in labels
+        }
+        return Cost(
+            sites=tuple(sites) * len(denoisers(self.pipe)),
+            wish=take.attention.kept.wish,
+            steps=sum(map(len, take.attention.kept.slots.slots)),
+            branches=len(self._branches(take)),
+            images=shape[0],
+            labels=tuple(labels),
+            content=len(content),
+            rest=self._rest(take, shape) | self._further(take),
+        )
+
+    def _branches(self, take: Take) -> list[str]:
+        read = {branch for branch, _ in take.attention.lexicons}
+        return [branch for branch in take.attention.branches if branch in read]
+
+    def _rest(self, take: Take, shape: tuple[int, ...]) -> dict[str, int]:
+        """Guidance, latents and thumbnails; `shape` is that of the latents, picture first."""
+        steps, images, cells = run_length(self.pipe), shape[0], prod(shape[2:])
+        together = {row.branch for row in take.current.rows} if take.current else set()
+        two = guided(self.pipe) or bool(take.encoded.states.get("other"))
+        branches = max(len(together), 1 + two)
+        numbers = 8 * steps * images + steps * images * cells if branches > 1 else 4 * steps * images
+        latents = ((2 + branches * (branches > 1)) * steps + 1) * images * shape[1] * cells
+        return {
+            "guidance": 4 * numbers,
+            "scheduler": 4 * steps * (5 + 3 * images),
+            "latents": 2 * latents,
+            "thumbnails": thumbnail_bytes(shape, steps, self.pipe),
+        }
+
+    def _further(self, take: Take) -> dict[str, int]:
+        """What was asked for besides words."""
+        text = take.depths.projected(take.encoded)
+        return self._extra | ({"text states": text} if text else {})
+
+    def _bound(self, take: Take, module: nn.Module, latents: Tensor | None) -> int:
+        """Bytes that the trace cannot exceed."""
+        kept, current = take.attention.kept, take.current
+        assert current is not None
+        modules = dict(module.named_modules())
+        paths = [path for path in self.wanted if take.family.joint or not path.endswith("attn1")]
+        heads = [getattr(modules.get(path.partition(".")[2]), "heads", HEADS) for path in paths]
+        planes = sum(1 + len(kept.wish.chosen_heads(count)) for count in heads)
+        each = len(kept.slots.slots) * len(self._branches(take)) * max(1, take.pictures_asked) * len(labels_of(take))
+        rest = self._rest(take, latent_shape(take, latents)) | self._further(take)
+        return 4 * planes * each * current.plane.cells + sum(rest.values())
+
+
+def latent_shape(take: Take, latents: Tensor | None) -> tuple[int, ...]:
+    """[image, channel, ...] of the pipeline's latents."""
+    return (max(1, take.pictures_asked), 4, 0, 0) if latents is None else tuple(take.planes(latents).shape)
+
+
+def run_length(pipe: Any) -> int:
+    """How many steps the pipeline is about to make."""
+    return int(getattr(pipe, "_num_timesteps", None) or len(pipe.scheduler.timesteps))
+
+
+def check_heads(wish: Wish, sites: Sequence[Site]) -> None:
+    """Every head asked for must be somewhere. Raises NoMatch."""
+    most = max((site.heads for site in sites), default=0)
+    asked = () if wish.heads is None or wish.heads == "all" else wish.heads
+    absent = [head for head in asked if head >= most]
+    if absent and sites:
+        raise NoMatch(f"heads={list(asked)}: no site has head {absent[0]}; they have up to {most}, from 0")

@@ -1,0 +1,114 @@
+"""Reads the guidance of each step: the branches' predictions, their difference, and what became of it.
+
+All predictions are compared as noise (eps), whatever the denoiser predicts. cond_norm, uncond_norm: |eps| of each
+branch; difference_norm: |eps_cond - eps_uncond|; guided_norm: |eps| after guidance; update_norm: |eps_guided -
+eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from probe.attach.model.families import Family
+from probe.attach.model.prediction import Level, level
+
+Row = dict[str, Tensor]
+
+
+@dataclass
+class GuidanceReader:
+    """Per step and picture: norms, cosines, a spatial map, and the latents before and after."""
+
+    scheduler: Any
+    outputs: dict[str, dict[int, Tensor]] = field(default_factory=dict)  # of this step: branch -> image -> output
+    rows: list[Row] = field(default_factory=list)
+    directions: list[Tensor | None] = field(default_factory=list)  # None where only one branch ran
+    samples: list[Tensor] = field(default_factory=list)
+    predicted: list[Tensor] = field(default_factory=list)
+    branches: list[Row] = field(default_factory=list)  # the predicted x0 of each branch, where there are several
+    timesteps: list[float] = field(default_factory=list)
+    levels: list[Level] = field(default_factory=list)
+    told: bool = False  # whether the denoiser was told the scale
+
+    def saw(self, branch: str, image: int, output: Tensor) -> None:
+        """One branch's raw output for one picture, in the step that is running."""
+        self.outputs.setdefault(branch, {}).setdefault(image, output.detach())
+
+    def combines(self, branches: Mapping[str, Tensor]) -> None:
+        """A guider names what it combines: that is what the branches said, whatever was seen before."""
+        self.outputs = {name: dict(enumerate(value.detach())) for name, value in branches.items()}
+
+    def turned(self, family: Family, guided: Tensor) -> Family:
+        """A family whose sign makes the branches' predictions agree with what the scheduler is given."""
+        found = self.outputs.get("cond", {})
+        if not found:
+            return family
+        cond = _stack(found, guided.shape[1])
+        if cond.shape != guided.shape or float((cond.float() * guided.float()).sum()) >= 0:
+            return family
+        self.outputs = {b: {i: -value for i, value in rows.items()} for b, rows in self.outputs.items()}
+        return replace(family, sign=-family.sign)
+
+    def stepped(self, guided: Tensor, timestep: Any, sample: Tensor) -> None:
+        """The scheduler is about to step: `guided` is what the branches were combined to."""
+        noise = level(self.scheduler, timestep)
+        channels = sample.shape[1]
+        said = {b: _stack(rows, channels) for b, rows in self.outputs.items()}
+        said = {b: value for b, value in said.items() if value.shape == sample.shape}
+        eps = {b: noise.epsilon(value, sample) for b, value in said.items()}
+        guided = guided[:, :channels].detach()
+        self.levels.append(noise)
+        self.rows.append(self._row(eps, noise.epsilon(guided, sample)))
+        self.branches.append({b: noise.x0(value, sample).half() for b, value in said.items()} if len(said) > 1 else {})
+        self.samples.append(sample.detach().half())
+        self.predicted.append(noise.x0(guided, sample).half())
+        self.timesteps.append(float(torch.as_tensor(timestep).flatten()[0]))
+        self.outputs = {}
+
+    def _row(self, eps: dict[str, Tensor], guided: Tensor) -> Row:
+        """The numbers of one step."""
+        row: Row = {"guided_norm": norm(guided)}
+        row |= {f"{branch}_norm": norm(value) for branch, value in eps.items()}
+        if "cond" in eps:
+            row["update_norm"] = norm(guided - eps["cond"])
+            row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
+        self._difference(row, eps)
+        return row
+
+    def _difference(self, row: Row, eps: dict[str, Tensor]) -> None:
+        """delta = eps_cond - eps_uncond, where both branches ran for every picture."""
+        other = eps.get("uncond", eps.get("negative"))
+        if other is None or "cond" not in eps:
+            self.directions.append(None)
+            return
+        delta = eps["cond"] - other
+        row["difference_norm"] = norm(delta)
+        row["magnitude"] = delta.norm(dim=1)
+        previous = next((direction for direction in self.directions[::-1] if direction is not None), None)
+        row["cosine_previous"] = torch.full((len(delta),), torch.nan) if previous is None else _cosine(delta, previous)
+        self.directions.append(delta.half())
+
+    def finish(self) -> None:
+        """Compare every direction with the last one."""
+        last = next((direction for direction in self.directions[::-1] if direction is not None), None)
+        for row, direction in zip(self.rows, self.directions, strict=True):
+            if direction is not None and last is not None:
+                row["cosine_final"] = _cosine(direction, last)
+
+
+def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:
+    """[image, channel, ...]; a learned variance behind the prediction is cut off."""
+    return torch.stack([rows[i] for i in sorted(rows)])[:, :channels]
+
+
+def norm(x: Tensor) -> Tensor:
+    """[image]: L2 over all else."""
+    return x.float().flatten(1).norm(dim=1)
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    return F.cosine_similarity(x.float().flatten(1), y.float().flatten(1), dim=1)

@@ -1,0 +1,102 @@
+"""What a recording costs, and the change that makes it fit and loses least."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+from probe.attach.kept.keeping import Wish
+from probe.site import Site
+
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What decides the bytes. `rest` are those of all else; `content` counts the labels that are content words."""
+
+    sites: tuple[Site, ...]
+    wish: Wish
+    steps: int
+    branches: int
+    images: int
+    labels: tuple[str, ...]
+    content: int
+    rest: dict[str, int]
+
+    @property
+    def readings(self) -> int:
+        """Readings over time."""
+        return len(replace(self.wish, steps=None).slots(self.steps).slots)
+
+    @property
+    def parts(self) -> dict[str, int]:
+        each = FLOAT * self.readings * self.branches * self.images * len(self.labels)
+        names = sum(FLOAT * max(len(site.path) for site in self.sites) for _ in self.sites) if self.labels else 0
+        means = each * sum(_cells(site) for site in self.sites) + names
+        apart = {"heads": each * self._heads()} if self.wish.heads is not None else {}
+        return {"attention": means, **apart, **self.rest}
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+    def _heads(self) -> int:
+        """Cells times heads; where sites of a grid differ in heads, all take as many as the one that has most."""
+        most: dict[tuple[int, ...], int] = {}
+        for site in self.sites:
+            grid = (site.frames, *site.grid)
+            most[grid] = max(most.get(grid, 0), len(self.wish.chosen_heads(site.heads)))
+        return sum(_cells(site) * most[site.frames, *site.grid] for site in self.sites)
+
+
+def _cells(site: Site) -> int:
+    return site.frames * prod(site.grid)
+
+
+def remedy(cost: Cost, limit: int) -> str:
+    """The change that fits and keeps most."""
+    fitting = [(other.total, text) for text, other in changes(cost) if other.total <= limit]
+    if not fitting:
+        return "No single change of heads, words, steps or sites makes it fit"
+    kept, text = max(fitting)
+    return f"The cheapest change that fits: {text} ({kept:,} bytes)"
+
+
+def changes(cost: Cost) -> Iterator[tuple[str, Cost]]:
+    """Ways to ask for less, each as it is written, from much to little."""
+    wish = cost.wish
+    if wish.heads is not None:
+        level = "maps" if wish.level == "full" else wish.level
+        yield _written(level, wish, "heads=None"), replace(cost, wish=replace(wish, level=level, heads=None))
+    if wish.level != "summary" and cost.content:
+        less = replace(cost, wish=Wish(steps=wish.steps), labels=cost.labels[: cost.content])
+        yield 'keep="summary"', less
+    for every in (2, 3, 4, 5, 10, 20, 50):
+        if wish.steps is None and every < cost.steps:
+            yield f"steps=slice(None, None, {every})", replace(cost, steps=-(-cost.steps // every))
+    if wish.level == "summary":
+        fewer = {-(-cost.steps // size) for size in range(2, cost.steps + 1)} - {cost.readings}
+        for groups in sorted(fewer, reverse=True):
+            yield f"groups={groups}", replace(cost, wish=replace(wish, groups=groups))
+    for count in range(len(cost.labels) - 1, 0, -1):
+        some = cost.labels[:count]
+        yield f"words={list(some)}", replace(cost, labels=some)
+    yield from _coarser(cost)
+
+
+def _written(level: str, wish: Wish, text: str) -> str:
+    return text if level == wish.level else f'keep="{level}"'
+
+
+def _coarser(cost: Cost) -> Iterator[tuple[str, Cost]]:
+    """Without the sites of the finest grids, as the blocks that are left."""
+    sizes = sorted({_cells(site) for site in cost.sites}, reverse=True)
+    for size in sizes[1:]:
+        left = tuple(site for site in cost.sites if _cells(site) <= size)
+        yield f"sites={_blocks(left)}", replace(cost, sites=left)
+
+
+def _blocks(sites: Sequence[Site]) -> list[str]:
+    """Patterns of the blocks that hold these sites: "down_blocks.2", "mid_block"."""
+    parts = [site.path.split(".") for site in sites]
+    return list(dict.fromkeys(".".join(p[1:3]) if p[2].isdigit() else p[1] for p in parts))

@@ -1,0 +1,175 @@
+"""What differs between models, as data: where the text sits, and how a picture becomes a grid of cells.
+
+To describe a model that is not here, add an entry, keyed by the class of its denoiser:
+
+    FAMILIES["MyTransformer2DModel"] = Family(
+        "My model",
+        text="first",  # where the keys of the text are: "cross" (apart), "first" or "last" (beside the picture's)
+        streams=(Stream("text_encoder", "tokenizer"),),  # in the order of the sequence
+        patch=2,  # side of a cell, in latent pixels
+    )
+
+The encoders' parts stay apart: "cat@text_encoder_3" is the word in the columns of that encoder alone, "cat" in all.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Any, Literal
+
+from probe.attach.model.compiled import plain
+from probe.errors import UnknownFamily
+
+TextSide = Literal["cross", "first", "last", "none", "unknown"]
+Keeps = Literal["all", "attended", "tail", "first and tail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One text encoder's part of the sequence of text states.
+
+    `keeps` says which of the positions that it read go on to the denoiser: "all"; "attended" (no padding), without the
+    first ones where the pipeline's attribute `drop` says how many; "tail": as many of the last as there are states;
+    "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose states lie on the
+    same columns, joined along the channels. `length` is the number of columns where that is fixed.
+    """
+
+    encoder: str
+    tokenizer: str
+    length: int | None = None
+    keeps: Keeps = "all"
+    drop: str = ""
+    beside: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How one class of denoiser lays out its attention.
+
+    `text` says where the text's keys are: alone in a cross-attention ("cross"), or before ("first") or after ("last")
+    the picture's in a joint one; "none": it reads no text. `patch` is the side of a cell in latent pixels, `packed` the
+    side of the square of latent pixels in a token's channels, where the pipeline hands over tokens.
+    """
+
+    name: str
+    text: TextSide
+    streams: tuple[Stream, ...]
+    patch: int = 1
+    packed: int = 1
+    registers: int = 0  # learned tokens at the very front
+    fill: int = 1  # text and picture are each filled up to a multiple of this many tokens
+    sign: int = 1  # -1 where the pipeline turns the denoiser's output round before it steps
+    effective: bool = False  # only the attended text takes part in a joint attention, so rows differ in length
+    cond_first: bool = False  # of two equal prompts in a batch, the first is cond
+    frames_first: bool = False  # latents are [b, frame, channel, y, x]
+    further: tuple[str, ...] = ()  # arguments with more text states, behind the first
+    silent: tuple[str, ...] = ()  # patterns of attention modules without weights: linear attention
+    note: str = ""
+    inferred: bool = False  # not from the table: what is not known yet is learned from the first pass
+    channels: int | None = None  # of the denoiser's input, where it has to be inferred
+
+    @property
+    def joint(self) -> bool:
+        """Whether text and picture attend to one another in one sequence."""
+        return self.text in ("first", "last")
+
+    def starts(self, cells: int, text: int) -> tuple[int, int]:
+        """Where picture and text start in a joint sequence with `text` columns of text."""
+        if self.text == "last":
+            return 0, self.filled(cells)
+        return self.registers + self.filled(text), self.registers
+
+    def total(self, tokens: int, text: int) -> int:
+        """Length of a joint sequence of picture tokens and text."""
+        return self.registers + self.filled(tokens) + self.filled(text)
+
+    def filled(self, tokens: int) -> int:
+        return ceil(tokens / self.fill) * self.fill
+
+
+CLIP = Stream("text_encoder", "tokenizer")
+CLIPS = Stream("text_encoder", "tokenizer", beside=(("text_encoder_2", "tokenizer_2"),))
+T5 = Stream("text_encoder_2", "tokenizer_2")
+ATTENDED = Stream("text_encoder", "tokenizer", keeps="attended")
+
+FAMILIES: dict[str, Family] = {
+    "UNet2DConditionModel": Family("UNet", "cross", (CLIP,)),
+    "UNet2DConditionModel/2": Family("UNet, two encoders", "cross", (CLIPS,)),
+    "UNet2DConditionModel/image": Family(
+        "Kandinsky 2.2",
+        "none",
+        (),
+        note="the decoder sees the embedding of a picture that the prior made from the prompt; it reads no text, so no "
+        "columns of its attention belong to words",
+    ),
+    "SD3Transformer2DModel": Family("SD3", "last", (CLIPS, Stream("text_encoder_3", "tokenizer_3")), patch=2),
+    "FluxTransformer2DModel": Family("FLUX.1", "first", (T5,), packed=2),
+    "Flux2Transformer2DModel": Family("FLUX.2", "first", (CLIP,)),
+    "QwenImageTransformer2DModel": Family(
+        "Qwen-Image",
+        "first",
+        (Stream("text_encoder", "tokenizer", keeps="attended", drop="prompt_template_encode_start_idx"),),
+        packed=2,
+    ),
+    "ZImageTransformer2DModel": Family("Z-Image", "last", (ATTENDED,), patch=2, fill=32, sign=-1, cond_first=True),
+    "CogView4Transformer2DModel": Family("CogView 4", "first", (CLIP,), patch=2),
+    "AuraFlowTransformer2DModel": Family("AuraFlow", "first", (CLIP,), patch=2, registers=8),
+    "ChromaTransformer2DModel": Family("Chroma", "first", (CLIP,), packed=2),
+    "PixArtTransformer2DModel": Family("PixArt", "cross", (CLIP,), patch=2),
+    "SanaTransformer2DModel": Family(
+        "Sana", "cross", (Stream("text_encoder", "tokenizer", keeps="first and tail"),), silent=("*.attn1",)
+    ),
+    "Lumina2Transformer2DModel": Family("Lumina 2", "first", (ATTENDED,), patch=2, sign=-1, effective=True),
+    "HunyuanDiT2DModel": Family("HunyuanDiT", "cross", (CLIP, T5), patch=2, further=("encoder_hidden_states_t5",)),
+    "CogVideoXTransformer3DModel": Family("CogVideoX", "first", (CLIP,), patch=2, frames_first=True),
+    "WanTransformer3DModel": Family("Wan", "cross", (CLIP,), patch=2),
+    "LTXVideoTransformer3DModel": Family("LTX", "cross", (CLIP,)),
+    "HunyuanVideoTransformer3DModel": Family(
+        "HunyuanVideo", "last", (Stream("text_encoder", "tokenizer", keeps="tail"),), patch=2
+    ),
+    "UNetMotionModel": Family("AnimateDiff", "cross", (CLIP,)),
+}
+
+
+def denoisers(pipe: Any) -> dict[str, Any]:
+    """The parts that denoise, by the name that the pipeline has for them; two where each has its own noise levels."""
+    names = ("transformer", "unet", "transformer_2")
+    found = {name: plain(getattr(pipe, name)) for name in names if getattr(pipe, name, None) is not None}
+    if not found:
+        raise UnknownFamily(
+            f"{type(pipe).__name__} has no denoiser named 'unet' or 'transformer'; its parts are "
+            f"{', '.join(sorted(pipe.components))}"
+        )
+    return found
+
+
+def denoiser(pipe: Any) -> tuple[str, Any]:
+    """(name, module) of the first part that denoises."""
+    return next(iter(denoisers(pipe).items()))
+
+
+def family(pipe: Any) -> Family:
+    """The family of a pipeline's denoiser; one that is not in the table is still to be inferred."""
+    _, module = denoiser(pipe)
+    name = type(module).__name__
+    variants = [f"{name}{suffix}" for suffix in _suffixes(pipe, module)]
+    found = (FAMILIES[key] for key in (*variants, name) if key in FAMILIES)
+    return next(found, None) or Family(name, "unknown", (), inferred=True, channels=module.config.get("in_channels"))
+
+
+def _suffixes(pipe: Any, module: Any) -> list[str]:
+    """What tells apart the models that share a class."""
+    found = []
+    if module.config.get("encoder_hid_dim_type") == "image_proj":
+        found.append("/image")
+    if getattr(pipe, "text_encoder_2", None) is not None:
+        found.append("/2")
+    return found
+
+
+def grid_of(cells: int, height: int, width: int) -> tuple[int, int] | None:
+    """The grid that `cells` queries make of a height x width plane shrunk by a whole factor, or None."""
+    for factor in (1, 2, 4, 8, 16, 32, 64):
+        rows, columns = ceil(height / factor), ceil(width / factor)
+        if rows * columns == cells:
+            return rows, columns
+    return None

@@ -1,0 +1,179 @@
+"""Models that are not in the table: their layout, from the encoders that were heard and from the first pass.
+
+What joins sequences is one torch call too, so the order of text and picture is seen and not guessed. Where that does
+not tell, UnknownFamily says what is missing and how to describe the model.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from probe.attach.model.families import Family, Keeps, Stream, grid_of
+from probe.attach.model.layout import Plane
+from probe.attach.text.hearing import Encoded, Heard
+from probe.attach.text.placing import kept
+from probe.errors import ProbeWarning, UnknownFamily
+
+if TYPE_CHECKING:
+    from probe.attach.kept.attention import Pass
+
+JOINERS = (torch.cat, torch.concat, torch.concatenate)
+RECIPE = """
+    from probe.attach.model.families import FAMILIES, Family, Stream
+    FAMILIES["{name}"] = Family(
+        "{name}", text="first",  # or "last" (behind the picture), "cross" (keys of its own)
+        streams=(Stream("text_encoder", "tokenizer"),), patch=2,
+    )"""
+
+
+def unknown(name: str, missing: str) -> UnknownFamily:
+    """The error for a layout that could not be inferred."""
+    return UnknownFamily(
+        f"{name} is not in the table of families, and {missing}. Describe it in five lines:{RECIPE.format(name=name)}"
+    )
+
+
+class Joins(TorchFunctionMode):
+    """Sees how sequences are joined along their length: length of the whole -> lengths of the parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: dict[int, tuple[int, ...]] = {}
+        self.running = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func in JOINERS:
+            self._note(*args, **(kwargs or {}))
+        return out
+
+    def _note(self, tensors: Sequence[Tensor], dim: int = 0) -> None:
+        axis = dim % tensors[0].ndim
+        if tensors[0].ndim >= 3 and axis in (1, tensors[0].ndim - 2):
+            lengths = [tensor.shape[axis] for tensor in tensors]
+            known = [self.parts.get(length, (length,)) for length in lengths]
+            self.parts.setdefault(sum(lengths), tuple(part for parts in known for part in parts))
+
+    def start(self) -> None:
+        if not self.running:
+            self.running = True
+            self.__enter__()
+
+    def stop(self) -> None:
+        if self.running:
+            self.running = False
+            self.__exit__(None, None, None)
+
+
+def streams_of(name: str, encoded: Encoded) -> tuple[Stream, ...]:
+    """The text encoders whose states make the columns: by what they gave, else by lengths and widths."""
+    rows, read = encoded.states.get("cond", []), _first_rows(encoded)
+    if not rows or not read:
+        raise unknown(name, "no text states were seen to come out of its encoding")
+    found = _by_content(rows[0], encoded, read) or _by_length(rows[0], encoded, read)
+    if found:
+        return found
+    listed = ", ".join(f"{encoder} read {len(row.ids)}" for encoder, row in read.items())
+    raise unknown(name, f"which encoders make its {len(rows[0])} columns of text cannot be told ({listed})")
+
+
+def _first_rows(encoded: Encoded) -> dict[str, Heard]:
+    """What each encoder read first: the prompt."""
+    read: dict[str, Heard] = {}
+    for row in encoded.heard:
+        read.setdefault(row.encoder, row)
+    return read
+
+
+def _by_content(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:
+    """The encoder whose own states these are, and which of them went on."""
+    for encoder, row in read.items():
+        given = encoded.given.get(encoder)
+        attended = row.attended or (True,) * len(row.ids)
+        if given is None or given.shape[-1] != states.shape[-1] or len(given) != len(attended):
+            continue
+        for keeps in get_args(Keeps):
+            stream = _stream(encoder, keeps=keeps)
+            pairs = [(i, place) for i, place in enumerate(kept(stream, attended, len(states))) if attended[place]]
+            ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
+            if pairs and torch.allclose(states[ours].float(), given[theirs].float(), rtol=1e-2, atol=1e-3):
+                return (stream,)
+    return ()
+
+
+def _by_length(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:
+    """The encoders that read as many tokens as there are columns: side by side in the channels, or in a row."""
+    length, width = states.shape
+    counts = {encoder: len(row.ids) for encoder, row in read.items()}
+    widths = {encoder: given.shape[-1] for encoder, given in encoded.given.items()}
+    same = [encoder for encoder, count in counts.items() if count == length]
+    if same:
+        alone = [encoder for encoder in same if widths.get(encoder) == width] or same
+        beside = same if sum(widths.get(encoder, 0) for encoder in same) == width else alone[-1:]
+        return (_stream(beside[0], beside=tuple((encoder, _tokenizer(encoder)) for encoder in beside[1:])),)
+    choices = (chosen for size in range(2, len(counts) + 1) for chosen in combinations(counts, size))
+    fitting = (chosen for chosen in choices if sum(counts[encoder] for encoder in chosen) == length)
+    return tuple(_stream(encoder) for encoder in next(fitting, ()))
+
+
+def _stream(encoder: str, **options: Any) -> Stream:
+    return Stream(encoder, _tokenizer(encoder), **options)
+
+
+def _tokenizer(encoder: str) -> str:
+    return encoder.replace("text_encoder", "tokenizer")
+
+
+def oriented(family: Family, sample: Tensor | Sequence[Tensor]) -> Family:
+    """A family that knows whether a film's latents have their frames before their channels, which the config counts."""
+    if not isinstance(sample, Tensor) or sample.ndim != 5 or family.channels is None:
+        return family
+    return replace(family, frames_first=sample.shape[1] != family.channels == sample.shape[2])
+
+
+def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joins) -> tuple[Family, Plane]:
+    """The family and the plane, once a call of `rows` queries and `columns` keys shows where the text's keys are."""
+    text, where = current.text, current.plane
+    if text and columns in (text, rows + text) and rows != columns:
+        return replace(family, text="cross"), where
+    parts = joins.parts.get(rows, ())
+    if rows != columns or text not in parts or rows == text:
+        return family, where
+    if parts.count(text) > 1:
+        raise unknown(family.name, f"text and picture are both {text} tokens long, so which is first cannot be told")
+    place, picture = parts.index(text), max(part for part in parts if part != text)
+    side = "last" if parts.index(picture) < place else "first"
+    grid = _grid(picture, where)
+    if grid is None or (side == "last" and parts[0] != picture) or (side == "first" and parts[place + 1] != picture):
+        listed = " + ".join(map(str, parts))
+        raise unknown(family.name, f"its sequence of {listed} tokens holds no picture at a known place")
+    patch = max(1, round(where.height / grid[0]))
+    plane = Plane(where.frames, *grid, sum(parts[place + 1 :]) if side == "first" else picture)
+    return replace(family, text=side, patch=patch, registers=sum(parts[:place]) if side == "first" else 0), plane
+
+
+def concluded(family: Family, text: int, *, reads: bool) -> Family:
+    """The inferred family after a whole pass; says so in a ProbeWarning. Raises UnknownFamily if no words are read."""
+    if not reads and text:
+        raise unknown(family.name, f"no attention of cells to the {text} columns of text was seen in its first pass")
+    sides = {"cross": "has keys of its own", "first": "is before the picture", "last": "is behind the picture"}
+    encoders = ", ".join(stream.encoder for stream in family.streams) or "no encoder"
+    side = sides.get(family.text, "is none")
+    joint = f"; a cell is {family.patch} latent pixels wide; {family.registers} tokens before all"
+    warnings.warn(
+        f"{family.name} is not in the table of families; its layout was inferred: text {side}, from {encoders}"
+        f"{joint if family.joint else ''}",
+        ProbeWarning,
+        stacklevel=2,
+    )
+    return family
+
+
+def _grid(cells: int, where: Plane) -> tuple[int, int] | None:
+    return grid_of(cells // where.frames, where.height, where.width) if cells % where.frames == 0 else None

@@ -1,0 +1,84 @@
+"""The plane that the denoiser works on: read from its arguments, never from the size that the caller asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probe.attach.model.families import Family
+from probe.errors import UnknownFamily
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """Cells of the denoiser's input. `tokens` counts those of further pictures, to refer to, as well."""
+
+    frames: int
+    height: int
+    width: int
+    tokens: int
+
+    @property
+    def cells(self) -> int:
+        return self.frames * self.height * self.width
+
+
+def plane(given: Arguments, sample: Tensor | Sequence[Tensor], family: Family) -> Plane:
+    """The plane of one call. Raises UnknownFamily where packed tokens come without their places."""
+    shape = tuple(sample.shape[1:]) if isinstance(sample, Tensor) else tuple(sample[0].shape)
+    if len(shape) == 2:
+        return _packed(given, shape[0])
+    frames = 1 if len(shape) == 3 else shape[0 if family.frames_first else 1]
+    height, width = (ceil(side / family.patch) for side in shape[-2:])
+    return Plane(frames, height, width, frames * height * width)
+
+
+def _packed(given: Arguments, tokens: int) -> Plane:
+    """From the places that come with packed tokens: ids, shapes, or plain numbers."""
+    ids, shapes = given.get("img_ids"), given.get("img_shapes")
+    if isinstance(ids, Tensor):
+        return _by_ids(ids[0] if ids.ndim == 3 else ids, tokens)
+    if shapes:
+        first = shapes[0][0] if isinstance(shapes[0], list) else shapes[0]
+        frames, height, width = (int(side) for side in first)
+        return Plane(frames, height, width, tokens)
+    frames, height, width = (given.get(name) for name in ("num_frames", "height", "width"))
+    if isinstance(frames, int) and isinstance(height, int) and isinstance(width, int):
+        return Plane(frames, height, width, tokens)
+    raise UnknownFamily(
+        f"the denoiser was given {tokens} packed tokens without their places (it has {', '.join(sorted(given))}; "
+        "expected img_ids, img_shapes, or num_frames, height and width)"
+    )
+
+
+def _by_ids(ids: Tensor, tokens: int) -> Plane:
+    """ids [n, (frame or picture, row, column, ...)]: those that share the first token's picture are the picture's."""
+    own = ids[ids[:, 0] == ids[0, 0]]
+    rows, columns = (int(own[:, i].max() - own[:, i].min()) + 1 for i in (1, 2))
+    return Plane(1, rows, columns, tokens)
+
+
+def unpacked(x: Tensor | Sequence[Tensor], where: Plane, family: Family) -> Tensor:
+    """Latents or predictions as planes [b, c, y, x], or [b, c, frame, y, x] for films."""
+    value = x if isinstance(x, Tensor) else torch.stack(list(x))
+    if value.ndim == 3:
+        p = family.packed
+        cells = value[:, : where.cells].unflatten(1, (where.frames, where.height, where.width))
+        cells = cells.unflatten(-1, (-1, p, p))  # [b, f, h, w, c, p, p]
+        value = cells.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+    elif value.ndim == 5 and family.frames_first:
+        value = value.transpose(1, 2)
+    return value.squeeze(2) if value.ndim == 5 and value.shape[2] == 1 else value
+
+
+def packed(x: Tensor, family: Family) -> Tensor:
+    """Latents of pictures [b, c, y, x] as the pipeline holds them: the inverse of `unpacked`."""
+    if family.packed == 1:
+        return x
+    cells = x.unflatten(3, (-1, family.packed)).unflatten(2, (-1, family.packed))  # [b, c, h, p, w, p]
+    return cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)

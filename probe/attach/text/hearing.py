@@ -1,0 +1,134 @@
+"""What the pipeline told its text encoders, and what each of them really read."""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from probe.attach.borrow import here
+from probe.attach.model.compiled import plain
+
+Arguments = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One row that a text encoder read. `attended` is None where it was given no mask."""
+
+    encoder: str
+    ids: tuple[int, ...]
+    attended: tuple[bool, ...] | None
+
+
+class Listener:
+    """Two hooks a text encoder: the ids before it runs, the states after."""
+
+    def __init__(self, pipe: Any):
+        self.encoders = {
+            name: plain(module)
+            for name, module in getattr(pipe, "components", {}).items()
+            if "text_encoder" in name and isinstance(module, nn.Module)
+        }
+        self.rows: list[Heard] = []
+        self.states: list[list[Tensor]] = []  # a list of rows a call
+        self.given: dict[str, Tensor] = {}  # the first row of states [t, c] that each encoder gave
+
+    def hooks(self) -> Iterator[Any]:
+        """Put the hooks on; yields their handles."""
+        for name, module in self.encoders.items():
+            yield module.register_forward_pre_hook(here(self._before(name)), with_kwargs=True)
+            yield module.register_forward_hook(here(self._after(name)))
+
+    def take(self) -> tuple[list[Heard], list[list[Tensor]]]:
+        """What was heard since the last time."""
+        heard, self.rows, self.states, self.given = (self.rows, self.states), [], [], {}
+        return heard
+
+    def _before(self, name: str) -> Any:
+        def hear(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
+            given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+            ids, mask = given.get("input_ids"), given.get("attention_mask")
+            if isinstance(ids, Tensor) and ids.ndim == 2:
+                masks: list[tuple[bool, ...] | None] = [None] * len(ids)
+                if isinstance(mask, Tensor) and mask.shape == ids.shape:
+                    masks = [tuple(row) for row in mask.bool().tolist()]
+                self.rows += [Heard(name, tuple(r), seen) for r, seen in zip(ids.tolist(), masks, strict=True)]
+
+        return hear
+
+    def _after(self, name: str) -> Any:
+        def hear(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            values = output.values() if hasattr(output, "values") else output
+            states = next((value for value in values if isinstance(value, Tensor) and value.ndim == 3), None)
+            if states is not None:
+                self.states.append(list(states.detach()))
+                self.given.setdefault(name, states[0].detach())
+
+        return hear
+
+
+@dataclass
+class Encoded:
+    """What the pipeline's own encoding of the prompts said, over one or several calls.
+
+    `texts` and `states` are by side: "cond", and "other" for the unconditional or negative branch.
+    """
+
+    prompts: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    texts: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=lambda: {"cond": {}, "other": {}})
+    states: dict[str, list[Tensor]] = field(default_factory=dict)  # rows [t, c]
+    heard: list[Heard] = field(default_factory=list)
+    given: dict[str, Tensor] = field(default_factory=dict)  # the first row of states [t, c] of each encoder
+    told: Arguments = field(default_factory=dict)  # what the pipeline's encode_prompt was called with first
+
+    @property
+    def other(self) -> str:
+        """The branch beside cond."""
+        return "negative" if any(self.negatives) else "uncond"
+
+    def note(self, given: Arguments, groups: Sequence[list[Tensor]], heard: Sequence[Heard]) -> None:
+        """Take one call. A second one to the same encoder brings the negative prompt."""
+        prompts, negatives = texts(given.get("prompt")), texts(given.get("negative_prompt"))
+        encoders = tuple(dict.fromkeys(row.encoder for row in heard))
+        self.told = self.told or given
+        again = bool(self.prompts) and bool({row.encoder for row in self.heard} & set(encoders))
+        self.heard += heard
+        if again:
+            self.negatives = prompts
+            self._side("other", given, "prompt", encoders)
+            self.states |= dict(zip(("other",), groups, strict=False))
+            return
+        self.prompts, self.negatives = self.prompts or prompts, self.negatives or negatives
+        self._side("cond", given, "prompt", encoders)
+        self._side("other", given, "negative_prompt", encoders)
+        self.states = dict(zip(("cond", "other"), groups, strict=False)) | self.states
+
+    def _side(self, side: str, given: Arguments, name: str, encoders: Sequence[str]) -> None:
+        for encoder in encoders:
+            own = texts(given.get(name + encoder.partition("text_encoder")[2]))
+            self.texts[side][encoder] = own or texts(given.get(name)) or ("",)
+
+
+def spoken(given: Arguments, name: str) -> tuple[str, ...]:
+    """All texts that a call gives to any of the encoders: prompt, prompt_2, ..."""
+    return tuple(text for rank in ("", "_2", "_3", "_4") for text in texts(given.get(name + rank)))
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """One text or several, as several."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def state_groups(result: Any) -> list[list[Tensor]]:
+    """The sequences of text states in what an encoding returned: for each, its rows [t, c]."""
+    groups = []
+    for value in result if isinstance(result, tuple | list) else (result,):
+        rows = list(value) if isinstance(value, Tensor) and value.ndim == 3 else value
+        if isinstance(rows, list) and rows and all(isinstance(row, Tensor) and row.ndim == 2 for row in rows):
+            groups.append([row.detach() for row in rows])
+    return [rows for rows in groups if rows[0].is_floating_point()]

@@ -1,0 +1,135 @@
+"""Which columns of the text make which word."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from probe.attach.model.families import Family
+from probe.axes import SPECIAL
+from probe.errors import NoMatch, NoSuchWord
+from probe.words import Prompt, find_word, read_negative
+
+PADDING = "<padding>"
+IMAGE = "<image>"  # what a cell gives to the picture itself: all but the text
+EVERY = "*"  # every word of the prompt, and the special tokens where cells attend to text alone
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """Which columns make which word, for one prompt: maps = P[:, columns] @ weights + offset."""
+
+    columns: tuple[int, ...]
+    labels: tuple[str, ...]
+    members: tuple[tuple[int, ...], ...]  # per label: positions in `columns`
+    rest: str | None = None  # the label of what all columns leave over
+
+    def weights(self, device: torch.device, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(columns [t], [t, w], [w]): sums over each word's columns; the rest is one minus the sum of all.
+
+        Of a text of which only `length` columns take part, words beyond them are NaN.
+        """
+        w = torch.zeros(len(self.columns), len(self.labels))
+        offset = torch.zeros(len(self.labels))
+        for i, (label, members) in enumerate(zip(self.labels, self.members, strict=True)):
+            w[list(members), i] = 1.0
+            if label == self.rest:
+                w[:, i], offset[i] = -1.0, 1.0
+            elif all(self.columns[member] >= length for member in members):
+                offset[i] = torch.nan
+        columns = torch.tensor(self.columns, dtype=torch.long)
+        there = columns < length
+        return columns[there].to(device), w[there].to(device), offset.to(device)
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """A prompt's columns, over all encoders of a family. `starts` are the first columns of each encoder's part."""
+
+    prompt: Prompt
+    starts: dict[str, int]
+    cross: bool
+
+    def lexicon(self, labels: Sequence[str]) -> Lexicon:
+        """The lexicon of the labels that this prompt has; what is left over is exact only if all else is read."""
+        rest = next((label for label in (PADDING, IMAGE) if label in labels and self.cross == (label == PADDING)), None)
+        found = {label: self._columns(label) if label != rest else [] for label in labels}
+        wanted = {label: columns for label, columns in found.items() if columns or label == rest}
+        columns = dict.fromkeys(column for members in wanted.values() for column in members)
+        if rest:
+            read = (t for t in self.prompt.tokens if not self.cross or t.special != PADDING)
+            columns |= dict.fromkeys(self.starts[t.encoder] + t.index for t in read if t.encoder in self.starts)
+        place = {column: i for i, column in enumerate(columns)}
+        members = tuple(tuple(place[column] for column in found) for found in wanted.values())
+        return Lexicon(tuple(columns), tuple(wanted), members, rest)
+
+    def _columns(self, label: str) -> list[int]:
+        """The columns of a label: of one encoder where it says so ("cat@text_encoder_3"), else of all; may be none."""
+        name, encoder = parted(label)
+        encoders = [encoder] if encoder else list(self.starts)
+        if encoder and encoder not in self.starts:
+            raise NoMatch(f"{label!r}: no columns belong to {encoder!r}; there are: {', '.join(self.starts)}")
+        try:
+            word = self.prompt.find(name)
+        except NoSuchWord:
+            return []
+        return [self.starts[e] + i for e in encoders for i in word.tokens.get(e, ())]
+
+
+def dictionary(prompt: Prompt, family: Family) -> Dictionary:
+    """The columns of a prompt: the streams follow one another."""
+    starts: dict[str, int] = {}
+    total = 0
+    for stream in family.streams:
+        encoder = next((e for e in (stream.encoder, *(e for e, _ in stream.beside)) if e in prompt.lengths), None)
+        if encoder is not None:
+            starts[encoder] = total
+            total += prompt.lengths[encoder]
+    return Dictionary(prompt, starts, family.text == "cross")
+
+
+def parted(label: str) -> tuple[str, str]:
+    """(word, encoder) of "cat@text_encoder_3"; the encoder is empty where none is named."""
+    name, at, encoder = label.rpartition("@")
+    return (name, encoder) if at and name and "text_encoder" in encoder else (label, "")
+
+
+def check_words(words: Sequence[str], prompts: Sequence[str]) -> None:
+    """Every word must be in one of the prompts, before any work is done. Raises NoSuchWord."""
+    read = [read_negative(text, {}) for text in prompts]
+    for word in words:
+        name, _ = parted(word)
+        if name in (*SPECIAL, IMAGE, EVERY) or not read:
+            continue
+        _find_in_any(name, read)
+
+
+def _find_in_any(name: str, read: Sequence[Prompt]) -> None:
+    for rank, prompt in enumerate(read):
+        try:
+            find_word(prompt.text, prompt.words, name)
+            return
+        except NoSuchWord:
+            if rank == len(read) - 1:
+                raise
+
+
+def wanted_labels(prompt: Prompt, words: Sequence[str] | None, family: Family) -> tuple[str, ...]:
+    """The labels to read for a prompt: those asked for, as the prompt spells them, or its content words."""
+    special, every = SPECIAL if family.text == "cross" else (), tuple(w.label for w in prompt.words)
+    if words is None:
+        return (tuple(w.label for w in prompt.words if w.content) or every) + special
+    spelt = [(*every, *special) if word == EVERY else (_spelt(prompt, word),) for word in words]
+    return tuple(dict.fromkeys(label for labels in spelt for label in labels))
+
+
+def _spelt(prompt: Prompt, word: str) -> str:
+    name, encoder = parted(word)
+    if name in (*SPECIAL, IMAGE):
+        return word
+    try:
+        label = prompt.find(name).label
+    except NoSuchWord:
+        return word
+    return f"{label}@{encoder}" if encoder else label

@@ -1,0 +1,155 @@
+"""What is said about guidance: inside the pipeline, by diffusers' guiders, and where there is no second branch."""
+
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import ModularPipeline, StableDiffusionXLAutoBlocks, guiders
+from diffusers.hooks import LayerSkipConfig, SmoothedEnergyGuidanceConfig
+
+import probe
+from probe.attach.model.prediction import level
+from probe.trace import Trace
+from tests import pipelines
+
+
+def recorded(family: str, **call: Any) -> Trace:
+    pipe = pipelines.pipeline(family)
+    with probe.record(pipe) as recording:
+        pipelines.run(pipe, family, **call)
+    return recording.trace
+
+
+def test_every_branch_predicts_a_picture_of_its_own():
+    node = recorded("sd1").node("latents")
+    cond, uncond, guided = (node[name].astype(float) for name in ("predicted_cond", "predicted_uncond", "predicted"))
+    np.testing.assert_allclose(guided, uncond + 4.0 * (cond - uncond), atol=0.05 * float(np.abs(guided).max()))
+    assert float(np.abs(cond - uncond).max()) > 1e-2
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl", "sd3", "qwen_image"])
+def test_norms_follow_from_the_guided_and_the_unguided_prediction(family: str):
+    node, latents = recorded(family).node("guidance"), recorded(family).node("latents")
+    assert node.attrs["method"] == "classifier-free guidance"
+    other = "negative" if family == "qwen_image" else "uncond"  # which is called with a negative prompt
+    assert set(node.attrs["branches"]) == {"cond", other}
+    np.testing.assert_allclose(node["update_ratio"] * node["cond_norm"], node["guided_norm"], rtol=1e-4)
+    triangle = abs(node["guided_norm"] - node["cond_norm"]) - node["update_norm"]
+    assert float(triangle.max()) < 1e-3 * float(node["guided_norm"].max())
+    if family != "qwen_image":  # whose guided prediction is rescaled
+        np.testing.assert_allclose(node["update_norm"], 3.0 * node["difference_norm"], rtol=1e-3)
+    assert f"predicted_{other}" in latents
+
+
+def test_a_distilled_model_says_that_there_is_no_second_branch():
+    trace = recorded("flux1")
+    node = trace.node("guidance")
+    assert node.attrs["method"].startswith("distilled: the denoiser is told the scale")
+    assert "difference_norm" not in node and "predicted_uncond" not in trace.node("latents")
+    np.testing.assert_allclose(node["update_norm"], 0.0, atol=1e-5)
+    without = recorded("sd1", guidance_scale=1.0).node("guidance")
+    assert without.attrs["method"].startswith("none: only the prompt's own branch ran")
+
+
+# Guiders
+
+
+@pytest.fixture(scope="module")
+def modular() -> ModularPipeline:
+    """A small Stable Diffusion XL of blocks."""
+    parts = pipelines.load("sdxl").components
+    names = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
+    pipe = StableDiffusionXLAutoBlocks().init_pipeline()
+    pipe.update_components(**{name: parts[name] for name in names})
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+MIDDLE = {"fqn": "mid_block.attentions.0.transformer_blocks", "indices": [0]}
+SKIP = LayerSkipConfig(**MIDDLE, skip_attention=False, skip_ff=True)
+SCORES = LayerSkipConfig(**MIDDLE, skip_attention=False, skip_attention_scores=True)
+GUIDERS = {
+    "CFG": (lambda: guiders.ClassifierFreeGuidance(guidance_scale=4.0), {"cond", "uncond"}),
+    "APG": (lambda: guiders.AdaptiveProjectedGuidance(guidance_scale=4.0), {"cond", "uncond"}),
+    "CFG-Zero*": (lambda: guiders.ClassifierFreeZeroStarGuidance(guidance_scale=4.0), {"cond", "uncond"}),
+    "TCFG": (lambda: guiders.TangentialClassifierFreeGuidance(guidance_scale=4.0), {"cond", "uncond"}),
+    "SLG": (
+        lambda: guiders.SkipLayerGuidance(
+            guidance_scale=4.0, skip_layer_guidance_start=0.0, skip_layer_guidance_stop=1.0, skip_layer_config=SKIP
+        ),
+        {"cond", "uncond", "cond_skip"},
+    ),
+    "PAG": (
+        lambda: guiders.PerturbedAttentionGuidance(
+            guidance_scale=4.0,
+            perturbed_guidance_start=0.0,
+            perturbed_guidance_stop=1.0,
+            perturbed_guidance_config=SCORES,
+        ),
+        {"cond", "uncond", "cond_skip"},
+    ),
+    "SEG": (
+        lambda: guiders.SmoothedEnergyGuidance(
+            guidance_scale=4.0,
+            seg_guidance_start=0.0,
+            seg_guidance_stop=1.0,
+            seg_guidance_config=SmoothedEnergyGuidanceConfig(**MIDDLE),
+        ),
+        {"cond", "uncond", "cond_seg"},
+    ),
+}
+
+
+def run(pipe: ModularPipeline) -> Any:
+    size = {"height": pipelines.HEIGHT, "width": pipelines.WIDTH}
+    generator = torch.Generator().manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of diffusers about its own blocks
+        call = {"num_inference_steps": 3, "output": "images", "output_type": "np"}
+        return pipe(prompt=pipelines.PROMPT, generator=generator, **call, **size)
+
+
+@pytest.mark.parametrize("name", GUIDERS)
+def test_a_guider_is_recorded_through_its_own_forward(modular: ModularPipeline, name: str):
+    make, branches = GUIDERS[name]
+    guider = make()
+    modular.update_components(guider=guider)
+    plain = run(modular)
+    steps: list[tuple[dict[str, torch.Tensor], torch.Tensor, float, torch.Tensor]] = []
+    step, forward = modular.scheduler.step, guider.forward
+    said: list[dict[str, torch.Tensor]] = []
+
+    @functools.wraps(forward)
+    def listen(**given: torch.Tensor) -> Any:
+        said.append(given)
+        return forward(**given)
+
+    @functools.wraps(step)
+    def spy(out: torch.Tensor, t: Any, x: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        steps.append((said[-1], out, t, x))
+        return step(out, t, x, *rest, **options)
+
+    guider.forward, modular.scheduler.step = listen, spy
+    try:
+        with probe.record(modular, words=["cat", "balloon"]) as recording:
+            picture = run(modular)
+    finally:
+        del guider.forward, modular.scheduler.step
+    assert np.array_equal(plain, picture)
+    trace = recording.trace
+    node = trace.node("guidance")
+    assert node.attrs["method"] == type(guider).__name__ and set(node.attrs["branches"]) <= branches
+    given_names = [{n.removeprefix("pred_") for n, value in given.items() if value is not None} for given, *_ in steps]
+    assert set(node.attrs["branches"]) == max(given_names, key=len)
+    for i, (given, out, t, x) in enumerate(steps):
+        noise = level(modular.scheduler, t)
+        norm = float(noise.epsilon(out, x).norm())
+        assert float(node["guided_norm"][i, 0]) == pytest.approx(norm, rel=1e-4, abs=1e-6)
+        for branch, value in given.items():
+            if value is not None:
+                own = node[f"{branch.removeprefix('pred_')}_norm"]
+                assert float(own[i, 0]) == pytest.approx(float(value.norm()), rel=1e-4)
+    assert trace.labels == ("cat", "balloon") and len(trace.sites) == 11
