@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from probe.attach.asked.roles import Patching as Patching
     from probe.attach.asked.without import without as without
     from probe.attach.image.record import record_image as record_image
+    from probe.attach.kept.thumbnails import decode_thumbnails as decode_thumbnails
     from probe.attach.record import record as record
     from probe.attach.relevance.relevant import Relevancy as Relevancy
     from probe.attach.relevance.targets import ClipSimilarity as ClipSimilarity
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
     from probe.checkup import doctor as doctor
     from probe.concepts.concept import Concept as Concept
     from probe.concepts.decompose import decompose as decompose
+    from probe.concepts.direction import Direction as Direction
+    from probe.concepts.direction import direction as direction
+    from probe.concepts.steer import Steer as Steer
+    from probe.concepts.steer import SteerOutputs as SteerOutputs
     from probe.explain.attention import attention as attention
     from probe.explain.concept_attention import concept_attention as concept_attention
     from probe.explain.gradients import gradients as gradients
@@ -65,6 +70,7 @@ __all__ = [
     "ClipSimilarity",
     "Concept",
     "Concepts",
+    "Direction",
     "Gradients",
     "Heatmap",
     "LeaveOneOut",
@@ -73,6 +79,8 @@ __all__ = [
     "Relevancy",
     "Shapley",
     "Site",
+    "Steer",
+    "SteerOutputs",
     "Study",
     "TowerRule",
     "Trace",
@@ -81,8 +89,10 @@ __all__ = [
     "attention",
     "change",
     "concept_attention",
+    "decode_thumbnails",
     "decompose",
     "diagnose",
+    "direction",
     "doctor",
     "errors",
     "explain_classifier",
@@ -112,6 +122,7 @@ _HOMES = {
     "ClipSimilarity": "probe.attach.relevance.targets",
     "Concept": "probe.concepts.concept",
     "Concepts": "probe.attach.asked.concepts",
+    "Direction": "probe.concepts.direction",
     "Gradients": "probe.attach.asked.gradients",
     "Heatmap": "probe.heatmap",
     "LeaveOneOut": "probe.attach.asked.leave_out",
@@ -119,6 +130,8 @@ _HOMES = {
     "Relevancy": "probe.attach.relevance.relevant",
     "Shapley": "probe.attach.asked.leave_out",
     "Site": "probe.site",
+    "Steer": "probe.concepts.steer",
+    "SteerOutputs": "probe.concepts.steer",
     "Study": "probe.study.question",
     "TowerRule": "probe.attach.relevance.towers",
     "Trace": "probe.trace",
@@ -126,8 +139,10 @@ _HOMES = {
     "attention": "probe.explain.attention",
     "change": "probe.explain.leave_one_out",
     "concept_attention": "probe.explain.concept_attention",
+    "decode_thumbnails": "probe.attach.kept.thumbnails",
     "decompose": "probe.concepts.decompose",
     "diagnose": "probe.nurse.diagnose",
+    "direction": "probe.concepts.direction",
     "doctor": "probe.checkup",
     "explain_classifier": "probe.attach.relevance.towers",
     "explain_clip": "probe.attach.relevance.towers",

@@ -34,7 +34,7 @@
                                  the states after block i
                     output       (branch, prompt, token, channel): the last states, normed, as the encoder gives them
                     ids          (branch, prompt, token): the ids that it read; -1 where a row is shorter
-/thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, decoded small
+/thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, small; `made`: "fitted" or "decoded"
 
 What was asked for by explain=, at its own steps; units and settings are in the attributes:
 

@@ -84,7 +84,7 @@ def generate(job: Job, shelf: Shelf) -> str:
     with probe.record(pipe, words=request.words, **wanted) as recording, Interruptible(job.check):
         pipe(**given)
     job.enter("saving the trace")
-    return traces.save(recording.trace)
+    return traces.save(probe.decode_thumbnails(recording.trace, pipe))
 
 
 def ticker(job: Job, stage: str = "drawing") -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:

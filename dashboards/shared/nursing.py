@@ -65,7 +65,7 @@ def _drawn(job: Job, pipe: Any, stage: str, interventions: tuple[Intervention, .
     recorder = probe.record(pipe, words=words, interventions=interventions, wait=LEASE_SECONDS)
     with recorder as recording, Interruptible(job.check):
         pipe(**given)
-    return recording.trace
+    return probe.decode_thumbnails(recording.trace, pipe)
 
 
 def _told(trace: Trace, asked: Nursing) -> Trace:

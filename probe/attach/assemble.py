@@ -26,7 +26,7 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
-    nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take, pipe)}
+    nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take)}
     nodes |= dict(asides.nodes()) | relation_nodes(take) | scheduler_node(take) | module_nodes(take)
     nodes |= take.depths.nodes(take.encoded)
     note = {"note": take.family.note} if take.family.note else {}
@@ -99,14 +99,10 @@ def latent_node(take: Take) -> dict[str, xr.Dataset]:
     return {"/latents": xr.Dataset(variables, coords=_steps(take))}
 
 
-def thumbnail_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
+def thumbnail_node(take: Take) -> dict[str, xr.Dataset]:
     """A small picture of the predicted clean latents at every step."""
-    if take.final is None:
-        return {}
-    small = thumbnails(take.guidance.predicted, take.final, take.pictures, pipe)
-    if small is None:
-        return {}
-    return {"/thumbnails": xr.Dataset({"thumbnails": (("step", "image", "y", "x", "rgb"), small)}, coords=_steps(take))}
+    small = None if take.final is None else thumbnails(take.guidance.predicted, take.final, take.pictures)
+    return {} if small is None else {"/thumbnails": xr.Dataset({"thumbnails": small}, coords=_steps(take))}
 
 
 def _steps(take: Take) -> dict[str, Any]:

@@ -34,7 +34,8 @@ def run(options: Namespace) -> int:
         pipe, judge = load(options.model), judge_of(options.model)
         traces, found = {}, {}
         for name, interventions in (("plain", ()), (options.method, (method,))):
-            traces[name] = generate(pipe, options, words=watched(subjects), interventions=interventions, label=name)
+            trace = generate(pipe, options, words=watched(subjects), interventions=interventions, label=name)
+            traces[name] = probe.decode_thumbnails(trace, pipe)
             found[name] = probe.diagnose(traces[name], subjects or None, judge=judge)
         figures = _write(list(traces.values()), list(found.values()), work, options)
     _announce(found, target, figures)

@@ -40,7 +40,7 @@ def run(options: Namespace) -> int:
         pipe = load(options.model)
         words = split(options.words) or None
         trace = look(pipe, options, words) if options.image else generate(pipe, options, words=words)
-        figures = _write(trace, work, options)
+        figures = _write(probe.decode_thumbnails(trace, pipe), work, options)
     _announce(trace, target, figures)
     return 0
 

@@ -132,7 +132,7 @@ class Budget:
             "guidance": 4 * numbers,
             "scheduler": 4 * steps * (5 + 3 * images),
             "latents": 2 * latents,
-            "thumbnails": thumbnail_bytes(shape, steps, self.pipe),
+            "thumbnails": thumbnail_bytes(shape, steps),
         }
 
     def _further(self, take: Take) -> dict[str, int]:

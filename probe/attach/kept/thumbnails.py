@@ -1,45 +1,59 @@
-"""Small pictures of the predicted clean latents, one a step."""
+"""Small pictures of the predicted clean latents, one a step: fitted while recording, decoded when asked for."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+import xarray as xr
 from PIL import Image
 from torch import Tensor
 
-DECODED_CELLS = 1 << 16  # latent cells, over all steps and pictures, up to which the pipeline's own decoder is used
+from probe.axes import CHANNEL, IMAGE, STEP, X, Y
+from probe.trace import Trace
+
+QUICK = 1 << 16  # latent cells that are decoded in seconds on a CPU
 BATCH = 8
+AXES = (STEP, IMAGE, Y, X, "rgb")
 
 
-@torch.no_grad()
-def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Image], pipe: Any) -> np.ndarray | None:
-    """[step, image, y, x, rgb] uint8, or None where there is nothing to go by.
+def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Image]) -> xr.DataArray | None:
+    """(step, image, y, x, rgb) uint8 at the latents' resolution, or None where there is nothing to go by.
 
-    Few and small latents are decoded. For others decoding would cost more than generating, so the colours are a
-    least-squares fit from the last latents to the finished pictures, at the latents' resolution.
+    The colours are a least-squares fit from the last latents to the finished pictures: decoding every step can take as
+    long as generating.
     """
-    if final.ndim != 4 or not predicted:
+    if final.ndim != 4 or not predicted or len(pictures) != len(final):
         return None
+    return xr.DataArray(_fitted(torch.stack(predicted), final, pictures), dims=AXES, attrs={"made": "fitted"})
+
+
+def decode_thumbnails(trace: Trace, pipe: Any, *, side: int = 256, cells: int | None = QUICK) -> Trace:
+    """The trace with its thumbnails decoded by the pipeline's own autoencoder, at most `side` pixels high and wide.
+
+    Take the pipeline that the trace was recorded with. A trace of more latent cells than `cells` (over all steps and
+    pictures; None: any number), or whose latents the autoencoder cannot take one by one, keeps what it has: the
+    attribute `made` of the thumbnails says "decoded" or "fitted". Raises NotRecorded without latents.
+    """
+    predicted = trace.node("latents")["predicted"]
     vae = getattr(pipe, "vae", None)
-    few = sum(z.shape[0] * z.shape[-1] * z.shape[-2] for z in predicted) <= DECODED_CELLS
-    if few and decodes(vae, final.shape[1]):
-        return _decoded(torch.stack(predicted), vae)
-    if len(pictures) == len(final):
-        return _fitted(torch.stack(predicted), final, pictures)
-    return None
+    few = cells is None or predicted.size <= cells * predicted.sizes[CHANNEL]
+    if predicted.ndim != 5 or not few or not decodes(vae, predicted.sizes[CHANNEL]):
+        return trace
+    z = torch.from_numpy(predicted.transpose(STEP, IMAGE, CHANNEL, Y, X).values)
+    small = xr.DataArray(_decoded(z, vae, side), dims=AXES, attrs={"made": "decoded"})
+    nodes = {path: node.to_dataset(inherit=False) for path, node in trace.tree.subtree_with_keys}
+    nodes["thumbnails"] = xr.Dataset({"thumbnails": small}, coords=predicted[STEP].coords)
+    return replace(trace, tree=xr.DataTree.from_dict(nodes))
 
 
-def thumbnail_bytes(shape: tuple[int, ...], steps: int, pipe: Any) -> int:
+def thumbnail_bytes(shape: tuple[int, ...], steps: int) -> int:
     """Bytes of the thumbnails of a run whose latents have this shape [image, c, h, w]."""
     if len(shape) != 4:
         return 0
-    images, channels, h, w = shape
-    vae = getattr(pipe, "vae", None)
-    scale = 1
-    if vae is not None and steps * images * h * w <= DECODED_CELLS and decodes(vae, channels):
-        levels = getattr(vae.config, "block_out_channels", None) or vae.config.encoder_block_out_channels
-        scale = 2 ** (len(levels) - 1)
-    return 3 * steps * images * h * w * scale**2
+    images, _, h, w = shape
+    return 3 * steps * images * h * w
 
 
 def decodes(vae: Any, channels: int) -> bool:
@@ -50,11 +64,18 @@ def decodes(vae: Any, channels: int) -> bool:
     return not hasattr(vae, "bn") and channels == getattr(config, "latent_channels", None)
 
 
-def _decoded(z: Tensor, vae: Any) -> np.ndarray:
+@torch.no_grad()
+def _decoded(z: Tensor, vae: Any, side: int) -> np.ndarray:
     """[step, image, c, h, w] through the autoencoder."""
-    pictures = torch.cat([decoded(part, vae) for part in z.flatten(0, 1).split(BATCH)])
-    pixels = ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
+    pictures = (decoded(part, vae).float() / 2 + 0.5 for part in z.flatten(0, 1).split(BATCH))
+    pixels = torch.cat([(_small(part.clamp(0, 1), side) * 255).round().byte() for part in pictures])
     return pixels.permute(0, 2, 3, 1).unflatten(0, z.shape[:2]).cpu().numpy()
+
+
+def _small(pictures: Tensor, side: int) -> Tensor:
+    """[n, 3, y, x], shrunk by means where they are larger than `side`."""
+    share = side / max(pictures.shape[-2:])
+    return pictures if share >= 1 else F.interpolate(pictures, scale_factor=share, mode="area")
 
 
 def decoded(z: Tensor, vae: Any) -> Tensor:
