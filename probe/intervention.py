@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
 
 from probe.errors import BadInput
 from probe.words import Prompt
 
 Array = Any  # a torch.Tensor; this module needs no torch
+Run = Any  # a probe.Trace
 
 
 class Intervention(BaseModel, ABC):
@@ -168,9 +169,10 @@ Attend = Callable[[Array], Array]  # values [h, t, d] -> P @ values [h, n, d]
 class Seen:
     """One attention call of one row of the batch, as an intervention sees it.
 
-    `values` [h, t, d]; `attend` applies the row's own probabilities to values, `source` those of the row that it is
-    tied to; neither makes the probabilities. `text` says where among the values the prompt's tokens start. `other`
-    gives the values that this site makes of the prompt with a phrase's tokens as they are when encoded alone.
+    `values` [h, t, d]; `attend` applies the row's own probabilities to values, `source` those of the row, or of the
+    recorded run, that it is tied to, whose own values are `source_values`; neither makes the probabilities. `text` says
+    where among the values the prompt's tokens start. `other` gives the values that this site makes of the prompt with a
+    phrase's tokens as they are when encoded alone.
     """
 
     kind: str
@@ -181,24 +183,45 @@ class Seen:
     text: int = 0
     source: Attend | None = None
     source_prompt: Prompt | None = None
+    source_values: Callable[[], Array] | None = None
     other: Callable[[str], Array] | None = None
 
     def columns(self, word: str) -> tuple[int, ...]:
         """Where a word's tokens are among the values."""
-        return tuple(self.text + i for i in self.prompt.columns(word, self.encoder))
+        return self._columns(self.prompt, word)
+
+    def source_columns(self, word: str) -> tuple[int, ...]:
+        """Where a word of the source's prompt is among the source's values."""
+        assert self.source_prompt is not None  # there is a source
+        return self._columns(self.source_prompt, word)
+
+    def _columns(self, prompt: Prompt, word: str) -> tuple[int, ...]:
+        return tuple(self.text + i for i in prompt.columns(word, self.encoder))
 
 
 class AttentionIntervention(Intervention):
     """Another output for the attention of cells in the rows of the prompt, at chosen sites: value -> value.
 
-    Maps in the trace are those of the model's own queries and keys, before the change.
+    Maps in the trace are those of the model's own queries and keys, before the change. `recorded` is a trace whose
+    attention is taken, of one prompt and with the whole outputs of "*.to_q", "*.to_k" and, for its values, "*.to_v".
     """
 
     joint: ClassVar[bool] = False  # whether it can change a joint attention
 
     sites: tuple[str, ...] = ()  # patterns of module names; none: all
     prompt: int | None = None  # the rank of the only prompt that is changed
-    source: int | None = None  # the rank of the prompt whose probabilities are taken
+    source: int | None = None  # the rank of the prompt whose attention is taken
+    recorded: Run | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The prompt of the recorded run, whose tokens are to be found."""
+        return () if self.recorded is None else tuple(self.recorded.run.prompts)
+
+    @field_serializer("recorded")
+    def _told(self, recorded: Run | None) -> dict[str, Any] | None:
+        """What a recorded run was made with, which says which one it is."""
+        return None if recorded is None else recorded.run.model_dump(mode="json")
 
     @abstractmethod
     def due(self, kind: str, step: int, steps: int) -> bool:

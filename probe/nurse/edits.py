@@ -1,9 +1,10 @@
 """Edits of attention: a word heeded more or less, another prompt's attention, values from phrases read alone."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor
 
 from probe.errors import BadInput
@@ -44,14 +45,40 @@ class ScaleAttention(AttentionIntervention):
         return seen.attend(scaled(seen, self.factors))
 
 
-class PromptToPrompt(AttentionIntervention):
+class Sourced(AttentionIntervention):
+    """An edit that takes attention from another run: of the `source` prompt in the same call, or of a recorded one.
+
+    In one call with the same noise: pipe([source, edited], generator=[g0, g1]), both seeded alike; or `recorded`, a
+    trace of as many steps, which holds what the attention modules projected (see `AttentionIntervention`).
+    """
+
+    prompt: int | None = 1
+    source: int | None = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _alone(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A recorded run is no prompt of the call, all of whose prompts are changed."""
+        return given if given.get("recorded") is None else {"prompt": None, "source": None} | given
+
+    def check(self) -> None:
+        """Raises BadInput for one prompt that is to be its own source, or for two sources."""
+        if self.recorded is not None and self.source is not None:
+            raise BadInput(f"{self.method} has two sources: source={self.source!r} and a recorded run; leave one out")
+        if self.recorded is None and (self.prompt is None or self.source is None or self.prompt == self.source):
+            raise BadInput(
+                f"{self.method} needs two prompts: prompt={self.prompt!r}, source={self.source!r}; "
+                "they are ranks in pipe([source, edited]); or give recorded=trace"
+            )
+
+
+class PromptToPrompt(Sourced):
     """Prompt-to-prompt (Hertz et al. 2023): the edited prompt's picture keeps the layout of the source's.
 
-    Both in one call with the same noise: pipe([source, edited], generator=[g0, g1]), both seeded alike. For the first
-    `cross` of the steps, cells give the edited prompt's tokens what those of the source gave to theirs: with "replace"
-    word by word (as many words in both), with "refine" where the tokens are the same, the rest keeping its own. For the
-    first `own` of the steps, self-attention of up to `cells` cells is the source's. `factors` scale words of the edited
-    prompt. The shares are those of the released notebooks; their local blending is not here.
+    For the first `cross` of the steps, cells give the edited prompt's tokens what those of the source gave to theirs:
+    with "replace" word by word (as many words in both), with "refine" where the tokens are the same, the rest keeping
+    its own. For the first `own` of the steps, self-attention of up to `cells` cells is the source's. `factors` scale
+    words of the edited prompt. The shares are those of the released notebooks; their local blending is not here.
     """
 
     mode: Literal["replace", "refine"]
@@ -59,20 +86,10 @@ class PromptToPrompt(AttentionIntervention):
     own: float = 0.4
     cells: int = 256
     factors: Mapping[str, float] = {}
-    prompt: int | None = 1
-    source: int | None = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.factors)
-
-    def check(self) -> None:
-        """Raises BadInput for one prompt that is to be its own source."""
-        if self.prompt is None or self.source is None or self.prompt == self.source:
-            raise BadInput(
-                f"PromptToPrompt needs two prompts: prompt={self.prompt!r}, source={self.source!r}; "
-                "they are ranks in pipe([source, edited])"
-            )
 
     def due(self, kind: str, step: int, steps: int) -> bool:
         return step < (self.own if kind == "self" else self.cross) * steps

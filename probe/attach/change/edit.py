@@ -7,15 +7,18 @@ all cells to all cells: whatever is replaced or weighted is done to the values, 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from probe.attach.change.gradient import matching
+from probe.attach.change.recorded import Recorded
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
 from probe.attach.text.encode import Text
 from probe.attach.text.placed import Placed
+from probe.attach.text.reads import row as one
 from probe.attach.waist import Call, Waist, plain
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Seen
@@ -84,19 +87,43 @@ class Editor:
 
     def _seen(self, edit: Edit, row: "_Row") -> Seen:
         assert self.current is not None
-        rank, tied = self.current.rows[row.index].prompt, edit.item.source
+        rank = self.current.rows[row.index].prompt
         placed = edit.words[rank]
-        return Seen(
+        seen = Seen(
             kind=row.kind,
             values=row.call.v[row.index],
-            attend=row.attend(row.index),
+            attend=row.attend(),
             prompt=self.prompts[rank],
             encoder=placed.encoder,
             text=row.text + placed.columns.start,
-            source=None if tied is None else row.attend(self._tied(row.index, tied, edit.item)),
-            source_prompt=None if tied is None else self.prompts[tied],
             other=lambda phrase: self._other(row, placed, self.prompts[rank], edit.texts[phrase]),
         )
+        return self._sourced(seen, edit, row)
+
+    def _sourced(self, seen: Seen, edit: Edit, row: "_Row") -> Seen:
+        """With the attention of the run that it is tied to, if it is tied to one."""
+        assert self.current is not None
+        tied = edit.item.source
+        if edit.item.recorded is not None:
+            self._check_plain(row, edit.item)
+            image = self.current.rows[row.index].image
+            run = Recorded(edit.item.recorded, edit.texts[edit.item.texts[0]].prompt, self.current.step, image)
+            own = one(row.call, row.index)
+            theirs, values, prompt = replace(row, call=run.asking(own), index=0), partial(run.values, own), run.prompt
+        elif tied is not None:
+            theirs = replace(row, index=self._tied(row.index, tied, edit.item))
+            values, prompt = lambda: theirs.call.v[theirs.index], self.prompts[tied]
+        else:
+            return seen
+        return replace(seen, source=theirs.attend(), source_prompt=prompt, source_values=values)
+
+    def _check_plain(self, row: "_Row", item: AttentionIntervention) -> None:
+        """Raises BadInput where the queries are not what was projected."""
+        if row.kind == "joint" or getattr(self.modules[row.call.path], "norm_q", None) is not None:
+            raise BadInput(
+                f"{row.call.path} norms or turns its queries after they are projected, so {item.method} cannot take "
+                "them from a recorded run: give both prompts in one call"
+            )
 
     def _tied(self, index: int, prompt: int, item: AttentionIntervention) -> int:
         """The row of the other prompt that belongs to the same place in the batch."""
@@ -135,14 +162,11 @@ class _Row:
     text: int
     kind: str
 
-    def attend(self, index: int) -> Callable[[Tensor], Tensor]:
-        """values [g, t, d] -> P @ values [h, n, d], P that of the cells of some row of the batch."""
-        mask = self.call.mask
-        if mask is not None:
-            mask = mask[index : index + 1] if mask.ndim == 4 and mask.shape[0] > 1 else mask
-            mask = mask[..., self.cells, :] if mask.shape[-2] > 1 else mask
-        q, k = self.call.q[index : index + 1, :, self.cells], self.call.k[index : index + 1]
-        part = replace(self.call, q=q, k=k, mask=mask)
+    def attend(self) -> Callable[[Tensor], Tensor]:
+        """values [g, t, d] -> P @ values [h, n, d], P that of the cells."""
+        own = one(self.call, self.index)
+        mask = own.mask[..., self.cells, :] if own.mask is not None and own.mask.shape[-2] > 1 else own.mask
+        part = replace(own, q=own.q[:, :, self.cells], mask=mask)
         return lambda values: plain(replace(part, v=values[None]))[0]
 
 

@@ -1,0 +1,57 @@
+"""Causal patching along a whole run: what one run's sites gave is put into another's, at chosen sites, steps, words.
+
+After Vig et al., "Investigating Gender Bias in Language Models Using Causal Mediation Analysis" (2020), and Meng et
+al., "Locating and Editing Factual Associations in GPT" (2022). What a patched picture shows is what the chosen
+activations suffice for, given all else of the run that they are put into; that others would not suffice too it does
+not show.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from probe.intervention import Seen
+from probe.nurse.edits import Sourced
+
+
+class PatchAttention(Sourced):
+    """What cells get by attention in another run, in place of what they get in this one.
+
+    `words` names words of this prompt and, for each, the other run's word that takes its place: O <- O - P[:, w] V[w]
+    + P'[:, w'] V'[w'], primes for the other run. Without `words` all that cells get is the other's, O <- P' V'.
+    `kinds` are those of the sites ("cross", "self", "joint"; words are read at the first and last), `steps` those at
+    which it acts (None: all). A run into itself stays what it was, to the bit.
+    """
+
+    joint: ClassVar[bool] = True
+
+    words: Mapping[str, str] = {}
+    kinds: tuple[str, ...] = ("cross", "joint")
+    steps: tuple[int, ...] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.words)
+
+    def due(self, kind: str, step: int, steps: int) -> bool:
+        spoken = kind != "self" or not self.words
+        return spoken and kind in self.kinds and (self.steps is None or step in self.steps)
+
+    def change(self, seen: Seen) -> Tensor:
+        assert seen.source is not None and seen.source_values is not None  # `check` saw that there is a source
+        theirs = seen.source_values()
+        if not self.words:
+            return seen.source(theirs)
+        columns = [i for word in self.words for i in seen.columns(word)]
+        others = [i for word in self.words.values() for i in seen.source_columns(word)]
+        lost, gained = seen.attend(only(seen.values, columns)), seen.source(only(theirs, others))
+        return seen.attend(seen.values) + (gained - lost)
+
+
+def only(values: Tensor, columns: list[int]) -> Tensor:
+    """Values [h, t, d] that are zero but at some columns: P only(V, w) is P[:, w] V[w]."""
+    kept = torch.zeros_like(values)
+    kept[:, columns] = values[:, columns]
+    return kept
