@@ -1,11 +1,12 @@
 """An intervention: which words, which steps, and a formula, as data. What runs it lives in `probe.attach`.
 
-There are three kinds, by what they change: the latents before a step, the output of an attention, and the prompt (the
-text states that a step sees, or the predictions that are combined).
+There are four kinds, by what they change: the latents before a step, the output of an attention, the prompt (the text
+states that a step sees, or the predictions that are combined), and the output of any module.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -37,6 +38,11 @@ class Intervention(BaseModel, ABC):
     def texts(self) -> tuple[str, ...]:
         """Further texts that have to be encoded."""
         return ()
+
+    @contextmanager
+    def saying(self, pipe: Any, text: str) -> Iterator[str]:
+        """What a pipeline is given to encode for one of the texts, while the block runs."""
+        yield text
 
     def check(self) -> None:
         """Raises BadInput for settings that no model could follow."""
@@ -237,15 +243,46 @@ class PromptIntervention(Intervention):
 
     By states: what the rows of the prompt see is the sum. By predictions: each text is denoised, and the guidance
     (prediction minus unconditional prediction) is the sum of theirs. The words of the trace stay those of the prompt.
+    With `sites`, only cross-attentions of these names see the sum; the pooled state, which none of them reads, stays.
     """
 
     by_predictions: ClassVar[bool] = False
+    added: ClassVar[bool] = False  # whether the sum is added to the prompt's own states, or stands in their place
+
+    sites: tuple[str, ...] = ()  # patterns of module names; none: all, and the pooled state
 
     def check(self) -> None:
-        """Raises BadInput where there is no text."""
+        """Raises BadInput where there is no text, or no site that could read it."""
         if not self.texts:
             raise BadInput(f"{self.method} has no prompts; name them: {self.method}(prompts=...)")
+        if self.sites and self.by_predictions:
+            raise BadInput(f"{self.method} adds up predictions, which are of no site; leave out sites={self.sites!r}")
 
     @abstractmethod
     def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
         """Text -> weight at this step; None leaves the prompt as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One output of one module in one row of the batch, as an intervention sees it; `axes` as in a trace's /modules."""
+
+    module: str
+    values: Array
+    axes: tuple[str, ...]
+    step: int
+    steps: int
+    image: int = 0
+
+
+class OutputIntervention(Intervention):
+    """Other outputs for modules of the denoiser, in the rows of the prompt: value -> value."""
+
+    @property
+    @abstractmethod
+    def modules(self) -> tuple[str, ...]:
+        """The modules, by the names that their outputs have in a trace: "unet.mid_block"."""
+
+    @abstractmethod
+    def change(self, given: Given) -> Array | None:
+        """What the module gives in this row, of the same shape; None leaves it as it is."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
 from probe.attach.change.alter import Alteration, name_of, warn_of
 from probe.attach.change.edit import Edit, Editor
+from probe.attach.change.modules import Module
 from probe.attach.change.reword import Rewording
 from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family, denoisers
@@ -32,6 +33,7 @@ class Asides:
     interventions: Sequence[Intervention] = ()
     inquiries: Sequence[Inquiry] = ()
     waist: Waist | None = None  # where attention interventions act
+    modules: Sequence[Module] = ()  # where output interventions do
     alterations: list[Alteration] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     rewordings: list[Rewording] = field(default_factory=list)
@@ -81,9 +83,19 @@ class Asides:
         self._edit(current, given)
         return given
 
+    def at_site(self, path: str, given: Arguments, current: Pass) -> Arguments:
+        """What an attention is called with, if it is given the very text states that the denoiser was."""
+        states = given.get(STATES[0])
+        if states is not None and states is self._given.get(STATES[0]):
+            for rewording in self.rewordings:
+                given = rewording.at_site(path, given, current)
+        return given
+
     def finish(self, module: nn.Module, current: Pass, output: Any) -> Any:
-        """The denoiser's output as the pipeline shall find it."""
+        """The denoiser's output as the pipeline shall find it. Raises NoMatch, MissingReadings for silent sites."""
         self._edit(None, {})
+        for part in (*self.rewordings, *self.modules):
+            part.check(current)
         for rewording in self.rewordings:
             output = rewording.predictions(module, self._given, current, output)
         return output
@@ -121,7 +133,7 @@ def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Ar
 
 def _encoded(item: Intervention, prompts: Sequence[Prompt], family: Family, pipe: Any) -> dict[str, Text]:
     """What the further texts of an intervention are encoded to."""
-    return {text: encode(pipe, family, text, like=prompts[0]) for text in item.texts}
+    return {text: encode(pipe, family, text, like=prompts[0], saying=item.saying) for text in item.texts}
 
 
 def _editor(

@@ -18,6 +18,7 @@ from probe.attach.aside import Asides, arguments
 from probe.attach.assemble import assemble
 from probe.attach.borrow import around, here, lease
 from probe.attach.change.edit import edit_waist
+from probe.attach.change.modules import Module, changed_modules
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.budget import Budget, Estimate
 from probe.attach.kept.guidance import GuidanceReader
@@ -35,7 +36,7 @@ from probe.attach.text.hearing import Listener, spoken, state_groups, texts
 from probe.attach.text.lexicon import check_words
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput, Diverged, NoMatch, NotRecorded, RecordingError
-from probe.intervention import AttentionIntervention
+from probe.intervention import AttentionIntervention, PromptIntervention
 from probe.trace import Trace
 
 UNHEARD = (
@@ -96,7 +97,8 @@ class Recording:
         if take is not None and (kind is None or issubclass(kind, Diverged)):
             self._finish(take)
         self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
-        self._modules, self._chosen, self._depths, self._asides = {}, (), DepthReader({}, False), Asides()
+        self._modules, self._chosen, self._changed = {}, (), ()
+        self._depths, self._asides = DepthReader({}, False), Asides()
 
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
@@ -108,6 +110,13 @@ class Recording:
         self._wanted = tuple(wanted)
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
             self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)
+        if any(isinstance(item, PromptIntervention) and item.sites for item in self._request.interventions):
+            for path, module in paths.items():
+                hook = here(partial(self._at_site, path))
+                stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        self._changed = changed_modules(self._request.interventions, self._modules)
+        for one in self._changed:
+            stack.callback(one.module.register_forward_hook(here(partial(self._change, one))).remove)
         self._waist = Waist(self._read, lambda path: True)
         stack.enter_context(self._waist.on(wanted))
         for name, module in self._modules.items():
@@ -166,7 +175,7 @@ class Recording:
         take.encoded.note(given, state_groups(result) if whole else states, heard)
         take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
-        self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits)
+        self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits, self._changed)
         self._asides.plan(take.prompts, self._family, self._pipe, take.encoded.told)
         return result
 
@@ -230,6 +239,14 @@ class Recording:
         take = self._take
         if take is not None and take.current is not None:
             take.attention.read(call, lse, take.current)
+
+    def _at_site(self, path: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        current = self._take.current if self._take is not None else None
+        return None if current is None else (args, self._asides.at_site(path, kwargs, current))
+
+    def _change(self, one: Module, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        current = self._take.current if self._take is not None else None
+        return None if current is None else one.change(output, current, len(self._pipe.scheduler.timesteps))
 
     def _look(self, one: Chosen, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         take = self._take

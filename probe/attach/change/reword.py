@@ -1,6 +1,6 @@
 """Prompt interventions at work: other text states for the rows of the prompt, or other predictions in their place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,30 +8,52 @@ import torch
 from torch import Tensor, nn
 
 from probe.attach.change.alter import Arguments, arguments_of_row, name_of
+from probe.attach.change.gradient import matching
 from probe.attach.kept.attention import Pass
 from probe.attach.take import STATES
 from probe.attach.text.encode import Text
-from probe.errors import BadInput
+from probe.errors import BadInput, NoMatch
 from probe.intervention import PromptIntervention
 
+Put = Callable[[Tensor, Sequence[int], Tensor], Tensor]
 POOLED = ("text_embeds", "pooled_projections")  # by the names that denoisers have for one state a text
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rewording:
     """One prompt intervention, with what its texts were encoded to."""
 
     item: PromptIntervention
     texts: Mapping[str, Text]
     scheduler: Any
+    read: bool = False  # whether one of the sites has read the text in this pass
 
     def states(self, given: Arguments, current: Pass) -> Arguments:
         """The denoiser's arguments with the weighted sum of the texts' states in the rows of the prompt."""
+        return given if self.item.sites or self.item.by_predictions else self._said(given, current)
+
+    def at_site(self, path: str, given: Arguments, current: Pass) -> Arguments:
+        """The same for an attention that reads the text, if it is one of the sites."""
+        if not self.item.sites or not matching(path, self.item.sites):
+            return given
+        self.read = True
+        return self._said(given, current)
+
+    def check(self, current: Pass) -> None:
+        """A pass has ended. Raises NoMatch where none of the sites read the text."""
+        read, self.read = self.read, False
+        if self.item.sites and not read:
+            raise NoMatch(
+                f"{self.item.method}: no attention that matches sites={self.item.sites!r} is given the text states as "
+                'they were encoded; name cross-attentions of a U-Net ("*down_blocks*attn2"), or leave sites out'
+            )
+
+    def _said(self, given: Arguments, current: Pass) -> Arguments:
         weights = self.item.weights(current.step, len(self.scheduler.timesteps))
-        if weights is None or self.item.by_predictions:
+        if weights is None:
             return given
         rows = [i for i, row in enumerate(current.rows) if row.branch == "cond"]
-        return said(given, rows, weighted(weights, self.texts))
+        return said(given, rows, weighted(weights, self.texts), added=self.item.added)
 
     @torch.no_grad()
     def predictions(self, module: nn.Module, given: Arguments, current: Pass, output: Any) -> Any:
@@ -76,8 +98,8 @@ def _sum(rows: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return total
 
 
-def said(given: Arguments, rows: Sequence[int], text: Text) -> Arguments:
-    """The arguments with another text in some rows. Raises BadInput where the states have another shape."""
+def said(given: Arguments, rows: Sequence[int], text: Text, *, added: bool = False) -> Arguments:
+    """The arguments with another text in some rows, or `added` to theirs. Raises BadInput for another shape."""
     if not any(isinstance(given.get(name), Tensor) for name in STATES):
         raise BadInput("this denoiser is not given its text states as one tensor, so no other text can take its place")
     name = name_of(given, STATES)
@@ -86,24 +108,31 @@ def said(given: Arguments, rows: Sequence[int], text: Text) -> Arguments:
             f"{text.prompt.text!r} was encoded to {list(text.states.shape)}, and the denoiser is given "
             f"{list(given[name].shape[1:])} a row; write prompts of the same length"
         )
-    given = given | {name: _put(given[name], rows, text.states)}
-    return given if text.pooled is None else _pooled(given, rows, text.pooled)
+    put = _add if added else _put
+    given = given | {name: put(given[name], rows, text.states)}
+    return given if text.pooled is None else _pooled(given, put, rows, text.pooled)
 
 
-def _pooled(given: Arguments, rows: Sequence[int], pooled: Tensor) -> Arguments:
+def _pooled(given: Arguments, put: Put, rows: Sequence[int], pooled: Tensor) -> Arguments:
     """The pooled state too, wherever the denoiser is given one."""
     found = dict(given)
     for name, value in given.items():
         if isinstance(value, dict):
-            found[name] = _pooled(value, rows, pooled)
+            found[name] = _pooled(value, put, rows, pooled)
         elif name in POOLED and isinstance(value, Tensor):
-            found[name] = _put(value, rows, pooled)
+            found[name] = put(value, rows, pooled)
     return found
 
 
 def _put(x: Tensor, rows: Sequence[int], row: Tensor) -> Tensor:
     x = x.clone()
     x[list(rows)] = row.to(x)
+    return x
+
+
+def _add(x: Tensor, rows: Sequence[int], row: Tensor) -> Tensor:
+    x = x.clone()
+    x[list(rows)] += row.to(x)
     return x
 
 

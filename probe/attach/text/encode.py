@@ -6,9 +6,9 @@ hears nothing of this.
 
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from probe.attach.text.reading import PromptReader
 from probe.errors import BadInput
 from probe.words import Prompt, find_word
 
+Saying = Callable[[Any, str], AbstractContextManager[str]]
 GAP = re.compile(r"\s{2,}")
 
 
@@ -34,15 +35,21 @@ class Text:
     pooled: Tensor | None  # [c]
 
 
-def encode(pipe: Any, family: Family, text: str, *, like: Prompt) -> Text:
+def encode(pipe: Any, family: Family, text: str, *, like: Prompt, saying: Saying | None = None) -> Text:
     """A text through the pipeline's own `encode_prompt`, in a sequence as long as another prompt's.
 
-    Raises BadInput for a pipeline without one.
+    `saying(pipe, text)` gives, as long as it is open, what is encoded for the text.
+    Raises BadInput for a pipeline without `encode_prompt`.
     """
     if not hasattr(pipe, "encode_prompt"):
         raise BadInput(f"{type(pipe).__name__} has no encode_prompt, so no other text can be encoded")
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_encode, pipe, family, text, like).result()
+        return pool.submit(_say, pipe, family, text, like, saying).result()
+
+
+def _say(pipe: Any, family: Family, text: str, like: Prompt, saying: Saying | None) -> Text:
+    with nullcontext(text) if saying is None else saying(pipe, text) as said:
+        return _encode(pipe, family, said, like)
 
 
 @torch.no_grad()
