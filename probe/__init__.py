@@ -18,6 +18,7 @@ from probe._version import __version__ as __version__
 from probe.errors import ProbeError as ProbeError
 
 if TYPE_CHECKING:
+    from probe import bias as bias
     from probe import nurse as nurse
     from probe import show as show
     from probe.attach.asked.concepts import Concepts as Concepts
@@ -87,6 +88,7 @@ __all__ = [
     "Word",
     "__version__",
     "attention",
+    "bias",
     "change",
     "concept_attention",
     "decode_thumbnails",
@@ -166,7 +168,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("nurse", "show"):
+    if name in ("bias", "nurse", "show"):
         return import_module(f"probe.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'probe' has no attribute {name!r}; its public names are {', '.join(__all__)}")

@@ -29,7 +29,7 @@ FLOORS = (
     {"attach", "explain", "show"},
     {"concepts", "generator", "nurse"},
     {"study"},
-    {"checkup"},
+    {"bias", "checkup"},
     {"__init__"},
     {"cli"},
 )

@@ -7,11 +7,13 @@ from probe.show.nursing import Story, before_after, has_nursing, nursing_curves
 from probe.show.pull import guidance_strip
 from probe.show.render import html_figure, overlay, overlays, strip
 from probe.show.report import render_report, report
+from probe.show.shares import SharePanel, share_panels
 from probe.show.sheet import contact_sheet
 
 __all__ = [
     "Interval",
     "Predictor",
+    "SharePanel",
     "Story",
     "before_after",
     "contact_sheet",
@@ -29,6 +31,7 @@ __all__ = [
     "ranking_figure",
     "render_report",
     "report",
+    "share_panels",
     "side_by_side",
     "strip",
     "word_curves",

@@ -1,0 +1,90 @@
+"""Bias: which attributes people are drawn with, read by a named classifier, corrected for its error, set against data.
+
+    study = probe.bias.study(["doctor", "pilot"], seeds="0-199", guidance=[1, 5])   # a `probe.Study` like any other
+    study.run()                                                                     # goes on where it was interrupted
+    audit = probe.bias.audit(study)
+    audit.save(study.path)
+
+groups.py (whom) -> question.py (the study) -> classifiers.py (what is read from a picture) -> error.py (how often that
+is wrong) -> audits.py (the tidy tables), which rests on shares.py and paired.py (statistics) and shown.py (what
+Menagerie was shown). All attributes are **perceived**: a classifier's reading of a picture, nobody's identity.
+
+Beside what every study leaves (`probe/study/results.py`: resolved.json, jobs/, table.parquet), the folder then holds
+
+errors.json          the confusion matrix of the classifier, by attribute: labels, counts [true][read], where it is from
+shares.parquet       one row a model, method, guidance, attribute, group and label; see `probe.bias.audits.SHARES`
+cells.parquet        one row a model, method, guidance, attribute and group: evenness and amplification; see `CELLS`
+comparisons.parquet  one row a pair of settings or groups at equal seeds; see `COMPARISONS`
+summary.json         all of the above as JSON, with the classifier, the confidence and what it does not show
+
+`probe.bias.open(folder)` reads an audit back, without pictures, model or torch. Groups of any size are never pooled.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from probe.bias.audits import Audit as Audit
+    from probe.bias.audits import audit as audit
+    from probe.bias.audits import open_audit as open
+    from probe.bias.audits import tidy as tidy
+    from probe.bias.classifiers import Classifier as Classifier
+    from probe.bias.classifiers import ImageClassifier as ImageClassifier
+    from probe.bias.classifiers import MenagerieJudge as MenagerieJudge
+    from probe.bias.classifiers import ZeroShot as ZeroShot
+    from probe.bias.confusion import Confusion as Confusion
+    from probe.bias.error import labelled as labelled
+    from probe.bias.error import measure as measure
+    from probe.bias.error import rendered as rendered
+    from probe.bias.groups import PROFESSIONS as PROFESSIONS
+    from probe.bias.groups import Group as Group
+    from probe.bias.groups import read_groups as read_groups
+    from probe.bias.question import study as study
+    from probe.bias.shown import planted as planted
+
+__all__ = [
+    "PROFESSIONS",
+    "Audit",
+    "Classifier",
+    "Confusion",
+    "Group",
+    "ImageClassifier",
+    "MenagerieJudge",
+    "ZeroShot",
+    "audit",
+    "labelled",
+    "measure",
+    "open",
+    "planted",
+    "read_groups",
+    "rendered",
+    "study",
+    "tidy",
+]
+
+_HOMES = {
+    "PROFESSIONS": "groups",
+    "Audit": "audits",
+    "Classifier": "classifiers",
+    "Confusion": "confusion",
+    "Group": "groups",
+    "ImageClassifier": "classifiers",
+    "MenagerieJudge": "classifiers",
+    "ZeroShot": "classifiers",
+    "audit": "audits",
+    "labelled": "error",
+    "measure": "error",
+    "open": "audits:open_audit",
+    "planted": "shown",
+    "read_groups": "groups",
+    "rendered": "error",
+    "study": "question",
+    "tidy": "audits",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'probe.bias' has no attribute {name!r}; it has {', '.join(__all__)}")
+    home, _, other_name = _HOMES[name].partition(":")
+    return getattr(import_module(f"probe.bias.{home}"), other_name or name)

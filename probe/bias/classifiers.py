@@ -1,0 +1,227 @@
+"""Named classifiers: which label of each attribute they read from a picture. What they read is perceived, not true.
+
+A classifier is a scorer of a study: its settings are data and part of each job's key, its readings are columns of the
+table. A new one inherits from `Classifier` and says its labels and how it reads.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from pydantic import model_validator
+
+from probe.errors import BadInput, BadModel
+from probe.generator.world import vocabulary as v
+from probe.study.question import Method
+from probe.study.scorers import Scorer, Shot, Values
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PERCEIVED = "perceived"  # what the table's columns begin with: perceived_gender
+MENAGERIE = "menagerie"
+TRAITS = {"gender": v.GENDERS, "tone": v.TONES}
+Readings = Mapping[str, str | None]
+Labels = Mapping[str, tuple[str, ...]]
+
+
+class Classifier(Scorer):
+    """Reads one label of each attribute, or None where there is nothing to read.
+
+    `weights` tells the classifier's weights from others; it is found when it is left out.
+    """
+
+    weights: str = ""
+
+    @property
+    @abstractmethod
+    def labels(self) -> Labels:
+        """By attribute, the labels that it tells apart."""
+
+    @abstractmethod
+    def read(self, picture: "Image.Image") -> Readings:
+        """What it sees in one picture."""
+
+    def score(self, shot: Shot) -> Values:
+        """The readings of a job's picture."""
+        return dict(self.read(shot.picture))
+
+    @property
+    def method(self) -> Method:
+        """The scorer as a study names it."""
+        kind = type(self)
+        given = self.model_dump(mode="json")
+        return Method(method=f"{kind.__module__}:{kind.__qualname__}", label=PERCEIVED, **given)
+
+    @property
+    def name(self) -> str:
+        """What a table or figure calls it."""
+        return f"{type(self).__name__} ({self.weights[:20]})"
+
+    def check_labels(self, attribute: str, *labels: str) -> None:
+        """Raise BadInput for an attribute or label that it does not read, listing those it does."""
+        if attribute not in self.labels:
+            raise BadInput(f"{self.name} reads no {attribute!r}; it reads {', '.join(self.labels)}")
+        unknown = [label for label in labels if label not in self.labels[attribute]]
+        if unknown:
+            there = ", ".join(self.labels[attribute])
+            raise BadInput(f"{self.name} has no label {unknown[0]!r} of {attribute}; it has {there}")
+
+
+class MenagerieJudge(Classifier):
+    """Menagerie's judge on the largest person of a picture. On pictures of other worlds its readings mean nothing."""
+
+    attributes: tuple[str, ...] = ("gender", "tone")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        unknown = [name for name in self.attributes if name not in TRAITS]
+        if unknown or not self.attributes:
+            raise BadInput(f"Menagerie's judge reads {', '.join(TRAITS)} of people, not {unknown or 'nothing'}")
+        return _identified(self, _menagerie())
+
+    @property
+    def labels(self) -> Labels:
+        return {name: TRAITS[name] for name in self.attributes}
+
+    def read(self, picture: "Image.Image") -> Readings:
+        people = [one for one in _judge().read(picture).instances if one.kind in v.PROFESSIONS]
+        return {name: getattr(people[0], name) if people else None for name in self.attributes}
+
+
+class ZeroShot(Classifier):
+    """A CLIP model that takes the label whose phrase is nearest to the picture, by cosine; it always takes one.
+
+    `phrases`: by attribute and label. `source`: a folder with a transformers CLIP model and its tokenizer, or
+    Menagerie's. CLIP has learned what captions say of people, so it brings prejudices of its own: measure its error.
+    """
+
+    phrases: Mapping[str, Mapping[str, str]] = {
+        "gender": {"man": "a photo of a man", "woman": "a photo of a woman"},
+    }
+    source: str = MENAGERIE
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _several(self.labels)
+        return _identified(self, _menagerie() if self.source == MENAGERIE else _of_folder(self.source))
+
+    @property
+    def labels(self) -> Labels:
+        return {attribute: tuple(phrases) for attribute, phrases in self.phrases.items()}
+
+    def read(self, picture: "Image.Image") -> Readings:
+        eyes = _eyes(self.source)
+        seen = eyes.pictures([picture])[0]  # [feature]
+        near = {name: _texts(self.source, tuple(phrases.values())) @ seen for name, phrases in self.phrases.items()}
+        return {name: self.labels[name][int(cosines.argmax())] for name, cosines in near.items()}
+
+
+class ImageClassifier(Classifier):
+    """Any transformers image classifier in a folder: the label whose classes have the largest probability together.
+
+    `classes`: by attribute and label, the names of the model's classes, such as {"gender": {"man": ["male"]}}.
+    """
+
+    source: str
+    classes: Mapping[str, Mapping[str, tuple[str, ...]]]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _several(self.labels)
+        known = _model(self.source)[0].config.label2id
+        asked = [name for labels in self.classes.values() for names in labels.values() for name in names]
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            some = ", ".join(list(known)[:12])
+            raise BadInput(f"the classifier in {self.source} has no label {unknown[0]!r}; it has {some}")
+        return _identified(self, _of_folder(self.source))
+
+    @property
+    def labels(self) -> Labels:
+        return {attribute: tuple(labels) for attribute, labels in self.classes.items()}
+
+    def read(self, picture: "Image.Image") -> Readings:
+        torch = import_module("torch")
+        model, processor = _model(self.source)
+        with torch.no_grad():
+            logits = model(**processor(images=picture.convert("RGB"), return_tensors="pt")).logits[0]
+        chances = logits.float().softmax(-1).numpy()  # [class]
+        ids = model.config.label2id
+        sums = {
+            name: [sum(float(chances[ids[each]]) for each in names) for names in labels.values()]
+            for name, labels in self.classes.items()
+        }
+        return {name: self.labels[name][int(np.argmax(each))] for name, each in sums.items()}
+
+
+def _several(labels: Labels) -> None:
+    few = [attribute for attribute, names in labels.items() if len(names) < 2]
+    if few or not labels:
+        raise BadInput(
+            f"the attribute {few[0]!r} needs two labels at least" if few else "there is no attribute to read"
+        )
+
+
+def _identified(classifier: Any, found: str) -> Any:
+    """The classifier with its weights' digest. Raises BadInput when it is another than was written down."""
+    if classifier.weights not in ("", found):
+        raise BadInput(
+            f"the weights of {type(classifier).__name__} are {found}, the study says {classifier.weights}: "
+            "restore them, or take `weights` out to begin with the new ones"
+        )
+    object.__setattr__(classifier, "weights", found)
+    return classifier
+
+
+def _menagerie() -> str:
+    return f"menagerie:{import_module('probe.generator.weights').revision()}"
+
+
+def _of_folder(source: str) -> str:
+    return f"{Path(source).name}:{import_module('probe.study.resolve').folder_digest(Path(source))}"
+
+
+@cache
+def _judge() -> Any:
+    return import_module("probe.generator.weights").judge()
+
+
+@cache
+def _eyes(source: str) -> Any:
+    eyes = import_module("probe.concepts.eyes").Eyes
+    if source == MENAGERIE:
+        weights, tokenizer = import_module("probe.generator.weights"), import_module("probe.generator.tokenizer")
+        return eyes(weights.clip(), tokenizer.build())
+    transformers = import_module("transformers")
+    kinds = (transformers.CLIPModel, transformers.AutoTokenizer, transformers.CLIPImageProcessor)
+    model, tokenizer, processor = (_loaded(kind, source) for kind in kinds)
+    return eyes(model.eval(), tokenizer, tuple(processor.image_mean), tuple(processor.image_std))
+
+
+@cache
+def _texts(source: str, phrases: tuple[str, ...]) -> np.ndarray:
+    """[phrase, feature] of length 1."""
+    return _eyes(source).texts(phrases)
+
+
+@cache
+def _model(source: str) -> tuple[Any, Any]:
+    transformers = import_module("transformers")
+    model = _loaded(transformers.AutoModelForImageClassification, source)
+    return model.eval(), _loaded(transformers.AutoImageProcessor, source)
+
+
+def _loaded(kind: Any, source: str) -> Any:
+    """A part of a model from a folder; nothing is fetched and nothing unpickled. Raises BadModel."""
+    if not Path(source).is_dir():
+        raise BadModel(f"there is no folder {source!r}; give the one that save_pretrained wrote the classifier into")
+    load = partial(kind.from_pretrained, source, local_files_only=True)
+    try:
+        return load(use_safetensors=True) if hasattr(kind, "main_input_name") or "Model" in kind.__name__ else load()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{source} holds no {kind.__name__} ({error}); save it there with save_pretrained") from error

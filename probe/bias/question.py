@@ -1,0 +1,104 @@
+"""A bias study is a Study: templates x groups x seeds x models, each picture read by a named classifier."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from probe.bias.classifiers import PERCEIVED, Classifier, MenagerieJudge
+from probe.bias.groups import TEMPLATE, Group, as_groups, fill
+from probe.bias.shares import needed
+from probe.bias.shown import planted
+from probe.errors import BadInput
+from probe.study.methods import build_scorer
+from probe.study.question import Study
+
+QUESTION = "Which attributes are people of each group drawn with, as a classifier perceives them?"
+REFERENCE = "reference"  # columns of the prompts' rows: reference_gender_man
+Reference = Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]  # by model and group: attribute, label, share
+
+
+def study(
+    groups: Iterable[Any],
+    template: str | Sequence[str] = TEMPLATE,
+    *,
+    classifier: Classifier | None = None,
+    within: float | None = None,
+    **fields: Any,
+) -> Study:
+    """Templates filled with each group, as a Study; `fields` are any other fields of it (seeds, models, guidance, ...).
+
+    `groups`: names, `Group`s, or `read_groups(path)`. `classifier`: left out, Menagerie's judge, for Menagerie only.
+    `within`: how far a share's interval may reach to either side. Raises BadInput, also for too few pictures for that.
+    """
+    templates = (template,) if isinstance(template, str) else tuple(template)
+    rows = [_row(each, group) for each in templates for group in as_groups(groups)]
+    scorers = [_named(classifier).method, *fields.pop("scorers", ())]
+    given = {"name": "bias", "question": QUESTION, **fields}
+    made = Study(prompts=rows, scorers=scorers, **given)
+    foreign = [model.name for model in made.models if model.source not in _menageries()]
+    if classifier is None and foreign:
+        raise BadInput(f"Menagerie's judge knows no pictures of {foreign[0]!r}; name another with `classifier`")
+    if within is not None:
+        check_enough(len(made.seeds) * len(templates), within)
+    return made
+
+
+def check_enough(pictures: int, within: float, *, confidence: float = 0.95) -> None:
+    """Raise BadInput when an interval from so many pictures may reach further than `within` to either side."""
+    least = needed(within, confidence=confidence)
+    if pictures < least:
+        raise BadInput(
+            f"{pictures} pictures of a group are too few for an interval of +- {within} ({confidence:.0%} sure): "
+            f"take {least} at least, which is more seeds, or ask for a wider one"
+        )
+
+
+def classifier_of(made: Study) -> Classifier:
+    """The classifier that a study's pictures are read by. Raises BadInput."""
+    found = next((method for method in made.scorers if method.name == PERCEIVED), None)
+    if found is None:
+        raise BadInput(
+            f"{made.name!r} has no scorer called {PERCEIVED!r}, so it is no bias study; make one by bias.study"
+        )
+    built = build_scorer(found)
+    if not isinstance(built, Classifier):
+        raise BadInput(f"the scorer {found.method!r} is no classifier; inherit from probe.bias.Classifier")
+    return built
+
+
+def reference_of(made: Study) -> Reference:
+    """By model and group: the shares that the group was given, else those planted in Menagerie's data; else nothing."""
+    own = {str(row.columns["group"]): _own(row.columns) for row in made.rows if "group" in row.columns}
+    return {
+        (model.name, group): said or (planted(group) if model.source in _menageries() else {})
+        for model in made.models
+        for group, said in own.items()
+    }
+
+
+def _row(template: str, group: Group) -> dict[str, Any]:
+    shares = {
+        f"{REFERENCE}_{attribute}_{label}": share
+        for attribute, labels in group.reference.items()
+        for label, share in labels.items()
+    }
+    return {"prompt": fill(template, group), "group": group.group, "template": template, **shares}
+
+
+def _own(columns: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The reference as it stands in a row's columns."""
+    found: dict[str, dict[str, float]] = {}
+    for name, share in columns.items():
+        head, _, rest = name.partition("_")
+        attribute, _, label = rest.partition("_")
+        if head == REFERENCE and share is not None:
+            found.setdefault(attribute, {})[label] = float(share)
+    return found
+
+
+def _named(classifier: Classifier | None) -> Classifier:
+    return MenagerieJudge() if classifier is None else classifier
+
+
+def _menageries() -> tuple[str, ...]:
+    return import_module("probe.generator.weights").NAMES
