@@ -13,17 +13,10 @@ from probe.nurse.maps import sharp_planes, smooth, word_plane
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
 
-class BoxDiff(LatentIntervention):
-    """BoxDiff (Xie et al. 2023), the paper's sum of constraints: inside high, outside low, corners on the box.
-
-    Per subject, on the smoothed, sharpened map: 1 - mean of the top k inside, plus the mean of the top k outside
-    (k = share of the cells), plus the L1 distance of the map's projections to the box's, near the box's edges.
-    """
+class Boxed(LatentIntervention):
+    """A loss that puts each subject into its box."""
 
     boxes: Mapping[str, Box]
-    share: float = 0.2
-    reach: int = 1  # cells on either side of an edge
-    thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -31,7 +24,24 @@ class BoxDiff(LatentIntervention):
 
     def check(self) -> None:
         """Raises BadInput without boxes, or for one outside of the picture."""
-        check_boxes(self.method, self.boxes)
+        if not self.boxes:
+            raise BadInput(
+                f"{self.method} has no boxes; give one a subject: {self.method}(boxes={{'cat': (0, 0, 0.5, 1)}})"
+            )
+        for name, box in self.boxes.items():
+            check_box(box, name)
+
+
+class BoxDiff(Boxed):
+    """BoxDiff (Xie et al. 2023), the paper's sum of constraints: inside high, outside low, corners on the box.
+
+    Per subject, on the smoothed, sharpened map: 1 - mean of the top k inside, plus the mean of the top k outside
+    (k = share of the cells), plus the L1 distance of the map's projections to the box's, near the box's edges.
+    """
+
+    share: float = 0.2
+    reach: int = 1  # cells on either side of an edge
+    thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
 
     def score(self, maps: Maps) -> Score:
         sharp = sharp_planes(maps, self.boxes)
@@ -61,27 +71,18 @@ class BoxDiff(LatentIntervention):
         return (projection - inside.to(projection)).abs()[near].mean()
 
 
-class LayoutGuidance(LatentIntervention):
+class LayoutGuidance(Boxed):
     """Backward layout guidance (Chen et al. 2024): E = mean over subjects of (1 - attention in the box / all of it)^2.
 
     Up to `max_refinements` iterations at each of the first `max_steps` steps, while E > `enough`; E is measured anew
     at every step. The map is the mean over heads of the chosen sites.
     """
 
-    boxes: Mapping[str, Box]
     scale_factor: float = 30.0
     scale_range: tuple[float, float] = (1.0, 1.0)
     max_steps: int = 10
     max_refinements: int = 4  # and one update: five iterations in all
     enough: float = 0.2
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.boxes)
-
-    def check(self) -> None:
-        """Raises BadInput without boxes, or for one outside of the picture."""
-        check_boxes(self.method, self.boxes)
 
     def target(self, step: int) -> float | None:
         """Every early step is refined to `enough`."""
@@ -94,14 +95,6 @@ class LayoutGuidance(LatentIntervention):
             inside = box_mask(box, plane.shape[-2], plane.shape[-1], name).to(plane.device)
             energies[name] = (1 - plane[inside].sum() / plane.sum()) ** 2
         return Score(torch.stack(list(energies.values())).mean(), {n: float(e.detach()) for n, e in energies.items()})
-
-
-def check_boxes(method: str, boxes: Mapping[str, Box]) -> None:
-    """Raises BadInput where there is no box, or for one outside of the picture."""
-    if not boxes:
-        raise BadInput(f"{method} has no boxes; give one a subject: {method}(boxes={{'cat': (0, 0, 0.5, 1)}})")
-    for name, box in boxes.items():
-        check_box(box, name)
 
 
 def check_box(box: Box, name: str) -> None:
