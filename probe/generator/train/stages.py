@@ -20,12 +20,9 @@ from probe.generator.weights import MENAGERIE, UNET, VAE, clip
 from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
+JUDGE = "judge/model.safetensors"
 LATENTS = {"denoiser": 20_000, "control": 10_000}  # scenes whose latents a stage is trained on
 
-PACKED = {  # where a stage's weights lie in the package, for a training that goes on without its checkpoints
-    "denoiser": UNET,
-    "judge": "judge/model.safetensors",
-}
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
@@ -56,17 +53,27 @@ class Plan:
         return recipe if self.samples is None else dataclasses.replace(recipe, samples=self.samples)
 
     def trainer(self, stage: str, module: torch.nn.Module) -> Trainer:
-        """A trainer for the stage, continued from its checkpoint when `resume` is set."""
+        """A trainer for the stage; with `resume` it goes on from its checkpoint, or without one from what is packed."""
         torch.manual_seed(SEED)
         trainer = Trainer(module, self.recipe(stage), self.folder / stage, self.device)
-        packed = MENAGERIE / PACKED.get(stage, "nothing")
-        if self.resume and not trainer.resume() and packed.is_file():
-            trainer.start_from(load_file(packed, device=self.device))
+        held = packed(stage) if self.resume and not trainer.resume() else None
+        if held is not None:
+            trainer.start_from(held)
         return trainer
 
     def has(self, stage: str) -> bool:
         """Whether the folder holds this stage's checkpoint; without one the package's weights stand in."""
         return (self.folder / stage / "average.safetensors").exists()
+
+
+def packed(stage: str) -> dict[str, torch.Tensor] | None:
+    """A stage's weights as they are in the package; None where it has none, or none of its own yet."""
+    if stage == "clip":
+        return clip().state_dict()
+    if stage == "control" and (MENAGERIE / weights.CONTROL).exists():
+        return weights.control_weights()
+    path = MENAGERIE / {"denoiser": UNET, "judge": JUDGE}.get(stage, "nothing")
+    return load_file(path) if path.is_file() else None
 
 
 def train_autoencoder(plan: Plan) -> None:
@@ -79,10 +86,7 @@ def train_clip(plan: Plan) -> None:
     """Stage 2. Once there is a denoiser that reads the text tower, only the picture side is trained on."""
     world, tokenizer = World(SEED), build()
     trainer = plan.trainer("clip", parts.clip(tokenizer))
-    goes_on = plan.resume and not trainer.progress.step
-    if goes_on:
-        trainer.start_from(clip().state_dict())
-    if goes_on or plan.has("denoiser"):
+    if plan.has("denoiser") or (plan.resume and not trainer.progress.step):
         trainer.module.get_submodule("text_model").requires_grad_(False)
     count = trainer.recipe.batch
     trainer.fit(
@@ -99,12 +103,10 @@ def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = No
     world, tokenizer = World(SEED, dials), build()
     encoder = parts.text_encoder(trained_clip(plan)).to(plan.device)
     batches = diffusion.Batches(world, _latents(plan, stage, world), tokenizer, encoder, plan.device)
-    denoiser = parts.denoiser()
+    denoiser = trained_denoiser(plan).requires_grad_(True) if stage == "control" else parts.denoiser()
     if plan.device == "cpu":  # 1.2 times as many samples a second as the fused attention, whose backward is slow there
         denoiser.set_attn_processor(AttnProcessor())
     trainer = plan.trainer(stage, denoiser)
-    if stage == "control" and not trainer.progress.step:
-        trainer.start_from(_before_control(plan))
     schedule = parts.scheduler()
     trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule))
 
@@ -114,12 +116,6 @@ def train_judge(plan: Plan) -> None:
     world, vae = World(SEED + 1, judging.DIALS), trained_autoencoder(plan).to(plan.device)
     trainer = plan.trainer("judge", judging.network())
     trainer.fit(lambda m, i: judging.losses(m, i, trainer.recipe.batch, world, vae))
-
-
-def _before_control(plan: Plan) -> dict[str, torch.Tensor]:
-    if plan.resume and (MENAGERIE / weights.CONTROL).exists():
-        return weights.control_weights()
-    return trained_denoiser(plan).state_dict()
 
 
 STAGES: dict[str, Callable[[Plan], None]] = {
