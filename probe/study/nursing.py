@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from probe.errors import BadInput
-from probe.intervention import Intervention
+from probe.intervention import AttentionIntervention, Intervention
 from probe.study.methods import build_intervention, interventions
 from probe.study.plan import references
 from probe.study.prompts import PromptRow
@@ -56,7 +56,7 @@ def with_attributes(prompt: str, subjects: Sequence[str]) -> PromptRow:
 
 def _fits(method: str) -> bool:
     try:
-        nurse_for(method, EXAMPLE)
+        built = nurse_for(method, EXAMPLE)
     except BadInput:
         return False
-    return True
+    return not isinstance(built, AttentionIntervention) or built.source is None

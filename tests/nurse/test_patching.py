@@ -12,6 +12,7 @@ import probe
 from probe.errors import BadInput, NoSuchWord, NotRecorded
 from probe.intervention import AttentionIntervention
 from probe.nurse import PatchAttention, PromptToPrompt
+from probe.study.nursing import prompt_methods
 from probe.trace import Trace
 from tests.fingerprint import fingerprint
 from tests.nurse.drawing import PROMPT, draw, drawn, pipe
@@ -128,3 +129,7 @@ def test_what_cannot_be_says_so(name: str):
 def test_a_recorded_joint_attention_is_turned_after_its_projection():
     with pytest.raises(BadInput, match="norms or turns its queries after they are projected, so PatchAttention cannot"):
         draw("sd3", DOG, bad_patch())
+
+
+def test_what_a_prompt_alone_can_set_up_has_no_source():
+    assert "PatchAttention" not in prompt_methods() and "StructuredDiffusion" in prompt_methods()
