@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from probe.attach.kept.guiders import guided
 from probe.attach.kept.keeping import Wish
+from probe.attach.kept.outputs import OutputReader
 from probe.attach.kept.planes import labels_of
+from probe.attach.kept.related import RelationReader
 from probe.attach.kept.remedy import Cost, remedy
 from probe.attach.kept.thumbnails import thumbnail_bytes
 from probe.attach.model.families import denoisers
 from probe.attach.model.layout import Arguments
-from probe.attach.model.survey import known_sites, remember, survey
+from probe.attach.model.survey import Scouts, known_sites, remember, survey
 from probe.attach.take import Take
 from probe.attach.text.lexicon import wanted_labels
 from probe.errors import NoMatch, OverBudget
@@ -66,28 +68,33 @@ class Budget:
             return
         if not kept.slots.slots:
             kept.plan(run_length(self.pipe))
-        if take.attention.relations.asked.kinds or take.outputs.chosen:  # counted during the first pass
-            return
-        sites = known_sites(module, current, self.wanted)
-        if sites is None and self._bound(take, module, latents) > self.limit:
-            sites = survey(module, given, current, take.family, wants=self.wanted.__contains__)
-        if sites is not None:
+        scouts, sites = Scouts.of(take), None
+        if not scouts.further:
+            sites = known_sites(module, current, self.wanted)
+        if sites is None and (scouts.further or self._bound(take, module, latents) > self.limit):
+            sites = survey(module, given, scouts.at(current), scouts, wants=self.wanted.__contains__)
+        if sites is not None and self._count(take, scouts.attention.relations, scouts.outputs):
             self._judge(take, sites, latents)
 
     def after(self, take: Take, module: nn.Module, latents: Tensor | None) -> None:
         """The first pass has run: now the sites are known."""
         if self.estimate is None and take.current is not None:
-            related, wanted = take.attention.relations, self._branches(take)
-            seen = {row.branch for row in take.current.rows} & set(wanted)
-            if related.asked.kinds and wanted and not seen:
-                return  # a call of another branch: nothing is known yet
-            sites = take.attention.sites()
-            whole = related.projected * len(wanted) // len(seen) if seen else related.projected
-            self._extra |= {"relations": whole} if whole else {}
-            self._extra |= {"modules": take.outputs.projected} if take.outputs.chosen else {}
-            if related.asked.words:
-                remember(module, take.current, self.wanted, sites)
-            self._judge(take, sites, latents)
+            related, sites = take.attention.relations, take.attention.sites()
+            if self._count(take, related, take.outputs):
+                if related.asked.words:
+                    remember(module, take.current, self.wanted, sites)
+                self._judge(take, sites, latents)
+
+    def _count(self, take: Take, related: RelationReader, outputs: OutputReader) -> bool:
+        """Note what was asked for beside words; False where the pass was of another branch and nothing is known yet."""
+        wanted = self._branches(take)
+        seen = {row.branch for row in take.current.rows} & set(wanted) if take.current else set()
+        if related.asked.kinds and wanted and not seen:
+            return False
+        whole = related.projected * len(wanted) // len(seen) if seen else related.projected
+        self._extra |= {"relations": whole} if whole else {}
+        self._extra |= {"modules": outputs.projected} if outputs.chosen else {}
+        return True
 
     def _judge(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> None:
         check_heads(take.attention.kept.wish, sites)

@@ -93,6 +93,7 @@ class RelationReader:
     words: dict[tuple[str, int], Lexicon] = field(default_factory=dict)
     width: int = 0  # labels on the axis of words, over all branches
     projected: int = 0  # bytes that will be held at the end
+    counts_only: bool = False  # what it would hold, not what it reads
 
     def read(self, call: Call, lse: Tensor | None, view: View, lexicon: Lexicon | None, kept: Kept) -> None:
         """Take what one call shows. Raises OverBudget as soon as the run would hold more than it may."""
@@ -101,7 +102,7 @@ class RelationReader:
         for kind in self.asked.kinds:
             if self._fits(kind, view, lexicon):
                 self._allow(kind, call, view, kept)
-                self._keep(kind, view, kept, self._values(kind, call, lse, view, lexicon))
+                self._keep(kind, view, kept, [] if self.counts_only else self._values(kind, call, lse, view, lexicon))
 
     def _fits(self, kind: str, view: View, lexicon: Lexicon | None) -> bool:
         if kind.startswith("text"):

@@ -116,18 +116,20 @@ def test_the_estimate_counts_them(family: str, patterns: list[str]):
     assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.1)
 
 
-def test_too_many_are_refused_in_the_first_pass():
-    steps: list[int] = []
-    pipe = pipelines.pipeline("sd1")
-    handle = pipe.unet.register_forward_hook(lambda *_: steps.append(1))
+@pytest.mark.parametrize(("family", "part"), [("sd1", "mid_block"), ("flux1", "single_transformer_blocks.0")])
+def test_too_many_are_refused_before_the_denoiser_runs(family: str, part: str):
+    held = record(family, modules=[f"{part}:whole"]).estimate.total
+    pipe, passes = pipelines.pipeline(family), []
+    denoiser = getattr(pipe, "unet", None) or pipe.transformer
+    handle = denoiser.register_forward_hook(lambda *_: passes.append(1))
     with pytest.raises(OverBudget, match=r'leave out ":whole"'):
-        record("sd1", modules=["*:whole"], budget=100_000)
-    held = record("sd1", modules=["mid_block:whole"]).estimate.total
-    steps.clear()
+        record(family, modules=["*:whole"], budget=100_000)
     with pytest.raises(OverBudget, match=r"modules .* KiB.*the budget is"):
-        record("sd1", modules=["mid_block:whole"], budget=held - 1)
+        record(family, modules=[f"{part}:whole"], budget=held - 1)
+    with pytest.raises(OverBudget, match=r"modules .* KiB.*the budget is"):
+        record(family, modules=[f"{part}:whole"], steps=[1], budget=20_000)
     handle.remove()
-    assert len(steps) <= 1
+    assert passes == []
 
 
 def test_patterns_that_give_nothing_say_so():

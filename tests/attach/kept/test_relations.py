@@ -150,8 +150,12 @@ def test_blocks_never_hold_every_row(monkeypatch: pytest.MonkeyPatch):
 def test_the_whole_matrix_must_be_asked_for_and_fit():
     trace, _ = record("sd1", ("image->text", "image->image"))
     assert "full" not in trace.tree["relations/image_to_image"].children
+    passes: list[int] = []
+    handle = pipelines.pipeline("sd1").unet.register_forward_hook(lambda *_: passes.append(1))
     with pytest.raises(OverBudget, match=r"image->image:full at unet.* has 384 cells.*low-rank"):
         record("sd1", ("image->image:full",), budget=500_000)
+    handle.remove()
+    assert passes == []
 
 
 def test_relations_that_do_not_exist_are_named():
