@@ -8,15 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_serializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from probe.errors import BadInput
 from probe.words import Prompt
 
 Array = Any  # a torch.Tensor; this module needs no torch
-Run = Any  # a probe.Trace
+Run = Annotated[Any, PlainSerializer(lambda trace: trace.run.model_dump(mode="json"))]  # a probe.Trace
 
 
 class Intervention(BaseModel, ABC):
@@ -223,11 +223,6 @@ class AttentionIntervention(Intervention):
     def texts(self) -> tuple[str, ...]:
         """The prompt of the recorded run, whose tokens are to be found."""
         return () if self.recorded is None else tuple(self.recorded.run.prompts)
-
-    @field_serializer("recorded")
-    def _told(self, recorded: Run | None) -> dict[str, Any] | None:
-        """What a recorded run was made with, which says which one it is."""
-        return None if recorded is None else recorded.run.model_dump(mode="json")
 
     @abstractmethod
     def due(self, kind: str, step: int, steps: int) -> bool:

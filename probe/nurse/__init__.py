@@ -7,7 +7,7 @@ from probe.nurse.boxes import BoxDiff, LayoutGuidance
 from probe.nurse.edits import PromptToPrompt, ScaleAttention, StructuredDiffusion
 from probe.nurse.initno import InitNO
 from probe.nurse.moved import moved
-from probe.nurse.patching import PatchAttention
+from probe.nurse.patching import PatchAttention, PatchModules
 from probe.nurse.presence import AStar, DivideAndBind
 from probe.nurse.prompts import ComposableDiffusion, PromptSchedule
 
@@ -22,6 +22,7 @@ __all__ = [
     "InitNO",
     "LayoutGuidance",
     "PatchAttention",
+    "PatchModules",
     "PromptSchedule",
     "PromptToPrompt",
     "ScaleAttention",

@@ -12,8 +12,45 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from probe.intervention import Seen
+from probe.attach.change.gradient import matching
+from probe.attach.change.recorded import modules, output
+from probe.errors import BadInput, NoMatch
+from probe.intervention import Given, OutputIntervention, Run, Seen
 from probe.nurse.edits import Sourced
+
+
+class PatchModules(OutputIntervention):
+    """What modules gave in a recorded run, in place of what they give in this one, in rows of the prompt.
+
+    `recorded` is a trace of as many steps that holds outputs whole: `probe.record(pipe, words=[], keep="maps",
+    modules=["*.attn2:whole"])`. `sites` are patterns of its modules (none: all), `steps` those at which it acts (None:
+    all). A recorded run of one picture is put into every picture, one of several into those of the same number.
+    """
+
+    recorded: Run
+    sites: tuple[str, ...] = ()
+    steps: tuple[int, ...] | None = None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        return tuple(name for name in modules(self.recorded) if matching(name, self.sites))
+
+    def check(self) -> None:
+        """Raises NoMatch where the recorded run has no such module."""
+        if not self.modules:
+            held = ", ".join(modules(self.recorded)) or "none; record some: modules=['*.attn2:whole']"
+            raise NoMatch(f"sites={self.sites!r} names no module that the recorded run holds whole; it holds {held}")
+
+    def change(self, given: Given) -> Tensor | None:
+        if self.steps is not None and given.step not in self.steps:
+            return None
+        found = output(self.recorded, given.module, given.step, given.image)
+        if set(found.dims) != set(given.axes) or found.transpose(*given.axes).shape != given.values.shape:
+            raise BadInput(
+                f"{given.module} gave {dict(found.sizes)} in the recorded run, and gives {tuple(given.values.shape)} "
+                f"({', '.join(given.axes)}) here; both must be of one model and one size"
+            )
+        return torch.as_tensor(found.transpose(*given.axes).values).to(given.values)
 
 
 class PatchAttention(Sourced):

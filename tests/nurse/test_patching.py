@@ -9,24 +9,26 @@ import pytest
 import torch
 
 import probe
-from probe.errors import BadInput, NoSuchWord, NotRecorded
+from probe.errors import BadInput, NoMatch, NoSuchWord, NotRecorded
 from probe.intervention import AttentionIntervention
-from probe.nurse import PatchAttention, PromptToPrompt
+from probe.nurse import PatchAttention, PatchModules, PromptToPrompt
 from probe.study.nursing import prompt_methods
 from probe.trace import Trace
 from tests.fingerprint import fingerprint
 from tests.nurse.drawing import PROMPT, draw, drawn, pipe
 from tests.nurse.test_edits import DOG, seen
 
-PROJECTED = ["*.to_q:whole", "*.to_k:whole", "*.to_v:whole"]
+PROJECTED = ("*.to_q:whole", "*.to_k:whole", "*.to_v:whole")
 WORDS = {"dog": "cat"}
 
 
 @cache
-def run(prompt: str | tuple[str, ...] = PROMPT, **options: Any) -> tuple[np.ndarray, Trace]:
-    """Latents, and a trace of what attention projected."""
-    with probe.record(pipe("sd1"), words=[], keep="maps", modules=PROJECTED) as recording:
-        found = draw("sd1", list(prompt) if isinstance(prompt, tuple) else prompt, **options)
+def run(
+    prompt: str | tuple[str, ...] = PROMPT, *, family: str = "sd1", modules: tuple[str, ...] = PROJECTED, **options: Any
+) -> tuple[np.ndarray, Trace]:
+    """Latents, and a trace of what modules gave: what attention projected."""
+    with probe.record(pipe(family), words=[], keep="maps", modules=modules) as recording:
+        found = draw(family, list(prompt) if isinstance(prompt, tuple) else prompt, **options)
     return found, recording.trace
 
 
@@ -100,7 +102,7 @@ BAD = {
         lambda: PatchAttention(recorded=drawn("sd1", PROMPT)[1].trace),
         DOG,
         NotRecorded,
-        r'does not hold what unet.*to_q gave; record it with probe.record\(pipe, keep="maps", modules=\[',
+        r'not hold all that unet.*to_q gave at step 0 by itself; record it with probe.record\(pipe, keep="maps"',
     ),
     "fewer steps": (
         lambda: PatchAttention(recorded=run(num_inference_steps=2)[1]),
@@ -133,3 +135,40 @@ def test_a_recorded_joint_attention_is_turned_after_its_projection():
 
 def test_what_a_prompt_alone_can_set_up_has_no_source():
     assert "PatchAttention" not in prompt_methods() and "StructuredDiffusion" in prompt_methods()
+
+
+MODULES = {"sd1": "*.attn2:whole", "sdxl": "conv_out:whole", "sd3": "proj_out:whole", "flux1": "proj_out:whole"}
+
+
+@pytest.mark.parametrize("family", MODULES)
+def test_all_that_decides_put_into_another_run_is_the_first_one_to_the_bit(family: str):
+    before = fingerprint(pipe(family))["hooks"]
+    plain, trace = run(family=family, modules=(MODULES[family],))
+    assert np.array_equal(draw(family, PROMPT, PatchModules(recorded=trace)), plain)
+    assert np.array_equal(draw(family, DOG, PatchModules(recorded=trace)), plain)
+    assert not np.array_equal(draw(family, DOG), plain)
+    assert fingerprint(pipe(family))["hooks"] == before
+
+
+def test_modules_and_steps_can_be_chosen():
+    trace = run(modules=("mid_block:whole", "conv_in:whole"))[1]
+    item = PatchModules(recorded=trace, sites=("mid_block",), steps=(1,))
+    assert item.modules == ("unet.mid_block",)
+    with probe.record(pipe("sd1"), words=[], keep="maps", modules=("mid_block:whole",), interventions=[item]) as live:
+        draw("sd1", DOG)
+    found, theirs = (each.node("modules/unet.mid_block")["output"] for each in (live.trace, trace))
+    plain = run(DOG, modules=("mid_block:whole",))[1].node("modules/unet.mid_block")["output"]
+    assert np.array_equal(found.sel(step=1), theirs.sel(step=1)) and np.array_equal(
+        found.sel(step=0), plain.sel(step=0)
+    )
+    assert not np.array_equal(found.sel(step=2), theirs.sel(step=2))
+
+
+def test_modules_that_do_not_fit_say_so():
+    trace = run(modules=("mid_block:whole",), width=32)[1]
+    with pytest.raises(NoMatch, match="names no module that the recorded run holds whole; it holds unet.mid_block"):
+        draw("sd1", DOG, PatchModules(recorded=trace, sites=("up_blocks",)))
+    with pytest.raises(BadInput, match="unet.mid_block gave .* in the recorded run, and gives .* of one model and one"):
+        draw("sd1", DOG, PatchModules(recorded=trace))
+    with pytest.raises(NoMatch, match="it holds none; record some: modules="):
+        draw("sd1", DOG, PatchModules(recorded=drawn("sd1", PROMPT)[1].trace))

@@ -7,6 +7,7 @@ size, and nothing like the matrix of all cells to all cells is ever stored.
 from dataclasses import dataclass, replace
 
 import torch
+import xarray as xr
 from torch import Tensor
 
 from probe.attach.waist import Call
@@ -15,7 +16,7 @@ from probe.errors import BadInput, NotRecorded
 from probe.trace import Trace
 from probe.words import Prompt
 
-ASK = 'record it with probe.record(pipe, keep="maps", modules=["*.to_q:whole", "*.to_k:whole", "*.to_v:whole"])'
+ASK = 'record it with probe.record(pipe, keep="maps", modules=[...]), their names with ":whole", and as many steps'
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Recorded:
 
     def _projected(self, call: Call, name: str, like: Tensor) -> Tensor:
         """What a projection gave, as heads [1, h, n, d]."""
-        flat = output(self.trace, f"{call.path}.{name}", self.step, self.image).flatten(0, -2)  # [n, c]
+        found = output(self.trace, f"{call.path}.{name}", self.step, self.image)
+        flat = torch.as_tensor(found.transpose(..., CHANNEL).values).flatten(0, -2)  # [n, c]
         heads, size = like.shape[-3], like.shape[-1]
         if flat.shape[-1] != heads * size or (name == "to_q" and len(flat) != like.shape[-2]):
             raise BadInput(
@@ -54,18 +56,20 @@ class Recorded:
         return flat.unflatten(-1, (heads, size)).transpose(0, 1)[None].to(like)
 
 
-def output(trace: Trace, name: str, step: int, image: int, branch: str = "cond") -> Tensor:
-    """[..., channel] all that a module gave in a recorded run. Raises NotRecorded, saying what to record."""
-    try:
-        node = trace.node(f"modules/{name}")
-    except NotRecorded as error:
-        raise NotRecorded(f"the recorded run does not hold what {name} gave; {ASK}") from error
+def modules(trace: Trace) -> tuple[str, ...]:
+    """The modules whose outputs are in a trace as a whole."""
+    held = trace.tree["modules"].children if "modules" in trace.tree.children else {}
+    return tuple(name for name, node in held.items() if "output" in node)
+
+
+def output(trace: Trace, name: str, step: int, image: int) -> xr.DataArray:
+    """All that a module gave for a picture's prompt in a recorded run. Raises NotRecorded, saying what to record."""
+    node = trace.node(f"modules/{name}") if name in modules(trace) else xr.Dataset(coords={STEP: []})
     held = node[STEP].values.tolist()
-    if "output" not in node or "steps" in node.coords or step not in held:
+    if "steps" in node.coords or step not in held:
         raise NotRecorded(f"the recorded run does not hold all that {name} gave at step {step} by itself; {ASK}")
     pictures = node.sizes["image"]
     place = {STEP: held.index(step), "image": image if pictures > 1 else 0}
     if place["image"] >= pictures:
         raise BadInput(f"the recorded run has {pictures} pictures, none of them number {image}; record as many, or one")
-    found = node["output"].isel(place).sel(branch=branch)
-    return torch.as_tensor(found.transpose(..., CHANNEL).values)
+    return node["output"].isel(place).sel(branch="cond")
