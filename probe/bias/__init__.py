@@ -24,6 +24,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probe.bias.audits import LIMITS as LIMITS
+    from probe.bias.audits import TABLES as TABLES
     from probe.bias.audits import Audit as Audit
     from probe.bias.audits import audit as audit
     from probe.bias.audits import open_audit as open
@@ -32,18 +34,26 @@ if TYPE_CHECKING:
     from probe.bias.classifiers import ImageClassifier as ImageClassifier
     from probe.bias.classifiers import MenagerieJudge as MenagerieJudge
     from probe.bias.classifiers import ZeroShot as ZeroShot
+    from probe.bias.classifiers import read_classifier as read_classifier
     from probe.bias.confusion import Confusion as Confusion
     from probe.bias.error import labelled as labelled
     from probe.bias.error import measure as measure
+    from probe.bias.error import measure_rendered as measure_rendered
     from probe.bias.error import rendered as rendered
     from probe.bias.groups import PROFESSIONS as PROFESSIONS
+    from probe.bias.groups import TEMPLATE as TEMPLATE
     from probe.bias.groups import Group as Group
     from probe.bias.groups import read_groups as read_groups
     from probe.bias.question import study as study
+    from probe.bias.shown import PLANTED as PLANTED
     from probe.bias.shown import planted as planted
 
 __all__ = [
+    "LIMITS",
+    "PLANTED",
     "PROFESSIONS",
+    "TABLES",
+    "TEMPLATE",
     "Audit",
     "Classifier",
     "Confusion",
@@ -54,8 +64,10 @@ __all__ = [
     "audit",
     "labelled",
     "measure",
+    "measure_rendered",
     "open",
     "planted",
+    "read_classifier",
     "read_groups",
     "rendered",
     "study",
@@ -63,7 +75,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LIMITS": "audits",
+    "PLANTED": "shown",
     "PROFESSIONS": "groups",
+    "TABLES": "audits",
+    "TEMPLATE": "groups",
     "Audit": "audits",
     "Classifier": "classifiers",
     "Confusion": "confusion",
@@ -74,8 +90,10 @@ _HOMES = {
     "audit": "audits",
     "labelled": "error",
     "measure": "error",
+    "measure_rendered": "error",
     "open": "audits:open_audit",
     "planted": "shown",
+    "read_classifier": "classifiers",
     "read_groups": "groups",
     "rendered": "error",
     "study": "question",

@@ -18,8 +18,6 @@ from probe.study.reading import read_data
 from probe.study.results import replace_file
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from probe.bias.classifiers import Classifier
 
 SUMMARY, ERRORS = "summary.json", "errors.json"
@@ -81,8 +79,8 @@ class Audit:
         said = {"classifier": self.classifier, "confidence": self.confidence, "limits": list(LIMITS)}
         return {"format": "probe bias audit", "schema_version": 1, **said, "errors": errors, **tables}
 
-    def figure(self, attribute: str) -> "Figure":
-        """Shares with their intervals by group, beside those of the data. Raises BadInput for an unknown attribute."""
+    def figure(self, attribute: str) -> Any:
+        """A matplotlib figure: shares with intervals by group, beside those of the data. Raises BadInput."""
         from probe.bias.report import draw
 
         return draw(self, attribute)

@@ -6,17 +6,19 @@ table. A new one inherits from `Classifier` and says its labels and how it reads
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import ValidationError
 
 from probe.errors import BadInput, BadModel
 from probe.generator.world import vocabulary as v
+from probe.study.methods import build_scorer
 from probe.study.question import Method
+from probe.study.reading import explain, nearest, read_data
 from probe.study.scorers import Scorer, Shot, Values
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 PERCEIVED = "perceived"  # what the table's columns begin with: perceived_gender
 MENAGERIE = "menagerie"
+CLIP_PARTS = ("AutoTokenizer", "CLIPImageProcessor")
 TRAITS = {"gender": v.GENDERS, "tone": v.TONES}
 Readings = Mapping[str, str | None]
 Labels = Mapping[str, tuple[str, ...]]
@@ -36,6 +39,23 @@ class Classifier(Scorer):
     """
 
     weights: str = ""
+
+    def __init__(self, **data: Any):
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise explain(error, f"the settings of {type(self).__name__}", type(self).model_fields) from error
+        found = self.identify()
+        if self.weights not in ("", found):
+            raise BadInput(
+                f"the weights of {type(self).__name__} are {found}, the study says {self.weights}: "
+                "restore them, or take `weights` out to begin with the new ones"
+            )
+        object.__setattr__(self, "weights", found)
+
+    @abstractmethod
+    def identify(self) -> str:
+        """What tells its weights from others. Raises BadInput for settings it cannot use, BadModel."""
 
     @property
     @abstractmethod
@@ -77,12 +97,11 @@ class MenagerieJudge(Classifier):
 
     attributes: tuple[str, ...] = ("gender", "tone")
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def identify(self) -> str:
         unknown = [name for name in self.attributes if name not in TRAITS]
         if unknown or not self.attributes:
             raise BadInput(f"Menagerie's judge reads {', '.join(TRAITS)} of people, not {unknown or 'nothing'}")
-        return _identified(self, _menagerie())
+        return _menagerie()
 
     @property
     def labels(self) -> Labels:
@@ -105,10 +124,9 @@ class ZeroShot(Classifier):
     }
     source: str = MENAGERIE
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def identify(self) -> str:
         _several(self.labels)
-        return _identified(self, _menagerie() if self.source == MENAGERIE else _of_folder(self.source))
+        return _menagerie() if self.source == MENAGERIE else _of_folder(self.source)
 
     @property
     def labels(self) -> Labels:
@@ -130,16 +148,15 @@ class ImageClassifier(Classifier):
     source: str
     classes: Mapping[str, Mapping[str, tuple[str, ...]]]
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def identify(self) -> str:
         _several(self.labels)
-        known = _model(self.source)[0].config.label2id
+        weights, known = _of_folder(self.source), _model(self.source)[0].config.label2id
         asked = [name for labels in self.classes.values() for names in labels.values() for name in names]
         unknown = [name for name in asked if name not in known]
         if unknown:
             some = ", ".join(list(known)[:12])
             raise BadInput(f"the classifier in {self.source} has no label {unknown[0]!r}; it has {some}")
-        return _identified(self, _of_folder(self.source))
+        return weights
 
     @property
     def labels(self) -> Labels:
@@ -159,6 +176,31 @@ class ImageClassifier(Classifier):
         return {name: self.labels[name][int(np.argmax(each))] for name, each in sums.items()}
 
 
+def read_classifier(path: str | Path) -> Classifier:
+    """A classifier from a YAML or JSON file: `classifier` is its class, or "module:Class"; all else its settings.
+
+    Raises BadInput.
+    """
+    data = read_data(Path(path).expanduser())
+    if not isinstance(data, Mapping) or not isinstance(data.get("classifier"), str):
+        raise BadInput(f"{path} names no classifier; write `classifier: ZeroShot` and its settings below")
+    given = {str(name): value for name, value in data.items() if name != "classifier"}
+    name = str(data["classifier"])
+    known = {
+        kind.__name__: f"{kind.__module__}:{kind.__name__}" for kind in (MenagerieJudge, ZeroShot, ImageClassifier)
+    }
+    if ":" not in name and name not in known:
+        raise BadInput(f"there is no classifier {name!r}{nearest(name, [*known, 'package.module:Class'])}")
+    return as_classifier(build_scorer(Method(method=known.get(name, name), **given)))
+
+
+def as_classifier(scorer: Any) -> Classifier:
+    """The same, if it is one. Raises BadInput."""
+    if not isinstance(scorer, Classifier):
+        raise BadInput(f"{type(scorer).__name__} is no classifier; inherit from probe.bias.Classifier")
+    return scorer
+
+
 def _several(labels: Labels) -> None:
     few = [attribute for attribute, names in labels.items() if len(names) < 2]
     if few or not labels:
@@ -167,22 +209,13 @@ def _several(labels: Labels) -> None:
         )
 
 
-def _identified(classifier: Any, found: str) -> Any:
-    """The classifier with its weights' digest. Raises BadInput when it is another than was written down."""
-    if classifier.weights not in ("", found):
-        raise BadInput(
-            f"the weights of {type(classifier).__name__} are {found}, the study says {classifier.weights}: "
-            "restore them, or take `weights` out to begin with the new ones"
-        )
-    object.__setattr__(classifier, "weights", found)
-    return classifier
-
-
 def _menagerie() -> str:
     return f"menagerie:{import_module('probe.generator.weights').revision()}"
 
 
 def _of_folder(source: str) -> str:
+    if not Path(source).is_dir():
+        raise BadModel(f"there is no folder {source!r}; give the one that save_pretrained wrote the classifier into")
     return f"{Path(source).name}:{import_module('probe.study.resolve').folder_digest(Path(source))}"
 
 
@@ -198,9 +231,9 @@ def _eyes(source: str) -> Any:
         weights, tokenizer = import_module("probe.generator.weights"), import_module("probe.generator.tokenizer")
         return eyes(weights.clip(), tokenizer.build())
     transformers = import_module("transformers")
-    kinds = (transformers.CLIPModel, transformers.AutoTokenizer, transformers.CLIPImageProcessor)
-    model, tokenizer, processor = (_loaded(kind, source) for kind in kinds)
-    return eyes(model.eval(), tokenizer, tuple(processor.image_mean), tuple(processor.image_std))
+    model = _loaded(transformers.CLIPModel, source, use_safetensors=True).eval()
+    tokenizer, processor = (_loaded(getattr(transformers, part), source) for part in CLIP_PARTS)
+    return eyes(model, tokenizer, tuple(processor.image_mean), tuple(processor.image_std))
 
 
 @cache
@@ -212,16 +245,13 @@ def _texts(source: str, phrases: tuple[str, ...]) -> np.ndarray:
 @cache
 def _model(source: str) -> tuple[Any, Any]:
     transformers = import_module("transformers")
-    model = _loaded(transformers.AutoModelForImageClassification, source)
+    model = _loaded(transformers.AutoModelForImageClassification, source, use_safetensors=True)
     return model.eval(), _loaded(transformers.AutoImageProcessor, source)
 
 
-def _loaded(kind: Any, source: str) -> Any:
+def _loaded(kind: Any, source: str, **options: Any) -> Any:
     """A part of a model from a folder; nothing is fetched and nothing unpickled. Raises BadModel."""
-    if not Path(source).is_dir():
-        raise BadModel(f"there is no folder {source!r}; give the one that save_pretrained wrote the classifier into")
-    load = partial(kind.from_pretrained, source, local_files_only=True)
     try:
-        return load(use_safetensors=True) if hasattr(kind, "main_input_name") or "Model" in kind.__name__ else load()
+        return kind.from_pretrained(source, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadModel(f"{source} holds no {kind.__name__} ({error}); save it there with save_pretrained") from error

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from probe.bias.classifiers import PERCEIVED, Classifier, MenagerieJudge
+from probe.bias.classifiers import PERCEIVED, Classifier, MenagerieJudge, as_classifier
 from probe.bias.groups import TEMPLATE, Group, as_groups, fill
 from probe.bias.shares import needed
 from probe.bias.shown import planted
@@ -60,10 +60,7 @@ def classifier_of(made: Study) -> Classifier:
         raise BadInput(
             f"{made.name!r} has no scorer called {PERCEIVED!r}, so it is no bias study; make one by bias.study"
         )
-    built = build_scorer(found)
-    if not isinstance(built, Classifier):
-        raise BadInput(f"the scorer {found.method!r} is no classifier; inherit from probe.bias.Classifier")
-    return built
+    return as_classifier(build_scorer(found))
 
 
 def reference_of(made: Study) -> Reference:

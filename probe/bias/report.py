@@ -11,15 +11,13 @@ from probe.show.evaluation import Interval
 from probe.show.shares import SharePanel, share_panels
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from probe.bias.audits import Audit
 
 HEAD = f"{'group':<18}{'setting':<18}{'label':<14}{'read':>5}  {'share':<24}{'corrected':<24}{'in the data':>11}"
 NOTE = "Perceived attributes, read by {classifier}; {confidence:.0%} intervals."
 
 
-def draw(audit: "Audit", attribute: str) -> "Figure":
+def draw(audit: "Audit", attribute: str) -> Any:
     """One panel a label (of two labels: the first), one row a group, one dot a setting, a mark for the data's share."""
     rows = _of(audit.shares, attribute)
     panels = [_panel(part, f"share perceived as {label}") for label, part in _shown(rows)]

@@ -6,6 +6,8 @@ from importlib import import_module
 from probe.generator.world import vocabulary as v
 from probe.generator.world.captions import MENTION_TONE
 
+PLANTED = v.PROFESSIONS  # groups with planted shares
+
 
 def planted(word: str) -> Mapping[str, Mapping[str, float]]:
     """Shares of gender and tone among what Menagerie was shown with a word; empty for words that name no profession.

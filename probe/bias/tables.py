@@ -106,7 +106,7 @@ def cell_row(cell: Cell, known: Known) -> dict[str, Any]:
         "entropy": s.entropy(values),
         "effective": s.effective(values),
         "imbalance": s.imbalance(values),
-        "majority": None if most is None else cell.labels[most],
+        "majority": "" if most is None else cell.labels[most],
         **named(best[most].minus(data[most]) if data and most is not None else None, "amplification", ""),
     }
 

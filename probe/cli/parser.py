@@ -159,11 +159,7 @@ def world_options(parser: ArgumentParser) -> None:
 
 def study_options(parser: ArgumentParser) -> None:
     """`probe study VERB`."""
-    verbs = parser.add_subcommands(required=True, dest="verb", metavar="VERB", title="verbs")
-    for name, (summary, describe) in STUDY_VERBS.items():
-        verb = ArgumentParser(description=summary)
-        verbs.add_subcommand(name, verb, help=summary)
-        describe(verb)
+    _verbs(parser, STUDY_VERBS)
 
 
 def study_run_options(parser: ArgumentParser) -> None:
@@ -194,6 +190,50 @@ def study_card_options(parser: ArgumentParser) -> None:
     parser.add_argument("study", type=str, metavar="STUDY", help=STUDY)
 
 
+def bias_options(parser: ArgumentParser) -> None:
+    """`probe bias VERB`."""
+    _verbs(parser, BIAS_VERBS)
+
+
+def bias_run_options(parser: ArgumentParser) -> None:
+    """`probe bias run`."""
+    add = parser.add_argument
+    add("--groups", type=str, metavar="A,B", help="whom to draw, with commas; left out: the professions of Menagerie")
+    add("--list", type=str, metavar="FILE", help="instead, your own list (.txt, .csv, .yaml, .json), or `professions`")
+    add("--template", type=str, action="append", metavar="TEXT", help="left out: 'a photo of {group}'; may be repeated")
+    add("--seeds", type=str, default="0-31", metavar="RANGE", help="one picture of each group for each, such as 0-199")
+    add("--guidance", type=str, metavar="A,B", help="guidance scales with commas; left out: the pipeline's own")
+    add("--steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")
+    add("--model", type=str, metavar="SOURCE", help="a folder or a hub id; left out: Menagerie, which comes with probe")
+    add("--classifier", type=str, metavar="FILE", help="what reads the pictures (.yaml); left out: Menagerie's judge")
+    add("--error", type=str, metavar="CSV", help="labelled pictures that the classifier's error is measured on")
+    add("--within", type=NonNegativeFloat, metavar="X", help="how far a share's interval may reach to either side")
+    add("--out", type=str, default="out/bias", metavar="FOLDER", help="of the study; a folder of the same one goes on")
+    add("--device", type=str, metavar="DEVICE", help="where the model runs, e.g. cuda; left out: cpu")
+
+
+def bias_show_options(parser: ArgumentParser) -> None:
+    """`probe bias show FOLDER`."""
+    parser.add_argument("folder", type=str, metavar="FOLDER", help="the folder of a bias study")
+
+
+def bias_error_options(parser: ArgumentParser) -> None:
+    """`probe bias error`."""
+    add = parser.add_argument
+    add("--classifier", type=str, metavar="FILE", help="left out: Menagerie's judge")
+    add("--error", type=str, metavar="CSV", help="labelled pictures: `file`, and one column an attribute")
+    add("--each", type=PositiveInt, default=2, metavar="N", help="rendered scenes of each profession, gender and tone")
+
+
+def _verbs(parser: ArgumentParser, table: dict[str, tuple[str, Callable[[ArgumentParser], None]]]) -> None:
+    """The commands of a command."""
+    verbs = parser.add_subcommands(required=True, dest="verb", metavar="VERB", title="verbs")
+    for name, (summary, describe) in table.items():
+        verb = ArgumentParser(description=summary)
+        verbs.add_subcommand(name, verb, help=summary)
+        describe(verb)
+
+
 SEED = "where the noise starts"
 SUBJECTS = "what the picture should show, words of the prompt with commas; left out: the nouns of its phrases"
 STUDY = "the folder of the results, or the study's file"
@@ -202,6 +242,11 @@ STUDY_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "status": ("say how many jobs are done, failed and left", study_status_options),
     "table": ("one row a job", study_table_options),
     "card": ("what was asked, with what, and what came out, for readers who were not there", study_card_options),
+}
+BIAS_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
+    "run": ("draw people of each group, read their attributes, and set the shares against the data", bias_run_options),
+    "show": ("the shares of a study that was run, from what lies in its folder", bias_show_options),
+    "error": ("how often a classifier reads what: its confusion matrices", bias_error_options),
 }
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "trace": ("draw a prompt and record which word made what: picture, trace, figures, report", trace_options),
@@ -214,5 +259,6 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "doctor": ("say what this installation can do; with a model, try it for two steps", doctor_options),
     "dashboard": ("start the dashboard on this machine", dashboard_options),
     "study": ("run a question that is written down as data, and see what came out", study_options),
+    "bias": ("say which attributes people are drawn with, and whether more often than in the data", bias_options),
     "world": ("draw a sheet of scenes from Menagerie's world", world_options),
 }

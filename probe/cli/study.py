@@ -32,7 +32,8 @@ def run_study(options: Namespace) -> int:
     if options.dry_run:
         return _announce(study, options.device)
     try:
-        status = _follow(study, options)
+        orders = {"max_failures": options.max_failures, "retry": options.retry}
+        status = follow(study, device=options.device, **orders)
     except KeyboardInterrupt:
         say.aside(f"interrupted; what is finished stays in {study.path}. Run the same command to go on")
         return INTERRUPTED
@@ -81,8 +82,8 @@ def _open(given: str) -> "Study":
     return Study.open(path if path.is_dir() else Study.read(path).path)
 
 
-def _follow(study: "Study", options: Namespace) -> Any:
-    """Run it under a bar that counts jobs, failures and the time that is left."""
+def follow(study: "Study", **orders: Any) -> Any:
+    """`Study.run` under a bar that counts jobs, failures and the time that is left."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -98,7 +99,7 @@ def _follow(study: "Study", options: Namespace) -> Any:
             if progress.result.state != "done":
                 say.aside(f"{progress.result.state}: {progress.result.reason}")
 
-        return study.run(device=options.device, max_failures=options.max_failures, retry=options.retry, on_job=show)
+        return study.run(on_job=show, **orders)
 
 
 def _announce(study: "Study", device: str | None) -> int:
