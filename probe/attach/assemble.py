@@ -123,7 +123,7 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
         guidance_scale=None if scale is None else float(scale),
         height=height,
         width=width,
-        model=str(pipe.config.get("_name_or_path") or type(pipe).__name__),
+        model=model_of(pipe),
         revision=pipe.config.get("_revision"),
         family=take.family.name,
         pipeline=type(pipe).__name__,
@@ -135,6 +135,11 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
         seconds=round(seconds, 3),
         versions=versions(),
     )
+
+
+def model_of(pipe: Any) -> str:
+    """The name or folder that a pipeline was loaded by, or that of its class."""
+    return str(pipe.config.get("_name_or_path") or type(pipe).__name__)
 
 
 def versions() -> dict[str, str]:

@@ -31,6 +31,7 @@ def run(options: Namespace) -> int:
         pipe = load(options.model)
         concept = _decompose(pipe, options, recipe)
         concept.save(work / "concept")
+        concept.report(work / "report.html")
         for name in ("concept", "decomposition"):
             for i, picture in enumerate(concept.pictures.get(name, ())):
                 picture.save(work / f"{name}-{i}.png")
@@ -87,4 +88,5 @@ def _announce(concept: "probe.Concept", target: Path) -> None:
     say.result(f"{concept.prompt!r}, in {concept.provenance['vocabulary']} words by {concept.settings['solver']}:")
     for word in concept.top(TOLD):
         say.result(f"  {word:<20}{concept[word]:>9.4f}  {shares[word]:>6.1%}")
+    say.result(f"  {target / 'report.html'}  the report; open it in a browser")
     say.result(f"  {target / 'concept'}  the concept; open it with probe.Concept.open, or in the dashboard")

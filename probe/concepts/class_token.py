@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.attach.assemble import model_of
 from probe.attach.borrow import around
 from probe.attach.model.families import denoiser
 from probe.concepts.bench import borrowed
@@ -84,7 +85,7 @@ def class_token(
                 progress(epoch + 1, recipe.steps, learner.losses[-1])
             if learner.accuracies[-1] > ENOUGH or epoch - int(np.argmin(learner.losses)) >= PATIENCE:
                 break
-    told = {"model": str(pipe.name_or_path), "through": through, **recipe.model_dump()}
+    told = {"model": model_of(pipe), "through": through, **recipe.model_dump()}
     return ClassToken(noun, label, hole, learner.best, tuple(learner.losses), tuple(learner.accuracies), told)
 
 

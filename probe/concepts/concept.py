@@ -86,6 +86,12 @@ class Concept:
             concept = concept.scaled(word, 0.0)
         return concept
 
+    @property
+    def of_words(self) -> dict[str, Image.Image]:
+        """A picture of each word that has one, largest first."""
+        drawn = ((word, self.pictures.get(f"a {word}")) for word in self.top(len(self.words)))
+        return {word: shown[0] for word, shown in drawn if shown}
+
     def embed(self, pipe: Any) -> dict[str, "Tensor"]:
         """w* [1, channel] by text encoder, from the pipeline's own embeddings.
 
@@ -111,6 +117,13 @@ class Concept:
         from probe.concepts.shelf import write_concept  # the shelf stands on this file
 
         return write_concept(self, folder, exist_ok=exist_ok)
+
+    def report(self, path: str | Path, *, exist_ok: bool = False) -> Path:
+        """Write a page of HTML that holds all it shows: pictures, words, measures, settings. Raises OutputError."""
+        from probe.concepts.told import card  # draws, which reading a concept does not
+        from probe.show import concept_report
+
+        return concept_report(card(self), path, exist_ok=exist_ok)
 
     @staticmethod
     def open(folder: str | Path) -> "Concept":

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from probe.attach.assemble import versions
+from probe.attach.assemble import model_of, versions
 from probe.attach.model.families import denoiser, family
 from probe.concepts import checkpoint as saved
 from probe.concepts.baselines import BASELINES
@@ -19,6 +19,7 @@ from probe.concepts.bench import Bench, borrowed
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from probe.concepts.conceptor import Conceptor
 from probe.concepts.eyes import Eyes
+from probe.concepts.measures import measured
 from probe.concepts.own import Own, Tick, own_pictures, paint
 from probe.concepts.recipe import Recipe
 from probe.concepts.solver import Solver, Way
@@ -60,7 +61,7 @@ def decompose(
     recipe = recipe or chosen.recipe
     text = check_expressible(prompt, heard)
     _warn_of_pieces(text, heard)
-    asked = {"prompt": text, "solver": solver, "recipe": recipe.model_dump(), "model": str(pipe.name_or_path)}
+    asked = {"prompt": text, "solver": solver, "recipe": recipe.model_dump(), "model": model_of(pipe)}
     tick = progress or (lambda done, total, loss: None)
     place = None if checkpoint is None else Path(checkpoint)
     with borrowed(pipe, heard):
@@ -81,7 +82,8 @@ def decompose(
                     saved.write(replace(at, state=hand.state()), place)
             tick(at.done, recipe.steps, at.losses[-1])
         concept = job.concept(at, at.best[1] if at.best else hand.coefficients())
-    return replace(concept, pictures=dict(_shown(pipe, concept, recipe)))
+    drawn = replace(concept, pictures=dict(_shown(pipe, concept, recipe)))
+    return drawn if eyes is None else measured(drawn, eyes)
 
 
 def way(name: str) -> Way:

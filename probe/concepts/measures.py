@@ -1,15 +1,17 @@
 """How good a decomposition is: does it last, does it draw the concept, do its words say different things?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from PIL import Image
 
-from probe.concepts.concept import Concept
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from probe.concepts.eyes import Eyes
 from probe.errors import BadInput
+
+MEASURES = "measures"  # in the provenance of a concept
 
 
 @dataclass(frozen=True)
@@ -78,3 +80,12 @@ def diversity(eyes: Eyes, concept: Concept, count: int = 10) -> float:
     features = eyes.texts(concept.top(count))
     pairs = [1 - float(a @ b) for a, b in combinations(features, 2)]
     return float(np.mean(pairs)) if pairs else 0.0
+
+
+def measured(concept: Concept, eyes: Eyes) -> Concept:
+    """The concept with its faithfulness and the diversity of its words; as it is where it has too few pictures."""
+    drawn, mixed = (concept.pictures.get(name, ()) for name in (CONCEPT, DECOMPOSITION))
+    if min(len(drawn), len(mixed)) < 2:
+        return concept
+    found = asdict(faithfulness(eyes, drawn, mixed)) | {"diversity": diversity(eyes, concept)}
+    return replace(concept, provenance={**concept.provenance, MEASURES: found})

@@ -1,6 +1,7 @@
 """Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
 
 from probe.show.compare import failures, ranking_figure, side_by_side
+from probe.show.concept import ConceptCard, concept_report, render_concept
 from probe.show.curves import guidance_curve, has_guidance, word_curves
 from probe.show.evaluation import Interval, Predictor, interval_panels, prediction_curves
 from probe.show.nursing import Story, before_after, has_nursing, nursing_curves
@@ -11,11 +12,13 @@ from probe.show.shares import SharePanel, share_panels
 from probe.show.sheet import contact_sheet
 
 __all__ = [
+    "ConceptCard",
     "Interval",
     "Predictor",
     "SharePanel",
     "Story",
     "before_after",
+    "concept_report",
     "contact_sheet",
     "failures",
     "guidance_curve",
@@ -29,6 +32,7 @@ __all__ = [
     "overlays",
     "prediction_curves",
     "ranking_figure",
+    "render_concept",
     "render_report",
     "report",
     "share_panels",

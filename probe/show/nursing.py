@@ -12,6 +12,7 @@ from probe.errors import BadInput, NotRecorded
 from probe.heatmap import Heatmap
 from probe.readings import ALL, UNITS, Choice, content_words
 from probe.show import style
+from probe.show.concept import ConceptCard
 from probe.show.curves import legend, line, name_axes, panels, step_axis
 from probe.show.pictures import final_picture
 from probe.show.render import (
@@ -38,12 +39,13 @@ COLUMNS = 4  # words beside the pictures
 @dataclass(frozen=True)
 class Story:
     """What a report says of the subjects: verdicts in words, the run without nursing beside this one, and maps of words
-    by several methods, which it sets side by side."""
+    by several methods, which it sets side by side; and what the model means by a phrase of the prompt."""
 
     told: Sequence[str] = ()
     before: Sequence[str] = ()
     plain: Trace | None = None
     explained: Sequence[Heatmap] = ()
+    concept: ConceptCard | None = None
 
 
 def nursing_log(trace: Trace, image: int = 0) -> list[Mapping[str, Any]]:

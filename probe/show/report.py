@@ -1,29 +1,24 @@
 """The report of one trace: a single HTML file that holds everything it shows and opens no connection."""
 
-import base64
-import hashlib
 import os
-import tempfile
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from probe.errors import OutputError
 from probe.readings import UNITS, Choice, chosen_sites, content_words, resize, special_words, word_maps
 from probe.show import facts, style
 from probe.show.compare import side_by_side
+from probe.show.concept import concept_page
 from probe.show.nursing import Story, story_page
 from probe.show.pack import pack_maps, pack_picture, pack_pictures
+from probe.show.page import check_target, publish, render_page
 from probe.show.pictures import final_picture, predicted_pictures, predicted_steps
 from probe.show.render import figure_data
 from probe.show.text import spread
 from probe.trace import Trace
 
-TEMPLATES = Path(__file__).with_name("templates")
 CELLS = 1_500_000  # bytes of maps in a page, before compression
 SIDE, STEPS = 32, 60  # the finest grid and the most steps that a page carries
 
@@ -52,25 +47,17 @@ def report(
     """Write the report of one picture of a trace as one HTML file and return its path.
 
     `story`: what to say of the subjects (a diagnosis' sentences), the run without nursing to set beside this one, and
-    maps by several methods (`probe.explain.held`).
+    maps by several methods (`probe.explain.held`), a concept of the prompt.
     It opens from disk without a network. The file appears complete or not at all.
     Raises OutputError if it exists (unless `exist_ok`) or cannot be written, NotRecorded if there is no picture.
     """
-    target = Path(path)
-    if target.exists() and not (exist_ok and target.is_file()):
-        raise OutputError(f"{target} exists already; choose another path, or give exist_ok=True to replace a file")
-    return _publish(render_report(trace, image=image, story=story), target)
+    target = check_target(path, exist_ok)
+    return publish(render_report(trace, image=image, story=story), target)
 
 
 def render_report(trace: Trace, *, image: int = 0, story: Story | None = None) -> str:
     """The report as a string of HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters.update(percent=facts.percent, polyline=facts.polyline)
-    css, js = style.css() + _read("report.css"), _read("report.js") + _read("curves.js")
-    page = environment.get_template("report.html.j2")
-    return page.render(css=css, js=js, css_hash=_hash(css), js_hash=_hash(js), **_context(trace, image, story))
+    return render_page("report.html.j2", ("report.js", "curves.js"), **_context(trace, image, story))
 
 
 def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
@@ -85,9 +72,8 @@ def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
         "height": picture.height,
         "maps": maps is not None,
         "story": story_page(trace, story, image),
-        "explained": figure_data(side_by_side(trace, story.explained, image=image))
-        if story and story.explained
-        else "",
+        "explained": _explained(trace, story, image),
+        "concept": concept_page(story.concept) if story and story.concept else None,
         "units": UNITS,
         "curves": facts.CURVES,
         "lists": {
@@ -95,7 +81,6 @@ def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
             "Scheduler": facts.scheduler(run),
             "Versions": sorted(run.versions.items()),
         },
-        "version": _version(),
         "data": _data(trace, maps, image),
     }
     return context | (_words(trace, maps, prompt) if maps else {"rows": []})
@@ -200,43 +185,3 @@ def _subtitle(trace: Trace) -> str:
     seed = "" if run.seed is None else f" · seed {run.seed}"
     scale = "" if run.guidance_scale is None else f" · guidance {run.guidance_scale:g}"
     return f"{run.model}{seed} · {run.steps} steps{scale} · {run.width} x {run.height} pixels"
-
-
-def _version() -> str:
-    """The installed version of this package."""
-    try:
-        return metadata.version("diffusion-probe")
-    except metadata.PackageNotFoundError:
-        return "(from source)"
-
-
-def _read(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _hash(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
-def _publish(text: str, target: Path) -> Path:
-    """Write beside the target under a hidden name, then rename: never half a file under the final name."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{target} cannot be written: {target.parent} is no folder; choose another path") from error
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}; choose a folder you may write to") from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        part.chmod(0o644)
-        os.replace(part, target)
-    except OSError as error:
-        raise OutputError(
-            f"{target} cannot be written: {error.strerror}; free some space or choose a folder"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return target

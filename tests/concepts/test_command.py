@@ -27,6 +27,7 @@ def test_it_writes_the_concept_its_pictures_and_its_settings(
     assert concept.provenance["model"] == model
     assert {path.name for path in out.iterdir()} == {
         "concept",
+        "report.html",
         "settings.yaml",
         *(f"{name}-{i}.png" for name in ("concept", "decomposition") for i in range(4)),
     }

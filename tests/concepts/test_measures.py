@@ -1,5 +1,6 @@
 """Measures against hand-computed values, and Menagerie's own eyes."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from PIL import Image
 
 from probe.concepts.concept import Concept
 from probe.concepts.eyes import Eyes
-from probe.concepts.measures import distance, diversity, faithfulness, kid, overlap, stability
+from probe.concepts.measures import MEASURES, distance, diversity, faithfulness, kid, measured, overlap, stability
 from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.tokenizer import build
@@ -71,3 +72,13 @@ def test_diversity_is_the_mean_distance_of_words(eyes: Any):
     first, second = eyes.texts(["cat", "snow"])
     assert diversity(eyes, concept("cat", "snow")) == pytest.approx(1 - float(first @ second), abs=1e-6)
     assert diversity(eyes, concept("cat")) == 0.0
+
+
+def test_a_concept_keeps_its_measures(eyes: Eyes):
+    drawn, mixed = (noise(0), noise(1)), (noise(1), noise(2))
+    held = replace(concept("cat", "snow"), pictures={"concept": drawn, "decomposition": mixed}, provenance={"seed": 3})
+    told = measured(held, eyes).provenance
+    assert told["seed"] == 3
+    assert told[MEASURES]["cosine"] == pytest.approx(faithfulness(eyes, drawn, mixed).cosine)
+    assert told[MEASURES]["diversity"] == pytest.approx(diversity(eyes, held))
+    assert MEASURES not in measured(replace(held, pictures={"concept": drawn}), eyes).provenance
