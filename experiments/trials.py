@@ -23,6 +23,8 @@ from probe.heatmap import Heatmap
 from probe.trace import Trace
 
 SIDE = 32  # of the maps that are kept for looking at
+GLIMPSES = 3  # noise levels from which a rendered scene is seen again
+SLOPE = "input_x_gradient"
 Explain = Callable[[Trace, str], Heatmap]
 
 
@@ -84,12 +86,20 @@ class Bench:
         options = {"num_inference_steps": self.steps, "guidance_scale": GUIDANCE, "generator": rng}
         return (pipe or self.pipe)(prompt, **options).images[0]
 
+    def glimpse(self, picture: Image.Image, prompt: str, seed: int) -> np.ndarray:
+        """[y, x, rgb of each noise level] what the prompt makes of the noised picture, always under the same noise."""
+        options = {"steps": GLIMPSES, "seed": seed, "guidance_scale": GUIDANCE, "words": []}
+        trace = probe.record_image(self.pipe, picture, prompt, **options)
+        seen = probe.decode_thumbnails(trace, self.pipe, side=max(picture.size)).node("thumbnails")["thumbnails"]
+        return np.concatenate(list(seen.isel(image=0).values.astype(float)), axis=-1)
+
 
 def methods(names: Sequence[str] | None = None) -> dict[str, Explain]:
-    """Every explainer, and other tools' readings of attention: DAAM is one of ours, attention-map-diffusers keeps the
-    last step by default, and most papers take the mean at 16 x 16."""
+    """Every explainer, and what else there is: DAAM is one of ours, attention-map-diffusers keeps the last step by
+    default, most papers take the mean at 16 x 16, and gradient x input is the plainest attribution."""
     found: dict[str, Explain] = {each.name: of_prompt(each) if each.whole else each.explain for each in METHODS}
     found |= {"attention, last step": partial(probe.attention, steps=-1), "attention, 16 x 16": coarse}
+    found |= {"gradient x input": slope}
     return {name: explain for name, explain in found.items() if not names or name in names}
 
 
@@ -103,11 +113,19 @@ def coarse(trace: Trace, word: str) -> Heatmap:
     return probe.attention(trace, word, sites=probe.select(trace.sites, kind="cross", grid=SEMANTIC))
 
 
+def slope(trace: Trace, word: str) -> Heatmap:
+    """Gradient x input on the latents."""
+    return probe.gradients(trace, word, label=SLOPE)
+
+
 def asked(names: Mapping[str, Explain], steps: int, looks: int) -> dict[str, Any]:
     """What `probe.record` is asked for: relations, and, at some looks spread over so many steps, what takes passes."""
     chosen = tuple(sorted({int((i + 0.5) * steps / looks) for i in range(looks)}))
     inquiries, relations = needs(names)
-    return {"explain": [getattr(probe, name)(steps=chosen) for name in inquiries], "relations": relations}
+    found = [getattr(probe, name)(steps=chosen) for name in inquiries]
+    if slope in names.values():
+        found.append(probe.Gradients(method=SLOPE, label=SLOPE, steps=chosen))
+    return {"explain": found, "relations": relations}
 
 
 def role(word: str) -> str:
@@ -140,14 +158,20 @@ def maybe(explain: Explain | None, trace: Trace, word: str) -> Heatmap | None:
 
 
 def caused(case: Case, bench: Bench) -> Iterator[Row]:
-    """Words taken away in the order in which a map ranks them for a subject, and the change of the subject's pixels."""
+    """Words taken away in the order in which a map ranks them for a subject, and the change of the subject's pixels.
+
+    A generated picture is drawn again from its seed; a rendered scene is noised again from its own, and seen again.
+    """
     words = tuple(word.label for word in case.trace.words if word.content)
-    if case.source != "generated" or len(words) < 2:
+    if len(words) < 2:
         return
 
     @cache
     def without(gone: frozenset[str]) -> np.ndarray:
-        return np.asarray(bench.paint(less(case.trace, gone), case.number), dtype=float)
+        prompt = less(case.trace, gone)
+        if case.source == "scene":
+            return bench.glimpse(case.trace.pictures[0], prompt, case.number)
+        return np.asarray(bench.paint(prompt, case.number), dtype=float)
 
     for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
         maps = {each: maybe(explain, case.trace, each) for each in words}
@@ -165,7 +189,10 @@ def ranked(maps: Mapping[str, Heatmap], mask: np.ndarray) -> list[str]:
 
 
 def curves(order: Sequence[str], mask: np.ndarray, without: Callable[[frozenset[str]], np.ndarray]) -> dict[str, float]:
-    """Areas under the change of the mask's pixels, as a share of the change without any word; {} where that is none."""
+    """Areas under the change of the mask's pixels, as a share of the change without any word; {} where that is none.
+
+    Of three words or more also the rank correlation of their order with the change when each alone is left out.
+    """
     whole = without(frozenset())
 
     def changed(gone: Sequence[str], where: np.ndarray = mask) -> float:
@@ -174,8 +201,9 @@ def curves(order: Sequence[str], mask: np.ndarray, without: Callable[[frozenset[
     most, ends = changed(order), range(len(order) + 1)
     if most == 0:
         return {}
-    first = changed(order[:1]), changed(order[:1], ~mask)
-    return {
+    first, alone = (changed(order[:1]), changed(order[:1], ~mask)), [changed([word]) for word in order]
+    ranks = {"order of words": faithfulness.rank_correlation(alone, range(len(order), 0, -1))} if len(order) > 2 else {}
+    return ranks | {
         "deletion": faithfulness.area([changed(order[:k]) / most for k in ends]),
         "least first": faithfulness.area([changed(order[len(order) - k :]) / most for k in ends]),
         "insertion": faithfulness.area([1 - changed(order[k:]) / most for k in ends]),

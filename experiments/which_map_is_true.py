@@ -2,9 +2,10 @@
 
 Pictures: scenes of Menagerie's world, noised and encoded, with exact masks; and generated pictures, with the judge's.
 Localisation: overlap (mIoU) at one fixed threshold for each method, chosen on the other half of the pictures; average
-precision of pixels; pointing game; rank agreement with leave-one-out. Causality, on generated pictures: words are taken
-from the prompt in the order in which a map ranks them for a subject, same seed, and the change of its pixels is
-followed. Sanity: shuffled weights, another prompt, attention that sums to one.
+precision of pixels; pointing game; rank agreement with leave-one-out. Causality: words are taken from the prompt in the
+order in which a map ranks them for a subject, and the change of its pixels is followed: generated pictures are drawn
+again from the same seed, scenes noised again from the same seed and predicted from there. Sanity: shuffled weights,
+another prompt, attention that sums to one.
 Rows are kept for each picture, so it goes on where it was stopped. `--write` puts the results into the package and the
 table into docs/faithfulness.md; `--small` tries everything in minutes. Run it from the root of the repository.
 """
@@ -107,7 +108,7 @@ def measure(bench: Bench, given: argparse.Namespace) -> pd.DataFrame:
 def rows(case: Case, bench: Bench, given: argparse.Namespace) -> Iterator[Row]:
     """All that one picture says; the costly parts only for the first pictures."""
     yield from localised(case, bench)
-    if case.source == "generated" and case.number < given.causal:
+    if case.number < given.causal:
         yield from caused(case, bench)
     if case.source == "generated" and case.number < given.sane:
         yield from sane(case, bench, prompts()[(case.number + 1) % len(prompts())])
@@ -193,7 +194,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=10,
         help="steps at which gradients and counterfactuals are asked for; noise levels of scenes",
     )
-    add("--causal", type=int, default=50, help="generated pictures whose words are taken away")
+    add("--causal", type=int, default=50, help="of each source, whose words are taken away")
     add("--sane", type=int, default=20, help="generated pictures that are tried with shuffled weights")
     add("--methods", nargs="+", choices=list(methods()), help="only these")
     add("--source", help="another pipeline than Menagerie: a folder")

@@ -44,6 +44,7 @@ What was asked for by explain=, at its own steps; units and settings are in the 
 /concepts/{H}x{W}   score        (site, step, image, word, y, x)
 /gradients/latents  map          (step, image, word, y, x); value, baseline, delta (step, image, word)
 /gradients/text     score        (step, image, word); value, baseline, delta (step, image)
+                    with a label, each under that name
 /roles/ablation     effect       (step, image, site, word)
 /roles/patching     recovered    (step, image, site); together, gap (step, image)
 """

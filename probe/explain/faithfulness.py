@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
@@ -72,10 +73,14 @@ def points(heatmap: Heatmap, mask: np.ndarray) -> bool:
 def agreement(heatmap: Heatmap, other: Heatmap) -> float:
     """Spearman's rank correlation of two maps over the cells of the second, -1..1; 0 where one is constant."""
     theirs = other.values.values
-    ours = heatmap.resize(*theirs.shape).values.values
-    if np.ptp(ours) == 0 or np.ptp(theirs) == 0:
+    return rank_correlation(heatmap.resize(*theirs.shape).values.values, theirs)
+
+
+def rank_correlation(values: ArrayLike, others: ArrayLike) -> float:
+    """Spearman's, over all entries; 0 where one side is constant."""
+    if np.ptp(values) == 0 or np.ptp(others) == 0:
         return 0.0
-    return float(np.corrcoef(rankdata(ours), rankdata(theirs))[0, 1])
+    return float(np.corrcoef(rankdata(values), rankdata(others))[0, 1])
 
 
 def area(curve: Sequence[float]) -> float:

@@ -15,21 +15,28 @@ from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace
 
-MAPS = Found("gradients/latents", "map", "gradients", "probe.Gradients()")
-SCORES = Found("gradients/text", "score", "gradients", "probe.Gradients(on='text')")
+LATENTS, TEXT = "latents", "text"
 
 
-def gradients(trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
+def gradients(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, label: str = LATENTS) -> Heatmap:
     """Mean over the read steps of the attribution of a word's part of the prediction to each cell; may be negative.
 
+    `label` tells several of one recording apart, each asked for as `probe.Gradients(label=...)`.
     Raises NotRecorded (record with `explain=probe.Gradients()`), NoSuchWord, NoMatch.
     """
-    return MAPS.map(trace, word, steps=steps, image=image)
+    return _found(label, LATENTS, "map").map(trace, word, steps=steps, image=image)
 
 
-def token_scores(trace: Trace, *, steps: Steps = None, image: int = 0) -> xr.DataArray:
+def token_scores(trace: Trace, *, steps: Steps = None, image: int = 0, label: str = TEXT) -> xr.DataArray:
     """(word) the attribution of the target to each word and special token, mean over steps; may be negative.
 
+    `label` tells several of one recording apart.
     Raises NotRecorded (record with `explain=probe.Gradients(on="text")`), NoMatch.
     """
-    return SCORES.at(trace, steps, image).mean("step", keep_attrs=True).rename("score")
+    return _found(label, TEXT, "score").at(trace, steps, image).mean("step", keep_attrs=True).rename("score")
+
+
+def _found(label: str, on: str, variable: str) -> Found:
+    """Where attributions lie in a trace, and how they are asked for."""
+    given = [f"on={on!r}"] * (on != LATENTS) + [f"label={label!r}"] * (label != on)
+    return Found(f"gradients/{label}", variable, "gradients", f"probe.Gradients({', '.join(given)})")

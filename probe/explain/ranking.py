@@ -27,6 +27,7 @@ MEASURES: Mapping[str, str] = {
     "deletion": "change of the subject as words are taken away, those that the map ranks highest first; high is good",
     "least first": "the same from the lowest rank; low is good",
     "insertion": "how soon the subject comes back as words are put in, highest rank first; high is good",
+    "order of words": "rank correlation of the words' order with the subject's change when each alone is left out",
     "change inside": "share of the first word's change that lies on the subject",
     "shuffled weights": "agreement, without sign, with the map of a model whose weights are shuffled; low is good",
     "another prompt": "agreement, without sign, with a noun's map for another prompt; low is good",

@@ -38,6 +38,15 @@ def test_the_right_order_changes_the_subject_sooner():
     assert (right["change inside"], wrong["change inside"]) == pytest.approx((1.0, 2 / 7))
 
 
+@pytest.mark.parametrize(("order", "expected"), [(("cat", "red", "a"), 1.0), (("a", "red", "cat"), -1.0)])
+def test_the_order_of_words_is_held_against_leaving_each_out(order: tuple[str, ...], expected: float):
+    assert trials.curves(order, INSIDE, without)["order of words"] == pytest.approx(expected)
+
+
+def test_two_words_have_no_correlation():
+    assert "order of words" not in trials.curves(("cat", "red"), INSIDE, without)
+
+
 def test_without_a_change_there_is_no_curve():
     assert trials.curves(("cat", "red"), INSIDE, lambda gone: np.zeros((8, 8, 3))) == {}
 
@@ -63,6 +72,20 @@ def test_every_method_and_the_other_tools_readings_compete():
     assert [type(each).__name__ for each in found["explain"]] == ["Relevancy"]
     assert found["explain"][0].steps == (2, 7, 12, 17, 22, 27, 32, 37, 42, 47)
     assert trials.asked({"relevancy": len}, 4, 10)["explain"][0].steps == (0, 1, 2, 3)
+    both = trials.asked(trials.methods(["gradients", "gradient x input"]), 4, 10)["explain"]
+    assert [(each.method, each.label) for each in both] == [
+        ("integrated_gradients", None),
+        (trials.SLOPE, trials.SLOPE),
+    ]
+
+
+def test_a_scene_is_seen_again_under_the_same_noise(bench: trials.Bench):
+    scene = experiment.scene(bench, 0)
+    picture, caption = scene.trace.pictures[0], scene.trace.prompt
+    first, again, other = (bench.glimpse(picture, text, 0) for text in (caption, caption, ""))
+    assert first.shape == (picture.height, picture.width, 3 * trials.GLIMPSES)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert not np.array_equal(bench.glimpse(picture, caption, 1), first)
 
 
 class Half(Certain):
@@ -95,6 +118,7 @@ def test_it_measures_goes_on_and_publishes(bench: trials.Bench, given: argparse.
     assert {"overlap", "precision", "pointing", "shuffled weights", "another prompt", "sums to one"} <= set(
         rows["measure"]
     )
+    assert {"deletion", "insertion", "change inside"} <= set(rows.query("source == 'scene'")["measure"])
     assert rows.query("measure == 'sums to one'")["value"].max() < 1e-4
     assert set(rows.query("source == 'generated'")["word"]) >= {"cat", "red"}  # the judge sees no bowl
     monkeypatch.setattr(trials.Bench, "record", None)  # nothing is drawn again

@@ -52,7 +52,8 @@ class Gradients(Inquiry):
     `on`: "latents", a map a word, of what the word alone adds inside of `box`; or "text", a number a word, of `target`
     ("guidance", "output", "x0" or a function, see `probe.Relevancy`) there. `samples`: points of the path, or orders.
     `noise` above 0 takes the mean over `noisy` inputs with noise of that deviation (SmoothGrad). `at_once` inputs are
-    in memory at a time. Sampling draws from `seed`.
+    in memory at a time. Sampling draws from `seed`. `label` is what the trace has it under, for several in one run
+    (default: what it is `on`).
     """
 
     method: MethodName = "integrated_gradients"
@@ -64,6 +65,7 @@ class Gradients(Inquiry):
     noisy: int = Field(default=4, ge=1)
     at_once: int = Field(default=4, ge=1)
     seed: int = 0
+    label: str | None = Field(default=None, pattern=r"^\w+$")
 
     def begin(self, scene: Scene) -> Answer:
         check_text(scene, "Gradients")
@@ -240,7 +242,7 @@ class GradientReader(Reader):
             "complete": int(complete),
         }
         named = dict.fromkeys(self.findings.values, units)
-        return {f"/gradients/{request.on}": self.findings.dataset(named, attributes)}
+        return {f"/gradients/{request.label or request.on}": self.findings.dataset(named, attributes)}
 
 
 def parts(prompt: Prompt, scene: Scene) -> dict[str, list[int]]:

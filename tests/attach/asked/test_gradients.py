@@ -9,7 +9,7 @@ from torch import Tensor
 
 import probe
 from probe.attach.asked.gradients import RULES, Gradients, Question, attribute, latent_question, text_question
-from probe.errors import BadInput
+from probe.errors import BadInput, NotRecorded
 from tests import pipelines
 from tests.fingerprint import fingerprint
 
@@ -135,3 +135,14 @@ def test_nothing_is_left_behind_and_the_picture_stays(monkeypatch: pytest.Monkey
     with pytest.raises(Fault), probe.record(pipe, explain=Gradients(on="text")):
         pipelines.run(pipe, "sd1", **SMALL)
     assert fingerprint(pipe) == marks
+
+
+def test_several_attributions_of_one_run_have_labels():
+    asked = [Gradients(method="saliency", steps=(0,)), Gradients(method="input_x_gradient", label="slope", steps=(0,))]
+    pipe = pipelines.pipeline("sd1")
+    with probe.record(pipe, explain=asked) as recording:
+        pipelines.run(pipe, "sd1", **SMALL)
+    first, second = (probe.gradients(recording.trace, "cat", label=label) for label in ("latents", "slope"))
+    assert (first.provenance["method"], second.provenance["method"]) == ("saliency", "input_x_gradient")
+    with pytest.raises(NotRecorded, match=r"explain=probe.Gradients\(label='other'\)"):
+        probe.gradients(recording.trace, "cat", label="other")
