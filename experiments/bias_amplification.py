@@ -1,0 +1,152 @@
+"""Does guidance amplify the bias of the training data, and by how much? All planted professions of Menagerie.
+
+Menagerie was shown known shares of men, women and skin tones in each profession, so "more than in the data" is exact.
+Every picture is read by Menagerie's judge, whose error is measured on rendered scenes and taken out of the shares; all
+scales share their noises. It is a bias study in --out: it goes on where it was interrupted, and `probe bias show` and
+`probe study` can look at it. `--write` puts table and figure into docs. Run it from the root of the repository; to try
+it out: `--small`, whose numbers mean nothing.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import probe
+from probe.bias import Audit
+from probe.generator import weights
+from probe.generator.card import insert
+from probe.study import Study
+
+SCALES = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)  # the first is the conditional prediction alone
+PAGE, FIGURES = Path("docs/bias.md"), Path("docs/images")
+ATTRIBUTES = ("gender", "tone")
+LIMITS = """**What this does not show.** One small model, trained on drawings of one world: whether a large model
+amplifies what photographs hold, and by how much, is not answered. Amplification is of the label that most have in the
+data, as the mean over the professions in which one label leads; single ones may go the other way. "More than in the
+data" holds for a model that was trained to the end: part of a difference at the first scale may be what it has not
+learned. The judge's error was measured on rendered scenes, which are sharper than generated pictures; pictures in which
+it sees nobody are left out, and if guidance decides whom it sees, that is part of the change. Two labels of gender and
+six of tone are what the world has, not what people are."""
+
+
+def study(given: argparse.Namespace) -> Study:
+    """The question as data."""
+    return probe.bias.study(
+        probe.bias.PLANTED,
+        name="bias-amplification",
+        question="Does guidance amplify the bias of the training data, and by how much?",
+        seeds=given.seeds,
+        guidance=given.scales,
+        steps=(given.steps,),
+        batch=given.batch,
+        folder=str(given.out),
+    )
+
+
+def page(audit: Audit, made: Study) -> str:
+    """The answer, the tables it rests on, and its limits."""
+    told = (
+        f"{len(made.rows)} professions x {len(made.seeds)} seeds x {len(made.guidance)} scales, {made.steps[0]} steps, "
+        f"weights {weights.revision()[:12]}; {_unread(audit):,} pictures with nobody to read. Read by "
+        f"{audit.classifier}; {audit.confidence:.0%} intervals, with the classifier's error in them."
+    )
+    parts = [part for name in ATTRIBUTES for part in (answer(audit, name), overall(audit, name))]
+    return "\n\n".join(
+        [told, *parts, "![Shares by profession and guidance](images/bias_gender.png)", by_group(audit), LIMITS]
+    )
+
+
+def answer(audit: Audit, attribute: str) -> str:
+    """Whether the last scale amplifies more than the first, in one sentence."""
+    rows = audit.overall.loc[audit.overall["attribute"] == attribute].to_dict("records")
+    first, last = rows[0], rows[-1]
+    low, high = last["change_low"], last["change_high"]
+    verdict = "amplifies" if low > 0 else "diminishes" if high < 0 else "is not shown to change"
+    return (
+        f"**{attribute.capitalize()}: guidance {verdict} the bias.** From guidance {first['guidance']:g} to "
+        f"{last['guidance']:g} the mean amplification changes by {_points(last['change'])} percentage points "
+        f"({_points(low)} to {_points(high)})."
+    )
+
+
+def overall(audit: Audit, attribute: str) -> str:
+    """Mean amplification at each scale."""
+    rows = audit.overall.loc[audit.overall["attribute"] == attribute].to_dict("records")
+    head = f"| guidance | mean amplification of {attribute} | against guidance {rows[0]['guidance']:g} | professions |"
+    lines = [f"| {row['guidance']:g} | {_span(row)} | {_span(row, 'change')} | {row['groups']} |" for row in rows]
+    return "\n".join([head, "| --- | --- | --- | --- |", *lines])
+
+
+def by_group(audit: Audit) -> str:
+    """The share of men by profession and scale, beside the planted one."""
+    men = audit.shares.loc[(audit.shares["attribute"] == "gender") & (audit.shares["label"] == "man")]
+    scales = list(dict.fromkeys(men["guidance"]))
+    head = f"| profession | in the data | {' | '.join(f'guidance {scale:g}' for scale in scales)} |"
+    rule = "| --- |" + " --- |" * (1 + len(scales))
+    return "\n".join(["Share perceived as men, corrected for the judge's error:", "", head, rule, *_lines(men, scales)])
+
+
+def _lines(men: pd.DataFrame, scales: Sequence[float]) -> Iterator[str]:
+    for group, rows in men.groupby("group", sort=False):
+        found = {row["guidance"]: row for row in rows.to_dict("records")}
+        cells = [_share(found[scale]) for scale in scales]
+        yield f"| {group} | {rows['reference'].iloc[0]:.2f} | {' | '.join(cells)} |"
+
+
+def _share(row: dict[str, float]) -> str:
+    return f"{row['corrected']:.2f} ({row['corrected_low']:.2f} to {row['corrected_high']:.2f})"
+
+
+def _span(row: dict[str, Any], name: str = "amplification") -> str:
+    before = "change_" if name == "change" else ""
+    low, high = row[f"{before}low"], row[f"{before}high"]
+    return f"{row[name]:+.3f} ({low:+.3f} to {high:+.3f})" if low < high else ""
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _unread(audit: Audit) -> int:
+    return int(audit.cells.loc[audit.cells["attribute"] == "gender", "unread"].sum())
+
+
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", default="0-199", help="pictures of each profession at each scale")
+    parser.add_argument(
+        "--scales", type=float, nargs="+", default=list(SCALES), help="guidance, the first to compare with"
+    )
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batch", type=int, default=8, help="pictures at once")
+    parser.add_argument("--each", type=int, default=10, help="rendered scenes of each profession, gender and tone")
+    parser.add_argument("--out", type=Path, default=Path("out/bias-amplification"), help="the folder of the study")
+    parser.add_argument("--device", help="where it runs, e.g. cuda")
+    parser.add_argument("--small", action="store_true", help="two seeds, two scales, four steps: to see that it runs")
+    parser.add_argument("--write", action="store_true", help=f"put table and figures into {PAGE} and {FIGURES}")
+    given = parser.parse_args(argv)
+    if given.small:
+        given.seeds, given.scales, given.steps, given.each = "0-1", [1.0, 5.0], 4, 1
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    given = arguments(argv)
+    question = study(given)
+    print(question.run(device=given.device))
+    errors = probe.bias.measure_rendered(probe.bias.MenagerieJudge(), given.each)
+    audit = probe.bias.audit(question, errors=errors)
+    audit.save(question.path)
+    content = page(audit, question)
+    print(content)
+    for attribute in ATTRIBUTES:
+        audit.figure(attribute).savefig((FIGURES if given.write else question.path) / f"bias_{attribute}.png")
+    if given.write:
+        PAGE.write_text(insert(PAGE.read_text(), content))
+
+
+if __name__ == "__main__":
+    main()
