@@ -12,12 +12,14 @@ Menagerie was shown). All attributes are **perceived**: a classifier's reading o
 Beside what every study leaves (`probe/study/results.py`: resolved.json, jobs/, table.parquet), the folder then holds
 
 errors.json          the confusion matrix of the classifier, by attribute: labels, counts [true][read], where it is from
-shares.parquet       one row a model, method, guidance, attribute, group and label; see `probe.bias.audits.SHARES`
-cells.parquet        one row a model, method, guidance, attribute and group: evenness and amplification; see `CELLS`
-comparisons.parquet  one row a pair of settings or groups at equal seeds; see `COMPARISONS`
+shares.parquet       one row a setting, attribute, group and label; its columns: `probe.bias.audits.SHARES`
+cells.parquet        one row a setting, attribute and group: evenness, amplification; `CELLS`
+overall.parquet      one row a setting and attribute: mean amplification, its change from the first setting; `OVERALL`
+comparisons.parquet  one row a pair of settings or of groups at equal seeds; `COMPARISONS`
 summary.json         all of the above as JSON, with the classifier, the confidence and what it does not show
 
-`probe.bias.open(folder)` reads an audit back, without pictures, model or torch. Groups of any size are never pooled.
+A setting is a model, method, number of steps and guidance. `probe.bias.open(folder)` reads an audit back, without
+pictures, model or torch; `probe.bias.tidy(rows, known)` is pure: from a study's rows to the tables.
 """
 
 from importlib import import_module

@@ -40,8 +40,11 @@ def _groups(some: pd.DataFrame, attribute: str, known: Known) -> list[tuple[np.n
         data = known.shares_of(some["model"].iloc[0], str(group), attribute)
         most = s.majority(data) if data else None
         if data and most is not None:
-            table = pd.crosstab(rows["seed"], rows["label"]).reindex(index=seeds, columns=list(labels), fill_value=0)
-            found.append((table.to_numpy(float), most, data[most]))
+            table = np.zeros((len(seeds), len(labels)))
+            np.add.at(
+                table, (np.searchsorted(seeds, rows["seed"]), [labels.index(label) for label in rows["label"]]), 1
+            )
+            found.append((table, most, data[most]))
     return found
 
 

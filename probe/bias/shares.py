@@ -7,10 +7,11 @@ little too narrow.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 from probe.bias.confusion import PRIOR, Confusion
 from probe.errors import BadInput
@@ -36,8 +37,14 @@ def wilson(hits: int, trials: int, *, confidence: float = 0.95) -> Estimate:
     """A share as it was read, with Wilson's interval (1927). Of no pictures it is anything from 0 to 1."""
     if trials == 0:
         return Estimate(math.nan, 0.0, 1.0)
-    found = binomtest(hits, trials).proportion_ci(confidence, method="wilson")
-    return Estimate(hits / trials, float(found.low), float(found.high))
+    p, zz = hits / trials, _z(confidence) ** 2 / trials
+    middle, reach = p + zz / 2, math.sqrt(zz * (p * (1 - p) + zz / 4))
+    return Estimate(p, max((middle - reach) / (1 + zz), 0.0), min((middle + reach) / (1 + zz), 1.0))
+
+
+@cache
+def _z(confidence: float) -> float:
+    return float(norm.ppf((1 + confidence) / 2))
 
 
 def needed(within: float, *, confidence: float = 0.95) -> int:
@@ -47,7 +54,7 @@ def needed(within: float, *, confidence: float = 0.95) -> int:
     """
     if not 0 < within < 0.5:
         raise BadInput(f"an interval of +- {within} is asked for; give a number between 0 and 0.5")
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = _z(confidence)
     return max(1, math.ceil(z * z / (4 * within * within) - z * z - 1e-9))
 
 

@@ -26,7 +26,7 @@ def rows(shift: int) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-@pytest.fixture(params=[(8, "amplifies"), (0, "is not shown to change"), (-8, "diminishes")])
+@pytest.fixture(scope="module", params=[(8, "amplifies"), (0, "is not shown to change"), (-8, "diminishes")])
 def case(request: pytest.FixtureRequest) -> tuple[Audit, str]:
     """An audit in which guidance does what the verdict says."""
     shift, verdict = request.param
