@@ -15,6 +15,7 @@ st.navigation(
         st.Page("views/nurse.py", title="Diagnose & nurse", icon=":material/healing:"),
         st.Page("views/explorer.py", title="Explorer", icon=":material/travel_explore:"),
         st.Page("views/concepts.py", title="Concepts", icon=":material/category:"),
+        st.Page("views/bias.py", title="Bias", icon=":material/balance:"),
         st.Page("views/guidance.py", title="Guidance", icon=":material/explore:"),
         st.Page("views/faithfulness.py", title="Faithfulness", icon=":material/straighten:"),
     ]

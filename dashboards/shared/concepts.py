@@ -1,20 +1,18 @@
 """Saved concepts beside the traces, and what the worker does with one: turn its words, or prune a picture."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pandas as pd
-import streamlit as st
 
 from dashboards.shared import charts, traces
 from dashboards.shared.generation import MENAGERIE_GUIDANCE, Request, Shelf, check
+from dashboards.shared.kept import Kept
 from dashboards.shared.worker import Job
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.shelf import NAME
-from probe.errors import BadInput, ProbeError
 
 MENAGERIE = "menagerie"
 TURNED, TARGET = "turned", "before"  # pictures of a concept that was made here
@@ -87,50 +85,8 @@ def save(concept: Concept) -> str:
     return name
 
 
-def names() -> list[str]:
-    """The ids of all saved concepts, newest first."""
-    found = {traces.identify(folder.name): folder for folder in _folders() if _concept_in(folder)}
-    return sorted(found, key=lambda name: found[name].lstat().st_mtime_ns, reverse=True)
-
-
-def opened(name: str) -> Concept:
-    """The saved concept with this id. Raises BadInput or DamagedFile."""
-    folder = place(name)
-    return _open(folder, (folder / NAME).stat().st_mtime_ns)
-
-
-def place(name: str) -> Path:
-    """The folder of a saved concept. Raises BadInput if no concept has this id."""
-    for folder in _folders():
-        inner = _concept_in(folder)
-        if inner is not None and traces.identify(folder.name) == name:
-            return inner
-    raise BadInput("there is no saved concept with this id. It may have been moved or removed; choose one below")
-
-
-def try_open(name: str) -> Concept | ProbeError:
-    """The opened concept, or what is wrong with it."""
-    try:
-        return opened(name)
-    except ProbeError as problem:
-        return problem
-
-
-@st.cache_resource(max_entries=32, show_spinner=False)
-def _open(folder: Path, stamp: int) -> Concept:
-    return Concept.open(folder)
-
-
-def _folders() -> list[Path]:
-    root = traces.root()
-    kept = root.iterdir() if root.is_dir() else ()
-    return [each for each in kept if each.is_dir() and not each.is_symlink() and each.name[0] != "."]
-
-
-def _concept_in(folder: Path) -> Path | None:
-    """The concept that a folder is, or that `probe concept` left in it; no link is followed."""
-    places = (each for each in (folder, folder / CONCEPT) if not each.is_symlink())
-    return next((each for each in places if (each / NAME).is_file()), None)
+_SAVED = Kept("concept", NAME, Concept.open, CONCEPT)
+names, place, opened, try_open = _SAVED.names, _SAVED.place, _SAVED.opened, _SAVED.try_open
 
 
 def bars(concept: Concept) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import xarray as xr
 
 import probe
 from dashboards.shared import traces
+from dashboards.shared.kept import tried
 from probe.axes import SPECIAL
 from probe.errors import ProbeError
 from probe.readings import Choice, chosen_sites, word_maps
@@ -125,7 +126,4 @@ def images(trace: Trace) -> list[int]:
 
 def try_open(name: str) -> Opened | ProbeError:
     """The opened trace, or what is wrong with it."""
-    try:
-        return opened(name)
-    except ProbeError as problem:
-        return problem
+    return tried(opened, name)

@@ -35,7 +35,7 @@ def find(name: str) -> Path:
     """The folder of a saved trace. Raises BadInput if the id is none, or no trace has it."""
     if not ID.fullmatch(name):
         raise BadInput("this is no id of a trace: an id has 8 to 64 of the characters a-z, 0-9 and -. Choose one below")
-    for folder in (root() / name, *(each for each in _folders() if identify(each.name) == name)):
+    for folder in (root() / name, *(each for each in folders() if identify(each.name) == name)):
         place = _trace_in(folder)
         if place is not None:
             return place
@@ -44,7 +44,7 @@ def find(name: str) -> Path:
 
 def names() -> list[str]:
     """The ids of all saved traces, newest first."""
-    found = [(each.lstat().st_mtime_ns, identify(each.name)) for each in _folders() if _trace_in(each) is not None]
+    found = [(each.lstat().st_mtime_ns, identify(each.name)) for each in folders() if _trace_in(each) is not None]
     return [name for _, name in sorted(found, reverse=True)]
 
 
@@ -53,7 +53,8 @@ def identify(folder: str) -> str:
     return folder if ID.fullmatch(folder) else f"folder-{blake2b(os.fsencode(folder), digest_size=8).hexdigest()}"
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
+    """Everything in the folder that may be a trace, or hold one; no links."""
     if not root().is_dir():
         return []
     with os.scandir(root()) as entries:

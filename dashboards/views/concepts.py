@@ -1,5 +1,7 @@
 """Concepts: what a model means by a word, as words that can be turned up and down. It loads no model until asked."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from dashboards.shared import concepts, jobs, look, panels
@@ -72,10 +74,10 @@ def pictures(held: Concept) -> None:
 
 def words(held: Concept) -> None:
     """A picture of each of the largest words, where there are some."""
-    shown = {word: held.pictures[f"a {word}"][0] for word in held.top(10) if held.pictures.get(f"a {word}")}
-    if shown:
+    drawn = list(held.of_words.items())[:10]
+    if drawn:
         st.header("Pictures of the words", anchor=False)
-        for place, (word, picture) in zip(st.columns(max(5, len(shown))), shown.items(), strict=False):
+        for place, (word, picture) in zip(st.columns(max(5, len(drawn))), drawn, strict=False):
             place.image(picture, alt=f"Picture of {word}", width="stretch")
             place.text(word)
 
@@ -83,57 +85,64 @@ def words(held: Concept) -> None:
 def turn(name: str, held: Concept) -> None:
     """Sliders for the largest words; the button draws again from the same seed."""
     st.header("Turn its words", anchor=False)
-    job = jobs.current(Redraw, TURN)
-    with st.form("turn"):
+
+    def fields() -> Redraw:
         places = st.columns(4)
         factors = {
             word: places[i % 4].slider(label(word), LOW, HIGH, 1.0, STEP, key=f"turn:{name}:{word}")
             for i, word in enumerate(held.top(SLIDERS))
         }
         seed = st.number_input("Seed", 0, 2**53 - 1, 0, key=f"seed:{name}", help="Same seed, same noise.")
-        pressed = st.form_submit_button("Draw again", disabled=job is not None and job.active)
-    st.markdown("1 leaves a word as it is, 0 takes it out, below 0 it pulls the other way.")
-    if pressed:
-        changed = tuple((word, factor) for word, factor in factors.items() if factor != 1.0)
-        jobs.submit(Redraw(name, int(seed), changed), lambda asked: asked, key=TURN)
-    elif job is not None and job.request.name == name:
-        jobs.follow(job, show_turned)
+        st.markdown("1 leaves a word as it is, 0 takes it out, below 0 it pulls the other way.")
+        return Redraw(name, int(seed), tuple((word, factor) for word, factor in factors.items() if factor != 1.0))
 
-
-def show_turned(name: str) -> None:
-    """Before and after."""
-    held = concepts.try_open(name)
-    if isinstance(held, ProbeError):
-        look.trouble("It was drawn and saved, but cannot be read now.", held)
-        return
-    st.success("Drawn from the same noise, and saved on this machine.", icon=":material/check_circle:")
-    pictures(held)
+    ask(TURN, "Draw again", fields=fields, show=show_turned)
 
 
 def prune(name: str) -> None:
     """Which words does the picture at a seed need?"""
     st.header("One picture", anchor=False)
-    job = jobs.current(Prune, PRUNE)
-    with st.form("prune"):
+
+    def fields() -> Prune:
         seed = st.number_input("Seed of the picture", 0, 2**53 - 1, 0, key=f"prune:{name}")
         st.markdown("Words are taken out, smallest first, as long as Menagerie's CLIP finds the picture alike.")
-        pressed = st.form_submit_button("Which words does it need?", disabled=job is not None and job.active)
+        return Prune(name, int(seed))
+
+    ask(PRUNE, "Which words does it need?", fields=fields, show=show_pruned)
+
+
+def ask(key: str, button: str, *, fields: Callable[[], Redraw | Prune], show: Callable[[Concept], None]) -> None:
+    """A form with its button; below it what becomes of the job that it asked for."""
+    with st.form(f"form:{key}"):
+        wanted = fields()
+        job = jobs.current(type(wanted), key)
+        pressed = st.form_submit_button(button, disabled=job is not None and job.active)
     if pressed:
-        jobs.submit(Prune(name, int(seed)), lambda asked: asked, key=PRUNE)
-    elif job is not None and job.request.name == name:
-        jobs.follow(job, show_pruned)
+        jobs.submit(wanted, lambda asked: asked, key=key)
+    elif job is not None and job.request.name == wanted.name:
+        jobs.follow(job, lambda made: shown(made, show))
 
 
-def show_pruned(name: str) -> None:
-    """The words that are left, and the picture from them alone."""
+def shown(name: str, show: Callable[[Concept], None]) -> None:
+    """What a job has saved, or why it cannot be read."""
     held = concepts.try_open(name)
     if isinstance(held, ProbeError):
-        look.trouble("It was pruned and saved, but cannot be read now.", held)
+        look.trouble("It was made and saved, but cannot be read now.", held)
         return
+    show(held)
+    pictures(held)
+
+
+def show_turned(held: Concept) -> None:
+    """Before and after."""
+    st.success("Drawn from the same noise, and saved on this machine.", icon=":material/check_circle:")
+
+
+def show_pruned(held: Concept) -> None:
+    """The words that are left, and the picture from them alone."""
     gone = held.provenance.get("removed", ())
     st.success(f"{len(held.words)} words are enough; {len(gone)} went.", icon=":material/check_circle:")
     st.text(f"Needed: {', '.join(held.words)}")
-    pictures(held)
 
 
 def code(name: str) -> str:

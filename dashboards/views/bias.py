@@ -1,0 +1,131 @@
+"""Bias: which attributes people are drawn with, as a named classifier perceives them, beside those in the data."""
+
+import shlex
+from functools import partial
+
+import streamlit as st
+
+from dashboards.shared import audits, look, traces
+from dashboards.shared.downloads import Offer, offer
+from probe.bias import LIMITS
+from probe.bias.audits import Audit
+from probe.errors import ProbeError
+
+LEAD = (
+    "Which attributes are people drawn with? Shares as a named classifier perceives them, with intervals, beside those "
+    "in the training data."
+)
+SENSITIVE = (
+    "This is about people. Attributes here are what a classifier perceived in pictures of nobody; its labels are few, "
+    "and they may repeat the stereotypes that the study looks for. Give the classifier and its error with every number."
+)
+COMMAND = "probe bias run --seeds 0-199 --guidance 1,5 --out {folder}"
+CODE = """import probe
+
+audit = probe.bias.open({folder!r})
+audit.figure({attribute!r}).savefig("shares.svg")
+audit.{table}.to_csv("{table}.csv", index=False)
+"""
+NUMBERS = {name: st.column_config.NumberColumn(format="%.3f") for name in ("share", "low", "high", "p", "p_holm")}
+
+
+def blank() -> None:
+    """Nothing was studied yet: how to, and what it will say."""
+    st.info("There is no bias study yet.", icon=":material/inbox:")
+    st.markdown("Draw people of each profession of Menagerie's world, and have its judge read them:")
+    st.code(COMMAND.format(folder=shlex.quote(str(traces.root() / "bias"))), language="sh", wrap_lines=True)
+    st.markdown("Other models, groups, classifiers: `probe bias run --help`. The page then shows, of each attribute:")
+    st.markdown(
+        "- the share of each label in each group, as read and corrected for the classifier's error\n"
+        "- beside it the share that the training data was given, where it is known\n"
+        "- whether guidance amplifies it, and paired tests at equal seeds"
+    )
+
+
+def whole(name: str, audit: Audit) -> None:
+    """One study from every side."""
+    st.warning(SENSITIVE, icon=":material/diversity_3:")
+    attribute = st.selectbox("Attribute", audits.attributes(audit), key=f"attribute:{name}")
+    classifier(audit, attribute)
+    caution(audit, attribute)
+    shares(name, audit, attribute)
+    amplification(name, audit, attribute)
+    comparisons(audit, attribute)
+    st.header("What this does not show", anchor=False)
+    st.markdown("\n".join(f"- {limit}" for limit in LIMITS))
+
+
+def classifier(audit: Audit, attribute: str) -> None:
+    """Who read the pictures, and how often it is wrong."""
+    error = audit.errors.get(attribute)
+    known = f"Read rightly: {error.accuracy:.1%}, mean of the labels." if error else "Its error is not known."
+    st.text(f"Classifier: {audit.classifier}. {known}")
+    if error is None:
+        st.info("Shares are as read. To correct them, run `probe bias run` with `--error labels.csv`.")
+    else:
+        with st.expander("Its confusion matrix"):
+            st.code(str(error), language=None)
+
+
+def caution(audit: Audit, attribute: str) -> None:
+    """A warning where there are too few pictures to say much."""
+    found = audits.few(audit, attribute)
+    if found is not None:
+        read, group, enough = found
+        st.warning("Few pictures: intervals are wide; do not read small differences.", icon=":material/scatter_plot:")
+        st.text(f"{read} were read of {group}. For intervals of +- {audits.WITHIN:g} take {enough} seeds or more.")
+
+
+def shares(name: str, audit: Audit, attribute: str) -> None:
+    """The shares of every group beside the data's, as a figure and in numbers."""
+    st.header("Shares", anchor=False)
+    draw = partial(audit.figure, attribute)
+    told = f"Shares of {attribute} in each group with {audit.confidence:.0%} intervals, beside those in the data"
+    look.figure(draw, told, ("bias", name, attribute, hash(audit.shares.to_json())))
+    frame = audits.share_table(audit, attribute)
+    with st.expander("The numbers"):
+        st.dataframe(frame, hide_index=True, column_config=NUMBERS, alt=f"Shares of {attribute}")
+    offer(Offer(f"shares-{attribute}", code(name, attribute, "shares"), lambda: frame, draw))
+
+
+def amplification(name: str, audit: Audit, attribute: str) -> None:
+    """How far each group's majority in the data is above its share there, and whether that grows with guidance."""
+    st.header("Amplification", anchor=False)
+    frame = audits.amplified(audit, attribute)
+    if frame.empty:
+        st.info("The shares in the data are not known, or no label has the most of them.", icon=":material/info:")
+        return
+    st.markdown("The label that most have in the data: its share among the pictures, minus its share there.")
+    rows = len(set(frame["group"])) * max(2, len(set(frame["setting"])))
+    told = f"Amplification of {attribute} in each group and setting, with intervals; 0 is the share in the data"
+    st.altair_chart(audits.amplification_chart(frame), alt=told, height=90 + 16 * rows)
+    for line in audits.changes(audit, attribute):
+        st.text(line)
+    offer(Offer(f"amplification-{attribute}", code(name, attribute, "cells"), lambda: frame))
+
+
+def comparisons(audit: Audit, attribute: str) -> None:
+    """Paired tests."""
+    found = audits.tests(audit, attribute)
+    if len(found):
+        with st.expander("Paired tests at equal seeds"):
+            st.markdown("A difference is the second minus the first; `p_holm` accounts for all tests of the attribute.")
+            st.dataframe(found, hide_index=True, column_config=NUMBERS, alt=f"Paired tests of {attribute}")
+
+
+def code(name: str, attribute: str, table: str) -> str:
+    """The Python that makes a figure and a table of it."""
+    return CODE.format(folder=str(audits.place(name)), attribute=attribute, table=table)
+
+
+look.head("Bias", LEAD)
+names = audits.names()
+if names:
+    chosen = st.selectbox("Study", names, key="study") if len(names) > 1 else names[0]
+    held = audits.try_open(chosen)
+    if isinstance(held, ProbeError):
+        look.trouble("This study cannot be read.", held)
+    else:
+        whole(chosen, held)
+else:
+    blank()
