@@ -5,7 +5,6 @@ import json
 import math
 import random
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -231,18 +230,11 @@ def test_crops_are_cut_from_the_scene():
         assert (windows[i] == x[i, :, None, None]).all(-1).all(-1).all(0).any()
 
 
-class Echo:
-    """A text encoder whose states are the ids."""
-
-    def __call__(self, ids: Tensor) -> SimpleNamespace:
-        return SimpleNamespace(last_hidden_state=ids[..., None].float())
-
-
 def test_a_close_up_shows_its_thing_but_for_the_jitter_and_its_words_name_nothing_else():
     """The latents are numbered by cell, so a close-up tells where it was cut."""
     world, rng = World(3), random.Random(0)
     cells = torch.arange(32 * 32.0).view(1, 1, 32, 32).expand(60, 4, 32, 32)
-    drawn = diffusion.Batches(world, cells, build(), Echo()).draw(0, 16)
+    drawn = diffusion.Batches(world, cells, build()).draw(0, 16)
     assert [tuple(z.shape) for z, _ in drawn.values()] == [(4, 4, 32, 32), (12, 4, 16, 16)]
     for z in drawn["close"][0][:, 0].long():
         assert torch.equal(z, z[0, 0] + torch.arange(32 * 16).view(16, 32)[:, :16])
@@ -261,9 +253,9 @@ def test_the_weights_of_the_denoiser_loss_are_min_snr():
     from probe.generator.parts import scheduler
 
     class Zero(nn.Module):
-        def forward(self, z: Tensor, t: Tensor, states: Tensor):
+        def forward(self, z: Tensor, t: Tensor, ids: Tensor):
             self.t = t
-            return type("Out", (), {"sample": torch.zeros_like(z)})
+            return torch.zeros_like(z)
 
     zero, z = Zero(), torch.randn(4, 4, 8, 8)
     torch.manual_seed(5)

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -37,9 +37,24 @@ def latents(vae: AutoencoderKL, world: World, count: int, device: str = "cpu") -
     return torch.cat(rows)
 
 
+class Reader(nn.Module):
+    """The denoiser and the text tower that it reads, trained as one, as in Rombach et al. (2022).
+
+    What tells two captions of a batch apart is learnt by contrast, and that is the colours; what a thing is called
+    matters when it has to be drawn.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, text: CLIPTextModel):
+        super().__init__()
+        self.unet, self.text = unet, text
+
+    def forward(self, z: Tensor, t: Tensor, ids: Tensor) -> Tensor:
+        return self.unet(z, t, self.text(ids).last_hidden_state).sample
+
+
 @dataclass
 class Batches:
-    """Latents and text states, drawn by sample number: whole scenes, and close-ups of the things in them.
+    """Latents and token ids, drawn by sample number: whole scenes, and close-ups of the things in them.
 
     A close-up costs a quarter of a scene and shows three times as much of its thing, so shapes are learnt from it.
     """
@@ -47,11 +62,10 @@ class Batches:
     world: World
     cached: Tensor  # [n, 4, 32, 32], scaled
     tokenizer: CLIPTokenizer
-    encoder: CLIPTextModel
     device: str = "cpu"
 
     def draw(self, start: int, count: int) -> dict[str, Batch]:
-        """`count` samples, a quarter of them ([b, 4, 32, 32] latents, [b, 77, 256] text states), the rest 16 x 16."""
+        """`count` samples, a quarter of them ([b, 4, 32, 32] latents, [b, 77] token ids), the rest 16 x 16."""
         rng = random.Random(start)
         whole = max(1, count // SHARE)
         return {"whole": self._whole(rng, whole, start), "close": self._close(rng, max(1, count - whole), start)}
@@ -74,10 +88,7 @@ class Batches:
 
     def _batch(self, rng: random.Random, z: Tensor, texts: list[str]) -> Batch:
         texts = ["" if rng.random() < EMPTY else text for text in texts]
-        ids = tokens(self.tokenizer, texts, TEXT_LENGTH).to(self.device)
-        with torch.no_grad():
-            states = self.encoder(ids).last_hidden_state
-        return z.to(self.device), states
+        return z.to(self.device), tokens(self.tokenizer, texts, TEXT_LENGTH).to(self.device)
 
 
 def fits(thing: Thing) -> bool:
@@ -96,16 +107,16 @@ def corner(thing: Thing, rng: random.Random) -> tuple[int, int]:
 
 def losses(module: nn.Module, batches: dict[str, Batch], schedule: DDIMScheduler) -> Losses:
     """`loss` of each batch, by name."""
-    return {name: loss(module, z, states, schedule) for name, (z, states) in batches.items()}
+    return {name: loss(module, z, ids, schedule) for name, (z, ids) in batches.items()}
 
 
-def loss(module: nn.Module, z: Tensor, states: Tensor, schedule: DDIMScheduler) -> Tensor:
+def loss(module: nn.Module, z: Tensor, ids: Tensor, schedule: DDIMScheduler) -> Tensor:
     """Mean squared error on v with min-SNR weights: min(snr, gamma) / (snr + 1)."""
     t = torch.randint(0, 1000, (len(z),), device=z.device)
     noise = torch.randn_like(z)
     abar = schedule.alphas_cumprod.to(z.device)[t][:, None, None, None]
     snr = abar / (1 - abar)
     noisy, v = abar.sqrt() * z + (1 - abar).sqrt() * noise, abar.sqrt() * noise - (1 - abar).sqrt() * z
-    predicted = module(noisy, t, states).sample.float()
+    predicted = module(noisy, t, ids).float()
     error = F.mse_loss(predicted, v, reduction="none").mean((1, 2, 3))
     return (error * (snr.clamp(max=GAMMA) / (snr + 1)).flatten()).mean()

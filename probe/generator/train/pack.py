@@ -12,7 +12,7 @@ from transformers import CLIPModel
 from probe.generator import parts
 from probe.generator.difference import applied, difference
 from probe.generator.tokenizer import build
-from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip, trained_denoiser
+from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip, trained_reader
 from probe.generator.weights import CONTROL, MENAGERIE, UNET, digest
 
 
@@ -40,17 +40,19 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
 def _control(plan: Plan, target: Path) -> dict[str, Tensor] | None:
     """The control denoiser's weights, trained or packed; packed ones are a difference from the denoiser beside them."""
     if plan.has("control"):
-        return load_file(plan.folder / "control" / "average.safetensors")
+        state = load_file(plan.folder / "control" / "average.safetensors")
+        return {name.removeprefix("unet."): value for name, value in state.items() if name.startswith("unet.")}
     packed = target / CONTROL
     return applied(load_file(packed), load_file(target / UNET)) if packed.exists() else None
 
 
 def _pipeline(plan: Plan) -> StableDiffusionPipeline:
+    reader = trained_reader(plan)
     pipe = StableDiffusionPipeline(
         vae=trained_autoencoder(plan),
-        text_encoder=parts.text_encoder(trained_clip(plan)),
+        text_encoder=reader.text,
         tokenizer=build(),
-        unet=trained_denoiser(plan),
+        unet=reader.unet,
         scheduler=parts.scheduler(),
         safety_checker=None,
         feature_extractor=None,

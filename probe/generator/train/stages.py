@@ -1,4 +1,4 @@
-"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser, judge (and the control denoiser)."""
+"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser (and its control), pictures, judge."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file, save_file
 from transformers import CLIPModel
@@ -15,6 +15,7 @@ from transformers import CLIPModel
 from probe.generator import parts, weights
 from probe.generator.tokenizer import build
 from probe.generator.train import autoencoder, contrast, diffusion, judging
+from probe.generator.train.diffusion import Reader
 from probe.generator.train.loop import Recipe, Trainer, filled, finished
 from probe.generator.weights import MENAGERIE, UNET, VAE, clip
 from probe.generator.world import CONTROL, Dials, World
@@ -28,6 +29,7 @@ RECIPES = {
     "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
     "control": Recipe(samples=40_000, batch=64, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
+    "pictures": Recipe(samples=60_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "judge": judging.RECIPE,
 }
 
@@ -68,12 +70,21 @@ class Plan:
 
 def packed(stage: str) -> dict[str, torch.Tensor] | None:
     """A stage's weights as they are in the package; None where it has none, or none of its own yet."""
-    if stage == "clip":
+    if stage in ("clip", "pictures"):
         return clip().state_dict()
     if stage == "control" and (MENAGERIE / weights.CONTROL).exists():
-        return weights.control_weights()
-    path = MENAGERIE / {"denoiser": UNET, "judge": JUDGE}.get(stage, "nothing")
+        reader = packed_reader()
+        reader.unet.load_state_dict(weights.control_weights())
+        return reader.state_dict()
+    if stage == "denoiser":
+        return packed_reader().state_dict()
+    path = MENAGERIE / {"judge": JUDGE}.get(stage, "nothing")
     return load_file(path) if path.is_file() else None
+
+
+def packed_reader() -> Reader:
+    """The denoiser and its text tower as they are in the package."""
+    return Reader(filled(parts.denoiser(), MENAGERIE / UNET), parts.text_encoder(clip()))
 
 
 def train_autoencoder(plan: Plan) -> None:
@@ -83,12 +94,22 @@ def train_autoencoder(plan: Plan) -> None:
 
 
 def train_clip(plan: Plan) -> None:
-    """Stage 2. Once there is a denoiser that reads the text tower, only the picture side is trained on."""
-    world, tokenizer = World(SEED), build()
-    trainer = plan.trainer("clip", parts.clip(tokenizer))
-    if plan.has("denoiser") or (plan.resume and not trainer.progress.step):
-        trainer.module.get_submodule("text_model").requires_grad_(False)
-    count = trainer.recipe.batch
+    """Stage 2: the text tower that the denoiser begins with."""
+    _contrast(plan.trainer("clip", parts.clip(build())), plan)
+
+
+def train_pictures(plan: Plan) -> None:
+    """Stage 4: the picture side again, towards the text tower as the denoiser has made it."""
+    trainer = plan.trainer("pictures", trained_clip(plan).train().requires_grad_(True))
+    tower = _tower(trained_reader(plan))
+    for module in (trainer.module, trainer.average):
+        module.get_submodule("text_model").load_state_dict(tower)
+    trainer.module.get_submodule("text_model").requires_grad_(False)
+    _contrast(trainer, plan)
+
+
+def _contrast(trainer: Trainer, plan: Plan) -> None:
+    world, tokenizer, count = World(SEED), build(), trainer.recipe.batch
     trainer.fit(
         lambda m, i: contrast.losses(
             m,
@@ -99,20 +120,22 @@ def train_clip(plan: Plan) -> None:
 
 
 def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
-    """Stage 3; the control weights are those of the denoiser, trained on under other dials."""
-    world, tokenizer = World(SEED, dials), build()
-    encoder = parts.text_encoder(trained_clip(plan)).to(plan.device)
-    batches = diffusion.Batches(world, _latents(plan, stage, world), tokenizer, encoder, plan.device)
-    denoiser = trained_denoiser(plan).requires_grad_(True) if stage == "control" else parts.denoiser()
+    """Stage 3; the control weights are those of the denoiser, trained on under other dials with the same text tower."""
+    world = World(SEED, dials)
+    batches = diffusion.Batches(world, _latents(plan, stage, world), build(), plan.device)
+    reader = trained_reader(plan) if stage == "control" else untrained_reader(plan)
+    reader.unet.requires_grad_(True)
+    reader.text.requires_grad_(stage == "denoiser")
     if plan.device == "cpu":  # 1.2 times as many samples a second as the fused attention, whose backward is slow there
-        denoiser.set_attn_processor(AttnProcessor())
-    trainer = plan.trainer(stage, denoiser)
+        reader.unet.set_attn_processor(AttnProcessor())
+        reader.text.set_attn_implementation("eager")
+    trainer = plan.trainer(stage, reader)
     schedule = parts.scheduler()
     trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule))
 
 
 def train_judge(plan: Plan) -> None:
-    """Stage 4."""
+    """Stage 5."""
     world, vae = World(SEED + 1, judging.DIALS), trained_autoencoder(plan).to(plan.device)
     trainer = plan.trainer("judge", judging.network())
     trainer.fit(lambda m, i: judging.losses(m, i, trainer.recipe.batch, world, vae))
@@ -123,6 +146,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "clip": train_clip,
     "denoiser": train_denoiser,
     "control": partial(train_denoiser, stage="control", dials=CONTROL),
+    "pictures": train_pictures,
     "judge": train_judge,
 }
 
@@ -137,19 +161,29 @@ def trained_autoencoder(plan: Plan) -> AutoencoderKL:
 
 
 def trained_clip(plan: Plan) -> CLIPModel:
-    """The finished encoders."""
-    if not plan.has("clip"):
-        return clip()
-    model = parts.clip(build())
-    finished(model, plan.folder / "clip")
+    """The finished encoders, the text tower being the one that the denoiser reads."""
+    stage = next((stage for stage in ("pictures", "clip") if plan.has(stage)), None)
+    model = finished(parts.clip(build()), plan.folder / stage) if stage else clip()
+    if plan.has("denoiser"):
+        model.text_model.load_state_dict(_tower(trained_reader(plan)))
     return model
 
 
-def trained_denoiser(plan: Plan) -> UNet2DConditionModel:
-    """The finished denoiser."""
+def trained_reader(plan: Plan) -> Reader:
+    """The finished denoiser and its text tower."""
     if not plan.has("denoiser"):
-        return filled(parts.denoiser(), MENAGERIE / UNET)
-    return finished(parts.denoiser(), plan.folder / "denoiser")
+        return packed_reader()
+    return finished(Reader(parts.denoiser(), parts.text_encoder(parts.clip(build()))), plan.folder / "denoiser")
+
+
+def untrained_reader(plan: Plan) -> Reader:
+    """A denoiser that has seen nothing, and the text tower as contrast has made it."""
+    return Reader(parts.denoiser(), parts.text_encoder(trained_clip(plan)))
+
+
+def _tower(reader: Reader) -> dict[str, torch.Tensor]:
+    """The text tower's weights, by their names inside a CLIPModel's `text_model`."""
+    return {name.removeprefix("text_model."): value for name, value in reader.text.state_dict().items()}
 
 
 @torch.no_grad()
