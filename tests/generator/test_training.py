@@ -248,8 +248,8 @@ def test_a_close_up_shows_its_thing_but_for_the_jitter_and_its_words_name_nothin
                 assert i in said and all(j == i or scene.things[j].wearer == i for j in said)
 
 
-def test_the_weights_of_the_denoiser_loss_are_min_snr():
-    """A prediction of zero costs E[v^2] min(snr, 5) / (snr + 1), summed here by hand over the drawn times."""
+def test_the_weights_of_the_denoiser_loss_are_capped():
+    """A prediction of zero costs E[v^2] min(snr + 1, 5) / (snr + 1), summed here by hand over the drawn times."""
     from probe.generator.parts import scheduler
 
     class Zero(nn.Module):
@@ -261,13 +261,13 @@ def test_the_weights_of_the_denoiser_loss_are_min_snr():
     torch.manual_seed(5)
     value = float(diffusion.loss(zero, z, torch.empty(0), scheduler()))
     torch.manual_seed(5)
-    t = torch.randint(0, 1000, (4,))
+    t = (1000 * torch.rand(4).sqrt()).long()
     noise = torch.randn_like(z)
     expected = 0.0
     for i in range(4):
         a = float(scheduler().alphas_cumprod[t[i]])
         v = math.sqrt(a) * noise[i] - math.sqrt(1 - a) * z[i]
-        expected += min(a / (1 - a), 5.0) * (1 - a) * float(v.pow(2).mean()) / 4
+        expected += min(1 / (1 - a), 5.0) * (1 - a) * float(v.pow(2).mean()) / 4
     assert torch.equal(zero.t, t)
     assert value == pytest.approx(expected, rel=1e-4)
 

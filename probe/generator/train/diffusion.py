@@ -16,7 +16,7 @@ from probe.generator.train.loop import Losses, autocast
 from probe.generator.world import Scene, Thing, World
 
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
-GAMMA = 5.0  # min-SNR weighting (Hang et al. 2023), here for v-prediction
+GAMMA = 5.0  # the SNR + 1 weighting of Salimans and Ho (2022), capped as Hang et al. (2023) cap the SNR
 ENCODE_BATCH = 32
 CELL = PICTURE_SIDE // LATENT_SIDE  # pixels to a cell of the latents
 CLOSE = 16  # cells to a side of a close-up
@@ -111,12 +111,15 @@ def losses(module: nn.Module, batches: dict[str, Batch], schedule: DDIMScheduler
 
 
 def loss(module: nn.Module, z: Tensor, ids: Tensor, schedule: DDIMScheduler) -> Tensor:
-    """Mean squared error on v with min-SNR weights: min(snr, gamma) / (snr + 1)."""
-    t = torch.randint(0, 1000, (len(z),), device=z.device)
+    """Mean squared error on v, whose weight on the clean latents, snr + 1, is capped: min(snr + 1, gamma) / (snr + 1).
+
+    Late, noisy times are drawn more often (density t): there it is decided what is drawn, and the text has its say.
+    """
+    t = (1000 * torch.rand(len(z), device=z.device).sqrt()).long().clamp(max=999)
     noise = torch.randn_like(z)
     abar = schedule.alphas_cumprod.to(z.device)[t][:, None, None, None]
     snr = abar / (1 - abar)
     noisy, v = abar.sqrt() * z + (1 - abar).sqrt() * noise, abar.sqrt() * noise - (1 - abar).sqrt() * z
     predicted = module(noisy, t, ids).float()
     error = F.mse_loss(predicted, v, reduction="none").mean((1, 2, 3))
-    return (error * (snr.clamp(max=GAMMA) / (snr + 1)).flatten()).mean()
+    return (error * ((snr + 1).clamp(max=GAMMA) / (snr + 1)).flatten()).mean()
