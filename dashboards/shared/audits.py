@@ -59,14 +59,14 @@ def amplification_chart(frame: pd.DataFrame) -> alt.LayerChart:
     colours = list(charts.series())[: len(order)]
     told = [alt.Tooltip(name, format="+.3f") for name in ("amplification", "low", "high")]
     base = alt.Chart(frame).encode(
-        y=alt.Y("group:N", sort=groups, title=None, axis=alt.Axis(labelLimit=180)),
+        y=alt.Y("group:N", sort=groups, title=None, scale=alt.Scale(padding=0.3), axis=alt.Axis(labelLimit=180)),
         yOffset=alt.YOffset("setting:N", sort=order),
         color=alt.Color("setting:N", sort=order, scale=alt.Scale(domain=order, range=colours), legend=_legend(order)),
         tooltip=["group:N", "setting:N", *told],
     )
-    title = "share above that in the data"
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("amplification:Q", title=title))
-    lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
+    across = {"title": "share above that in the data", "scale": alt.Scale(padding=12)}
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=alt.X("amplification:Q", **across))
+    lines = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", **across), x2="high:Q")
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(strokeDash=[4, 3], color="#808080").encode(x="x:Q")
     return alt.LayerChart(layer=[zero, lines, dots])
 

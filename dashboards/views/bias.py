@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboards.shared import audits, look, traces
 from dashboards.shared.downloads import Offer, offer
+from dashboards.shared.escape import label
 from probe.bias import LIMITS
 from probe.bias.audits import Audit
 from probe.errors import ProbeError
@@ -72,8 +73,11 @@ def caution(audit: Audit, attribute: str) -> None:
     found = audits.few(audit, attribute)
     if found is not None:
         read, group, enough = found
-        st.warning("Few pictures: intervals are wide; do not read small differences.", icon=":material/scatter_plot:")
-        st.text(f"{read} were read of {group}. For intervals of +- {audits.WITHIN:g} take {enough} seeds or more.")
+        st.warning(
+            f"Few pictures: {read} were read of {label(group)}. Intervals are wide; do not read small differences. "
+            f"For intervals of ±{audits.WITHIN:g}, take {enough} seeds or more.",
+            icon=":material/scatter_plot:",
+        )
 
 
 def shares(name: str, audit: Audit, attribute: str) -> None:
@@ -98,7 +102,7 @@ def amplification(name: str, audit: Audit, attribute: str) -> None:
     st.markdown("The label that most have in the data: its share among the pictures, minus its share there.")
     rows = len(set(frame["group"])) * max(2, len(set(frame["setting"])))
     told = f"Amplification of {attribute} in each group and setting, with intervals; 0 is the share in the data"
-    st.altair_chart(audits.amplification_chart(frame), alt=told, height=90 + 16 * rows)
+    st.altair_chart(audits.amplification_chart(frame), alt=told, height=130 + 20 * rows)
     for line in audits.changes(audit, attribute):
         st.text(line)
     offer(Offer(f"amplification-{attribute}", code(name, attribute, "cells"), lambda: frame))
