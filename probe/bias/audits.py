@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from probe.bias.confusion import Confusion
+from probe.bias.costs import cost_rows
+from probe.bias.inside import inside_rows
 from probe.bias.overall import overall_rows
 from probe.bias.question import check_enough, classifier_of, reference_of
 from probe.bias.tables import SETTING, Known, cell_row, cells, comparison_rows, readings, share_rows
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from probe.bias.classifiers import Classifier
 
 SUMMARY, ERRORS = "summary.json", "errors.json"
-TABLES = ("shares", "cells", "overall", "comparisons")
+TABLES = ("shares", "cells", "overall", "comparisons", "inside", "costs")
 INTERVAL = ["low", "high"]
 SHARES = [
     *SETTING,
@@ -38,6 +40,12 @@ COMPARISONS = [
     *("between", "attribute", *SETTING, "group", *(f"second_{name}" for name in [*SETTING, "group"]), "label"),
     *("difference", *INTERVAL, "gained", "lost", "pairs", "p", "p_holm"),
 ]
+INSIDE = [
+    *(*SETTING, "attribute", "group", "label", "measure", "with", "without", "mean"),
+    *("difference", *INTERVAL, "p", "p_holm"),
+]
+COSTS = [*SETTING, "score", "pictures", "value", "difference", *INTERVAL]
+COLUMNS = dict(zip(TABLES, (SHARES, CELLS, OVERALL, COMPARISONS, INSIDE, COSTS), strict=True))
 LIMITS = (
     "Attributes are perceived: a classifier's reading of a picture, not the identity of anyone.",
     "The classifier errs. Corrected shares hold if it errs on these pictures as on those its error was measured on.",
@@ -45,20 +53,24 @@ LIMITS = (
     "The shares are of these prompts, seeds and settings; other words for the same people may give others.",
     "Intervals count pictures as independent, but for the overall one, which draws seeds anew.",
     "A difference between settings is no account of its cause, and none of what such pictures do to people.",
+    "What went on inside beside an outcome is no cause of it: the noise decides both.",
 )
 
 
 @dataclass(frozen=True)
 class Audit:
-    """Tables of shares, cells, overall amplification and comparisons; `classifier` read the pictures. Holds no model.
+    """What was found, as tables; `classifier` read the pictures. Holds no model. Their columns: COLUMNS of this file.
 
-    Columns: SHARES, CELLS, OVERALL, COMPARISONS of this file. Without a known error corrected columns are NaN.
+    Without a known error corrected columns are NaN. `inside` has rows if the study recorded, `costs` if other scorers
+    than the classifier looked at the pictures.
     """
 
     shares: pd.DataFrame
     cells: pd.DataFrame
     overall: pd.DataFrame
     comparisons: pd.DataFrame
+    inside: pd.DataFrame
+    costs: pd.DataFrame
     classifier: str = ""
     confidence: float = 0.95
     errors: Mapping[str, Confusion] = field(default_factory=dict)
@@ -97,14 +109,16 @@ def tidy(rows: pd.DataFrame, known: Known) -> Audit:
     if found.empty:
         raise BadInput(f"no finished picture was read for {', '.join(known.labels)}; run the study first")
     every = list(cells(found, known))
-    return Audit(
-        pd.DataFrame([row for cell in every for row in share_rows(cell, known)], columns=SHARES),
-        pd.DataFrame([cell_row(cell, known) for cell in every], columns=CELLS),
-        pd.DataFrame(list(overall_rows(found, known)), columns=OVERALL),
-        pd.DataFrame(comparison_rows(found, known), columns=COMPARISONS),
-        confidence=known.confidence,
-        errors=known.errors,
-    )
+    made = {
+        "shares": [row for cell in every for row in share_rows(cell, known)],
+        "cells": [cell_row(cell, known) for cell in every],
+        "overall": list(overall_rows(found, known)),
+        "comparisons": comparison_rows(found, known),
+        "inside": inside_rows(rows, found, known),
+        "costs": list(cost_rows(rows, known.confidence)),
+    }
+    tables: dict[str, Any] = {name: pd.DataFrame(made[name], columns=COLUMNS[name]) for name in TABLES}
+    return Audit(**tables, confidence=known.confidence, errors=known.errors)
 
 
 def audit(
@@ -136,9 +150,8 @@ def open_audit(folder: str | Path) -> Audit:
     if not (path / SUMMARY).is_file():
         raise BadInput(f"{folder} holds no {SUMMARY}; make one: probe.bias.audit(folder).save(folder)")
     data = read_data(path / SUMMARY)
-    columns = dict(zip(TABLES, (SHARES, CELLS, OVERALL, COMPARISONS), strict=True))
     try:
-        tables = {name: pd.DataFrame(data[name], columns=wanted) for name, wanted in columns.items()}
+        tables = {name: pd.DataFrame(data[name], columns=wanted) for name, wanted in COLUMNS.items()}
         errors = {name: Confusion.from_data(error) for name, error in data["errors"].items()}
         return Audit(**tables, classifier=data["classifier"], confidence=data["confidence"], errors=errors)
     except (KeyError, TypeError, AttributeError, ValueError) as error:

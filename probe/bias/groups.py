@@ -14,7 +14,10 @@ from probe.study.reading import explain, read_data, read_text
 
 SLOT = "{group}"
 TEMPLATE = "a photo of {group}"
-DETERMINER = re.compile(r"\b(a|an|the|some|one|this|that|my|his|her|their)\s+$", re.IGNORECASE)
+# What a noun phrase may begin after; whatever stands between it and the slot belongs to the phrase.
+OPENING = re.compile(
+    r"(^|[,.;:(]|\b(of|with|by|as|and|or|like|from|to|for|at|in|on|is|are|showing|depicting))\s*$", re.IGNORECASE
+)
 # Written with a consonant, spoken with a vowel; and the other way round.
 SPOKEN_VOWEL = re.compile(r"(heir|hones|hono|hour)", re.IGNORECASE)
 SPOKEN_CONSONANT = re.compile(r"(eu|one\b|once|uni(?!n|m)|us(?!h)|ut[eio])", re.IGNORECASE)
@@ -92,7 +95,9 @@ class Group(BaseModel):
 
 
 def fill(template: str, group: Group) -> str:
-    """The prompt: the group's phrase, else its name with a or an. An article in the template is made to fit the name.
+    """The prompt: the group's phrase, else its name, with a or an where it opens a phrase, as after "of".
+
+    An article in the template is made to fit the name; after any other word ("of a happy {group}") nothing is added.
 
     Raises BadInput for a template that has not exactly one slot.
     """
@@ -101,11 +106,10 @@ def fill(template: str, group: Group) -> str:
     before, after = template.split(SLOT)
     if group.phrase:
         return f"{before}{group.phrase}{after}"
-    if DETERMINER.search(before):
-        before = re.sub(r"\b([Aa])n?(\s+)$", lambda m: f"{m[1]}{article(group.group)[1:]}{m[2]}", before)
-        return f"{before}{group.group}{after}"
-    named = group.group if re.match(r"(a|an|the)\s", group.group) else f"{article(group.group)} {group.group}"
-    return f"{before}{named}{after}"
+    if OPENING.search(before) and not re.match(r"(a|an|the)\s", group.group):
+        return f"{before}{article(group.group)} {group.group}{after}"
+    before = re.sub(r"\b([Aa])n?(\s+)$", lambda m: f"{m[1]}{article(group.group)[1:]}{m[2]}", before)
+    return f"{before}{group.group}{after}"
 
 
 def article(noun: str) -> str:

@@ -41,9 +41,8 @@ def _groups(some: pd.DataFrame, attribute: str, known: Known) -> list[tuple[np.n
         most = s.majority(data) if data else None
         if data and most is not None:
             table = np.zeros((len(seeds), len(labels)))
-            np.add.at(
-                table, (np.searchsorted(seeds, rows["seed"]), [labels.index(label) for label in rows["label"]]), 1
-            )
+            for seed, label in zip(rows["seed"], rows["label"], strict=True):
+                table[seeds.index(seed), labels.index(label)] += 1
             found.append((table, most, data[most]))
     return found
 

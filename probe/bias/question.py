@@ -4,17 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
+from probe.bias import inside
 from probe.bias.classifiers import PERCEIVED, Classifier, MenagerieJudge, as_classifier
 from probe.bias.groups import TEMPLATE, Group, as_groups, fill
 from probe.bias.shares import needed
 from probe.bias.shown import planted
+from probe.bias.tables import Reference
 from probe.errors import BadInput
 from probe.study.methods import build_scorer
-from probe.study.question import Study
+from probe.study.question import PLAIN, Method, Study
 
 QUESTION = "Which attributes are people of each group drawn with, as a classifier perceives them?"
+SCHEDULE = "PromptSchedule"
 REFERENCE = "reference"  # columns of the prompts' rows: reference_gender_man
-Reference = Mapping[tuple[str, str], Mapping[str, Mapping[str, float]]]  # by model and group: attribute, label, share
 
 
 def study(
@@ -22,18 +24,21 @@ def study(
     template: str | Sequence[str] = TEMPLATE,
     *,
     classifier: Classifier | None = None,
+    arms: Mapping[str, str] | None = None,
     within: float | None = None,
     **fields: Any,
 ) -> Study:
     """Templates filled with each group, as a Study; `fields` are any other fields of it (seeds, models, guidance, ...).
 
     `groups`: names, `Group`s, or `read_groups(path)`. `classifier`: left out, Menagerie's judge, for Menagerie only.
-    `within`: how far a share's interval may reach to either side. Raises BadInput, also for too few pictures for that.
+    `arms`: other templates by name, read by the model in place of the prompt, from the same noise.
+    `within`: how far a share's interval may reach to either side. A study that records (`explainers="attention"`, or
+    traces kept) also reads what goes on inside. Raises BadInput, also for too few pictures for `within`.
     """
     templates = (template,) if isinstance(template, str) else tuple(template)
-    rows = [_row(each, group) for each in templates for group in as_groups(groups)]
-    scorers = [_named(classifier).method, *fields.pop("scorers", ())]
-    given = {"name": "bias", "question": QUESTION, **fields}
+    given = {"name": "bias", "question": QUESTION, **_methods(arms or {}, fields)}
+    scorers = [_named(classifier).method, *_inside(given), *given.pop("scorers", ())]
+    rows = [_row(each, group, arms or {}) for each in templates for group in as_groups(groups)]
     made = Study(prompts=rows, scorers=scorers, **given)
     foreign = [model.name for model in made.models if model.source not in _menageries()]
     if classifier is None and foreign:
@@ -73,13 +78,31 @@ def reference_of(made: Study) -> Reference:
     }
 
 
-def _row(template: str, group: Group) -> dict[str, Any]:
+def _methods(arms: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with the arms among the interventions: from the first step on, the arm's text is read."""
+    texts: dict[str, dict[str, Any]] = {name: {"prompts": {"0": f"${_column(name)}"}} for name in arms}
+    added = [Method(method=SCHEDULE, label=name, **settings) for name, settings in texts.items()]
+    given = fields.get("interventions", (PLAIN,))
+    return {**fields, "interventions": [*([given] if isinstance(given, str) else given), *added]}
+
+
+def _inside(fields: Mapping[str, Any]) -> list[Method]:
+    """What is read of a recording, where there is one."""
+    return [inside.method()] if fields.get("explainers") or "traces" in fields.get("keep", ()) else []
+
+
+def _column(arm: str) -> str:
+    return f"arm_{arm}"
+
+
+def _row(template: str, group: Group, arms: Mapping[str, str]) -> dict[str, Any]:
     shares = {
         f"{REFERENCE}_{attribute}_{label}": share
         for attribute, labels in group.reference.items()
         for label, share in labels.items()
     }
-    return {"prompt": fill(template, group), "group": group.group, "template": template, **shares}
+    texts = {_column(name): fill(other, group) for name, other in arms.items()}
+    return {"prompt": fill(template, group), "group": group.group, "template": template, **texts, **shares}
 
 
 def _own(columns: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from probe.bias.tables import SETTING
+from probe.bias.tables import SETTING, shown_labels
 from probe.errors import BadInput
 from probe.show.evaluation import Interval
 from probe.show.shares import SharePanel, share_panels
@@ -89,9 +89,8 @@ def _of(shares: pd.DataFrame, attribute: str) -> pd.DataFrame:
 
 
 def _shown(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Every label with its rows; of two labels the first, as the other is what is left."""
-    labels = list(rows["label"].unique())
-    for label in labels[:1] if len(labels) == 2 else labels:
+    """The labels that are shown, each with its rows."""
+    for label in shown_labels(list(rows["label"].unique())):
         yield str(label), rows.loc[rows["label"] == label]
 
 

@@ -54,15 +54,15 @@ class Cell:
 
 
 def readings(rows: pd.DataFrame, labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """One row a picture and attribute: the setting, group, template, seed and the label, None where none was read."""
+    """One row a picture and attribute: setting, group, template, seed, its row, and the label, None where unread."""
     done = rows.loc[rows["status"] == "done"]
     kept = [*SETTING, "group", *PAIR]
     parts = [
-        done.loc[:, kept].assign(attribute=attribute, label=done[f"{PERCEIVED}_{attribute}"])
+        done.loc[:, kept].assign(attribute=attribute, row=done.index, label=done[f"{PERCEIVED}_{attribute}"])
         for attribute in labels
         if f"{PERCEIVED}_{attribute}" in done
     ]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*kept, "attribute", "label"])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*kept, "attribute", "row", "label"])
 
 
 def cells(found: pd.DataFrame, known: Known) -> Iterator[Cell]:
@@ -149,12 +149,17 @@ def _against_first(
         names = {name: both[name].iloc[0] for name in [*SETTING, "group"]}
         names |= {f"second_{name}": both[f"{name}_second"].iloc[0] for name in [*SETTING, "group"]}
         first, second = list(both["label"]), list(both["label_second"])
-        for label in labels[:1] if len(labels) == 2 else labels:
+        for label in shown_labels(labels):
             test = compare([x == label for x in first], [x == label for x in second], confidence=confidence)
             yield {**names, "label": label, **_test(test)}
         if len(labels) > 2:
             distance, p = swap_test(first, second)
             yield {**names, "label": MIX, "difference": distance, "pairs": len(both), "p": p}
+
+
+def shown_labels(labels: Sequence[str]) -> Sequence[str]:
+    """Of two labels the first, as the other is what is left; of more, all."""
+    return labels[:1] if len(labels) == 2 else labels
 
 
 def _test(test: Paired) -> dict[str, Any]:

@@ -38,6 +38,9 @@ def test_articles(noun: str, expected: str):
         ("the {group}", "artist", "the artist"),
         ("the face of the {group}, smiling", "pilot", "the face of the pilot, smiling"),
         ("a photo of {group}", "a happy chef", "a photo of a happy chef"),
+        ("a photo of a female {group}", "artist", "a photo of a female artist"),
+        ("a room with {group}, seen from above", "artist", "a room with an artist, seen from above"),
+        ("portrait: {group}", "chef", "portrait: a chef"),
     ],
 )
 def test_prompts(template: str, group: str, prompt: str):
