@@ -4,16 +4,23 @@ Rows of the first table are measured inside a recording, at one step: the guided
 batch) and the inquiry in turns, so that what else the machine does hits both; medians. The second opens a stored trace
 afresh for every round and times the explainer alone, reading from disk included.
 
+`--shape sd15` says instead what attributions hold of memory on a random U-Net of Stable Diffusion 1.5's shape at
+64 x 64 latents, weights included: counted over shapes, without arithmetic, in seconds. With `--run` they are computed,
+and the most that the process ever held is printed: minutes a row on two cores.
+
     python -m experiments.bench_explain
     python -m experiments.bench_explain --rounds 1 --steps 2      shows that it works, and no figure that matters
+    python -m experiments.bench_explain --shape sd15
 """
 
 import argparse
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,12 +29,19 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from diffusers import UNet2DConditionModel
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import probe
+from experiments.bench_nurse import sd15_shaped
+from probe.attach.asked.gradients import attribute, latent_question
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.change.gradient import checkpointed, without_weight_gradients
 from probe.attach.text.rows import Row
 from probe.errors import NotRecorded
 from probe.explain import METHODS, Method
@@ -43,6 +57,13 @@ INQUIRIES: dict[str, Inquiry] = {
 }
 AIM = {"relevancy of the output": "<= 4", "relevancy of the guidance": "<= 4"}
 MILLISECONDS = 50
+ATTRIBUTIONS: dict[str, probe.Gradients] = {  # from the least memory to the most: a peak is that of all before it too
+    "input x gradient of the latents": probe.Gradients(method="input_x_gradient", samples=1),
+    "integrated gradients of the latents": probe.Gradients(samples=4),
+    "the same, four at once": probe.Gradients(samples=4, at_once=4),
+    "the same, nothing run again": probe.Gradients(samples=4, checkpoints=False),
+}
+GIBIBYTES, GIB = 8, 2**30
 WORDLESS = ("guidance",)  # explains the prompt as a whole
 
 
@@ -88,9 +109,9 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def generated(pipe: Any, steps: int, **asked: Any) -> Trace:
+def generated(pipe: Any, steps: int, prompt: str = PROMPT, **asked: Any) -> Trace:
     with probe.record(pipe, **asked) as recording:
-        pipe(PROMPT, num_inference_steps=steps, generator=torch.Generator().manual_seed(0), output_type="latent")
+        pipe(prompt, num_inference_steps=steps, generator=torch.Generator().manual_seed(0), output_type="latent")
     return recording.trace
 
 
@@ -136,14 +157,75 @@ def stored(pipe: Any, steps: int, rounds: int) -> Table:
     return table
 
 
+class Live(TorchDispatchMode):
+    """The most bytes that what is made inside holds at a time; what was there `before` is not counted."""
+
+    def __init__(self, before: Iterable[Tensor] = ()) -> None:
+        super().__init__()
+        self.held = {tensor.untyped_storage()._cdata: 0 for tensor in before}
+        self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for storage in (leaf.untyped_storage() for leaf in tree_leaves(result) if isinstance(leaf, Tensor)):
+            if storage._cdata not in self.held:
+                self.held[storage._cdata] = storage.nbytes()
+                weakref.finalize(storage, self.held.pop, storage._cdata)
+        self.most = max(self.most, sum(self.held.values()))
+        return result
+
+
+def counted(asked: probe.Gradients) -> float:
+    """GiB that an attribution of one word to the latents holds at most, with the U-Net's weights, from shapes alone."""
+    with FakeTensorMode(), ExitStack() as stack:
+        unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8).eval()
+        latents, states, weights = torch.randn(4, 64, 64), torch.randn(2, 77, 768), list(unet.parameters())
+
+        def forward(inputs: Tensor) -> Tensor:
+            rows = torch.cat([inputs, inputs])
+            whole, part = unet(rows, 1, states.repeat_interleave(len(inputs), 0)).sample.chunk(2)
+            return ((whole - part) ** 2).flatten(1).sum(1) / 2
+
+        stack.enter_context(without_weight_gradients(unet))
+        if asked.checkpoints:
+            stack.enter_context(checkpointed(unet))
+        live = stack.enter_context(Live(weights))
+        attribute(asked, forward, latent_question(latents, gradient=True))
+        return (live.most + sum(weight.nbytes for weight in weights)) / GIB
+
+
+def memory(*, run: bool) -> Table:
+    """Attributions on a U-Net of Stable Diffusion 1.5's shape: what they hold at most, counted, or measured."""
+    table = Table(title="One step and word, Stable Diffusion 1.5's shape, 64 x 64")
+    for column in ("attribution", "seconds", "peak GiB of the process" if run else "GiB, counted", "aim"):
+        table.add_column(column, justify="left" if column == "attribution" else "right")
+    pipe = sd15_shaped() if run else None
+    for name, asked in ATTRIBUTIONS.items():
+        seconds, peak = ran(pipe, asked) if run else ("none", counted(asked))
+        table.add_row(name, seconds, f"{peak:.2f}", f"< {GIBIBYTES}")
+    return table
+
+
+def ran(pipe: Any, asked: probe.Gradients) -> tuple[str, float]:
+    """Seconds of a step with an attribution, and the most GiB that the process has held so far."""
+    inquiry = asked.model_copy(update={"steps": (0,)})
+    seconds = timed(partial(generated, pipe, 1, "a cat", words=[], explain=inquiry))
+    return f"{seconds:.0f}", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each, in turns")
     parser.add_argument("--steps", type=int, default=50, help="of the stored trace")
+    parser.add_argument("--shape", choices=("menagerie", "sd15"), default="menagerie")
+    parser.add_argument("--run", action="store_true", help="with sd15: compute, and measure the process")
     chosen = parser.parse_args(argv)
+    console = Console(width=100)
+    if chosen.shape == "sd15":
+        console.print(memory(run=chosen.run))
+        return
     pipe = probe.load()
     pipe.set_progress_bar_config(disable=True)
-    console = Console(width=100)
     console.print(report(pipe, chosen.rounds))
     console.print(stored(pipe, chosen.steps, chosen.rounds))
 

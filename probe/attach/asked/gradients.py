@@ -28,7 +28,7 @@ from torch import Tensor
 
 from probe.attach.asked.beside import Beside, Reader, check_text
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
-from probe.attach.change.gradient import without_weight_gradients
+from probe.attach.change.gradient import checkpointed, without_weight_gradients
 from probe.attach.model.layout import unpacked
 from probe.attach.model.prediction import level
 from probe.attach.relevance.targets import TARGETS, Box, Seen
@@ -52,8 +52,9 @@ class Gradients(Inquiry):
     `on`: "latents", a map a word, of what the word alone adds inside of `box`; or "text", a number a word, of `target`
     ("guidance", "output", "x0" or a function, see `probe.Relevancy`) there. `samples`: points of the path, or orders.
     `noise` above 0 takes the mean over `noisy` inputs with noise of that deviation (SmoothGrad). `at_once` inputs are
-    in memory at a time. Sampling draws from `seed`. `label` is what the trace has it under, for several in one run
-    (default: what it is `on`).
+    in memory at a time, with `checkpoints` the graph of one block of the denoiser, for about a third more time.
+    Sampling draws from `seed`. `label` is what the trace has it under, for several in one run (default: what it is
+    `on`).
     """
 
     method: MethodName = "integrated_gradients"
@@ -63,7 +64,8 @@ class Gradients(Inquiry):
     samples: int = Field(default=16, ge=1)
     noise: float = Field(default=0.0, ge=0.0)
     noisy: int = Field(default=4, ge=1)
-    at_once: int = Field(default=4, ge=1)
+    at_once: int = Field(default=2, ge=1)
+    checkpoints: bool = True
     seed: int = 0
     label: str | None = Field(default=None, pattern=r"^\w+$")
 
@@ -163,6 +165,8 @@ class GradientReader(Reader):
             for module in (beside.module, getattr(self.scene.pipe, "vae", None)):
                 if isinstance(module, torch.nn.Module):
                     stack.enter_context(without_weight_gradients(module))
+            if self.request.checkpoints:
+                stack.enter_context(checkpointed(beside.module))
             stack.enter_context(torch.enable_grad())
             ask = self._text if self.request.on == "text" else self._latents
             ask(beside, (step, beside.row.image))

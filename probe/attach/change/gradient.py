@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from math import log2, prod
 from typing import Any
 
@@ -24,6 +25,10 @@ from probe.errors import NoMatch
 from probe.site import matches
 
 CELLS = 256  # the papers' 16 x 16
+CHECKPOINTS = {  # what diffusers' blocks go by, and with it what they hold for the way back is made again there
+    "gradient_checkpointing": True,
+    "_gradient_checkpointing_func": partial(checkpoint, use_reentrant=False, preserve_rng_state=False),
+}
 
 Key = tuple[str, int]  # path and rank of a call
 Grid = tuple[int, int]
@@ -186,3 +191,19 @@ def without_weight_gradients(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in borrowed:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def checkpointed(module: nn.Module) -> Iterator[None]:
+    """Inside, a denoiser's blocks keep nothing of themselves for the way back, and run again there."""
+    parts = [part for part in module.modules() if hasattr(part, "gradient_checkpointing")]
+    before = [{name: vars(part)[name] for name in CHECKPOINTS if name in vars(part)} for part in parts]
+    try:
+        for part in parts:
+            vars(part).update(CHECKPOINTS)
+        yield
+    finally:
+        for part, own in zip(parts, before, strict=True):
+            for name in CHECKPOINTS:
+                vars(part).pop(name, None)
+            vars(part).update(own)

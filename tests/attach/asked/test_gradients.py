@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import probe
+from experiments.bench_explain import ATTRIBUTIONS, GIBIBYTES, Live, counted
 from probe.attach.asked.gradients import RULES, Gradients, Question, attribute, latent_question, text_question
 from probe.errors import BadInput, NotRecorded
 from tests import pipelines
@@ -146,3 +147,35 @@ def test_several_attributions_of_one_run_have_labels():
     assert (first.provenance["method"], second.provenance["method"]) == ("saliency", "input_x_gradient")
     with pytest.raises(NotRecorded, match=r"explain=probe.Gradients\(label='other'\)"):
         probe.gradients(recording.trace, "cat", label="other")
+
+
+def test_live_bytes_are_those_of_the_graph():
+    x = torch.randn(1000, requires_grad=True)
+    with Live() as live:
+        y = x
+        for _ in range(10):
+            y = y.exp().clamp(max=1)  # keeps what exp gave, 4000 bytes
+    assert sum(live.held.values()) == 44_000 and live.most == 48_000
+
+
+@pytest.mark.parametrize(("family", "share"), [("sd1", 0.6), ("sdxl", 0.6), ("sd3", 1.0), ("flux1", 0.75)])
+def test_blocks_that_run_again_say_the_same_in_less_memory(family: str, share: float):
+    """Of these tiny models the text encoders hold much, of SD3's three the most."""
+    pipe, call = pipelines.load(family), SMALL | {"height": 64, "width": 64, "output_type": "latent"}
+    pipelines.run(pipe, family, **call)
+    before, found, most = fingerprint(pipe), [], []
+    for checkpoints in (False, True):
+        asked = Gradients(method="input_x_gradient", on="text", target="output", steps=(0,), checkpoints=checkpoints)
+        with probe.record(pipe, words=[], explain=asked) as recording, Live() as live:
+            pipelines.run(pipe, family, **call)
+        found.append(probe.token_scores(recording.trace).values)
+        most.append(live.most)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-7)
+    assert most[1] < share * most[0]
+    assert fingerprint(pipe) == before
+
+
+def test_attributions_of_stable_diffusion_fit_into_eight_gibibytes():
+    """Counted over shapes, weights included; a gibibyte is left for text encoder, autoencoder and libraries."""
+    asked = ATTRIBUTIONS["integrated gradients of the latents"]
+    assert counted(asked) < GIBIBYTES - 1
