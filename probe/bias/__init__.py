@@ -16,6 +16,8 @@ shares.parquet       one row a setting, attribute, group and label; its columns:
 cells.parquet        one row a setting, attribute and group: evenness, amplification; `CELLS`
 overall.parquet      one row a setting and attribute: mean amplification, its change from the first setting; `OVERALL`
 comparisons.parquet  one row a pair of settings or of groups at equal seeds; `COMPARISONS`
+inside.parquet       one row a setting, attribute, group, label and measure, if the study recorded; `INSIDE`
+costs.parquet        one row a setting and score of other scorers than the classifier; `COSTS`
 summary.json         all of the above as JSON, with the classifier, the confidence and what it does not show
 
 A setting is a model, method, number of steps and guidance. `probe.bias.open(folder)` reads an audit back, without

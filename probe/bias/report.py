@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from probe.bias.inside import ALL
 from probe.bias.tables import SETTING, shown_labels
 from probe.errors import BadInput
 from probe.show.evaluation import Interval
@@ -43,7 +44,7 @@ def text(audit: "Audit") -> str:
     """Shares, and how far they are from the data's, in lines."""
     head = NOTE.format(classifier=audit.classifier, confidence=audit.confidence)
     parts = [line for attribute in audit.shares["attribute"].unique() for line in _told(audit, str(attribute))]
-    return "\n".join([head, *parts])
+    return "\n".join([head, *parts, *_costs(audit), *_linked(audit)])
 
 
 def _told(audit: "Audit", attribute: str) -> Iterator[str]:
@@ -58,6 +59,25 @@ def _told(audit: "Audit", attribute: str) -> Iterator[str]:
     for row, setting in zip(overall.to_dict("records"), settings(overall), strict=True):
         span = _span(row["amplification"], row["low"], row["high"], "+")
         yield f"mean amplification over {row['groups']} groups, {setting}: {span}"
+
+
+def _costs(audit: "Audit") -> Iterator[str]:
+    """The other scores at each setting, and how far they are from the first setting's."""
+    if len(audit.costs):
+        yield "\nother scores, and their distance to the first setting's"
+    for row, setting in zip(audit.costs.to_dict("records"), settings(audit.costs), strict=True):
+        span = _span(row["difference"], row["low"], row["high"], "+")
+        yield f"{_cut(setting, 17):<18}{_cut(row['score'], 23):<24}{_number(row['value']):>8}  {span}"
+
+
+def _linked(audit: "Audit") -> Iterator[str]:
+    """What went on inside with a label, minus without it, over all groups."""
+    rows = audit.inside.loc[audit.inside["group"] == ALL]
+    if len(rows):
+        yield "\ninside, where a label was perceived minus where not (each group less its mean); no cause is shown"
+    for row, setting in zip(rows.to_dict("records"), settings(rows), strict=True):
+        span, p = _span(row["difference"], row["low"], row["high"], "+"), f"p {row['p_holm']:.3f}"
+        yield f"{_cut(setting, 17):<18}{_cut(row['label'], 13):<14}{_cut(row['measure'], 17):<18}{span:<30}{p}"
 
 
 def _line(row: dict[str, Any], setting: str) -> str:

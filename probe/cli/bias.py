@@ -28,6 +28,7 @@ def run_study(options: Namespace) -> int:
         _groups(options),
         options.template or probe.bias.TEMPLATE,
         classifier=classifier if options.classifier or options.model is None else None,
+        arms=_arms(options.arm or []),
         within=options.within,
         **_fields(options),
     )
@@ -79,7 +80,20 @@ def _fields(options: Namespace) -> dict[str, Any]:
     """The fields of the study that were given."""
     fields = {"seeds": options.seeds, "steps": options.steps, "models": options.model, "folder": options.out}
     scales = [_scale(text) for text in split(options.guidance)]
-    return {name: value for name, value in {**fields, "guidance": scales or None}.items() if value is not None}
+    fields |= {"guidance": scales or None, "explainers": "attention" if options.inside else None}
+    fields["scorers"] = ("judge", "clip") if options.arm and options.model is None else None
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _arms(given: list[str]) -> dict[str, str]:
+    """ "NAME=TEXT" as name and text."""
+    parts = [text.partition("=") for text in given]
+    wrong = next((text for text, (name, sign, other) in zip(given, parts, strict=True) if not (name and other)), None)
+    if wrong is not None:
+        raise BadInput(
+            f"--arm {wrong!r} is no name with a template; write --arm 'open=a photo of {{group}}, any gender'"
+        )
+    return {name.strip(): other for name, _, other in parts}
 
 
 def _scale(text: str) -> float:

@@ -201,6 +201,8 @@ def bias_run_options(parser: ArgumentParser) -> None:
     add("--groups", type=str, metavar="A,B", help="whom to draw, with commas; left out: the professions of Menagerie")
     add("--list", type=str, metavar="FILE", help="instead, your own list (.txt, .csv, .yaml, .json), or `professions`")
     add("--template", type=str, action="append", metavar="TEXT", help="left out: 'a photo of {group}'; may be repeated")
+    add("--arm", type=str, action="append", metavar="NAME=TEXT", help="another template to compare with; repeatable")
+    add("--inside", action="store_true", help="record, and set what goes on inside beside what comes out")
     add("--seeds", type=str, default="0-31", metavar="RANGE", help="one picture of each group for each, such as 0-199")
     add("--guidance", type=str, metavar="A,B", help="guidance scales with commas; left out: the pipeline's own")
     add("--steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")

@@ -32,12 +32,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_run_again_show_and_error(here: Path, capsys: pytest.CaptureFixture[str]):
     asked = ["bias", "run", "--model", str(pipelines.folder("sd1")), "--groups", "doctor,chef", "--seeds", "0-1"]
-    asked += ["--steps", "2", "--guidance", "1,3", "--classifier", "reader.yaml", "--error", "labels.csv"]
+    asked += ["--steps", "2", "--guidance", "3", "--inside", "--arm", "plural=a photo of doctors, not {group}"]
+    asked += ["--classifier", "reader.yaml", "--error", "labels.csv"]
     assert main(asked) == 0
     said = capsys.readouterr()
     assert "Perceived attributes, read by ZeroShot (menagerie:" in said.out and "Traceback" not in said.err
-    assert re.search(r"^doctor +guidance 1 +doctor +2 ", said.out, re.M)
-    assert "nobody's" not in said.out and "not the identity of anyone" in said.out
+    assert re.search(r"^doctor +plain +doctor +2 ", said.out, re.M)
+    assert re.search(r"^doctor +plural +doctor +2 ", said.out, re.M)
+    assert "not the identity of anyone" in said.out
     assert {"summary.json", "errors.json", "shares.parquet", "shares-kind.png"} <= {
         p.name for p in Path("out/bias").iterdir()
     }
@@ -72,6 +74,7 @@ def test_the_judges_error_is_printed(capsys: pytest.CaptureFixture[str]):
         (["--classifier", "nothing.yaml"], "cannot read 'nothing.yaml'"),
         (["--model", "owner/name"], "name another with `classifier`"),
         (["--seeds", "many"], "'many' is no seed"),
+        (["--arm", "fair"], "--arm 'fair' is no name with a template; write --arm 'open=a photo of {group}"),
     ],
 )
 def test_what_cannot_be_used_is_said(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str):

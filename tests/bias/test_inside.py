@@ -1,5 +1,6 @@
 """Inside and outcome, arms and their costs: against scipy, the trace, and the same text drawn plainly."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ def test_inside_is_set_beside_the_perceived_label():
     assert set(made.inside["measure"]) == {"noun"}  # nothing was recorded of the pull
     by_group = made.inside.set_index("group")
     assert list(by_group["with"]) == [9, 3, 12] and list(by_group["without"]) == [3, 9, 12]
+    assert re.search(r"^m +man +noun +\+0\.\d{3} \(\+", str(made), re.M) and "no cause is shown" in str(made)
     assert by_group.loc["chef", "difference"] == pytest.approx(1, abs=0.02)
     pooled = by_group.loc[ALL]
     assert 0.5 < pooled["difference"] < 1 and pooled["p_holm"] >= pooled["p"]
