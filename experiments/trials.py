@@ -198,13 +198,14 @@ def curves(order: Sequence[str], mask: np.ndarray, without: Callable[[frozenset[
     def changed(gone: Sequence[str], where: np.ndarray = mask) -> float:
         return float(np.abs(without(frozenset(gone)) - whole)[where].mean())
 
-    most, ends = changed(order), range(len(order) + 1)
+    most, rest, ends = changed(order), max(changed(order, ~mask), 1e-9), range(len(order) + 1)
     if most == 0:
         return {}
     first, alone = (changed(order[:1]), changed(order[:1], ~mask)), [changed([word]) for word in order]
     ranks = {"order of words": faithfulness.rank_correlation(alone, range(len(order), 0, -1))} if len(order) > 2 else {}
     return ranks | {
         "deletion": faithfulness.area([changed(order[:k]) / most for k in ends]),
+        "deletion outside": faithfulness.area([changed(order[:k], ~mask) / rest for k in ends]),
         "least first": faithfulness.area([changed(order[len(order) - k :]) / most for k in ends]),
         "insertion": faithfulness.area([1 - changed(order[k:]) / most for k in ends]),
         "change inside": first[0] / max(sum(first), 1e-9),

@@ -35,6 +35,7 @@ def test_the_right_order_changes_the_subject_sooner():
     assert wrong["deletion"] == pytest.approx((0.0 / 2 + 0.2 + 1.0 / 2) / 2)
     assert right["least first"] == wrong["deletion"] and wrong["least first"] == right["deletion"]
     assert right["insertion"] == pytest.approx((0.0 / 2 + 0.8 + 1.0 / 2) / 2)  # what comes back with the cat alone
+    assert (right["deletion outside"], wrong["deletion outside"]) == pytest.approx((0.25, 0.75))  # by "red" alone
     assert (right["change inside"], wrong["change inside"]) == pytest.approx((1.0, 2 / 7))
 
 
