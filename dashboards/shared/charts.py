@@ -92,5 +92,10 @@ def series() -> Sequence[str]:
     return DARK_SERIES if st.context.theme.type == "dark" else style.SERIES
 
 
+def ink() -> str:
+    """The colour of text, as the page is light or dark."""
+    return (style.DARK if st.context.theme.type == "dark" else style.LIGHT)["ink"]
+
+
 def _cycle(items: Sequence[Any], count: int) -> list[Any]:
     return [items[i % len(items)] for i in range(count)]

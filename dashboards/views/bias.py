@@ -3,6 +3,7 @@
 import shlex
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 
 from dashboards.shared import audits, look, traces
@@ -28,6 +29,8 @@ audit.figure({attribute!r}).savefig("shares.svg")
 audit.{table}.to_csv("{table}.csv", index=False)
 """
 NUMBERS = {name: st.column_config.NumberColumn(format="%.3f") for name in ("share", "low", "high", "p", "p_holm")}
+SMALL = {name: st.column_config.NumberColumn(format="%.3g") for name in ("mean", "value", "difference", "low", "high")}
+SMALL["p_holm"] = NUMBERS["p_holm"]
 
 
 def blank() -> None:
@@ -52,6 +55,8 @@ def whole(name: str, audit: Audit) -> None:
     shares(name, audit, attribute)
     amplification(name, audit, attribute)
     comparisons(audit, attribute)
+    inside(audit, attribute)
+    costs(audit)
     st.header("What this does not show", anchor=False)
     st.markdown("\n".join(f"- {limit}" for limit in LIMITS))
 
@@ -83,13 +88,21 @@ def caution(audit: Audit, attribute: str) -> None:
 def shares(name: str, audit: Audit, attribute: str) -> None:
     """The shares of every group beside the data's, as a figure and in numbers."""
     st.header("Shares", anchor=False)
+    for each in audits.labels(audit, attribute):
+        part = audits.best(audit, attribute, each)
+        st.text(f"Perceived as {each}")
+        told = f"Share perceived as {each} in each group with {audit.confidence:.0%} intervals, beside that in the data"
+        st.altair_chart(audits.share_chart(part), alt=told, height=height(part))
     draw = partial(audit.figure, attribute)
-    told = f"Shares of {attribute} in each group with {audit.confidence:.0%} intervals, beside those in the data"
-    look.figure(draw, told, ("bias", name, attribute, hash(audit.shares.to_json())))
     frame = audits.share_table(audit, attribute)
     with st.expander("The numbers"):
         st.dataframe(frame, hide_index=True, column_config=NUMBERS, alt=f"Shares of {attribute}")
     offer(Offer(f"shares-{attribute}", code(name, attribute, "shares"), lambda: frame, draw))
+
+
+def height(frame: pd.DataFrame) -> int:
+    """Pixels of a chart with a row for each group and setting."""
+    return 130 + 20 * len(set(frame["group"])) * max(2, len(set(frame["setting"])))
 
 
 def amplification(name: str, audit: Audit, attribute: str) -> None:
@@ -100,9 +113,8 @@ def amplification(name: str, audit: Audit, attribute: str) -> None:
         st.info("The shares in the data are not known, or no label has the most of them.", icon=":material/info:")
         return
     st.markdown("The label that most have in the data: its share among the pictures, minus its share there.")
-    rows = len(set(frame["group"])) * max(2, len(set(frame["setting"])))
     told = f"Amplification of {attribute} in each group and setting, with intervals; 0 is the share in the data"
-    st.altair_chart(audits.amplification_chart(frame), alt=told, height=130 + 20 * rows)
+    st.altair_chart(audits.amplification_chart(frame), alt=told, height=height(frame))
     for line in audits.changes(audit, attribute):
         st.text(line)
     offer(Offer(f"amplification-{attribute}", code(name, attribute, "cells"), lambda: frame))
@@ -115,6 +127,29 @@ def comparisons(audit: Audit, attribute: str) -> None:
         with st.expander("Paired tests at equal seeds"):
             st.markdown("A difference is the second minus the first; `p_holm` accounts for all tests of the attribute.")
             st.dataframe(found, hide_index=True, column_config=NUMBERS, alt=f"Paired tests of {attribute}")
+
+
+def inside(audit: Audit, attribute: str) -> None:
+    """What goes with the outcome inside the model, where the study recorded it."""
+    every, each = audits.inside(audit, attribute)
+    if len(each):
+        st.header("Inside and outside", anchor=False)
+        st.markdown(
+            "What the model did in pictures with a label, less what it did in the others: attention to the word of the "
+            "group (`noun`), and how hard guidance pulls (`pull`). It goes with the outcome; the noise may decide both."
+        )
+        st.dataframe(every, hide_index=True, column_config=SMALL, alt=f"Inside the model, by {attribute}")
+        with st.expander("Group by group"):
+            st.dataframe(each, hide_index=True, column_config=SMALL, alt=f"Inside the model, by {attribute} and group")
+
+
+def costs(audit: Audit) -> None:
+    """What the settings cost in other scores, where there were any."""
+    found = audits.costs(audit)
+    if len(found):
+        st.header("What it costs", anchor=False)
+        st.markdown("Other scores of the same pictures, and their difference from the first setting.")
+        st.dataframe(found, hide_index=True, column_config=SMALL, alt="Costs of each setting")
 
 
 def code(name: str, attribute: str, table: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import probe
@@ -11,14 +12,14 @@ from dashboards.shared import audits, traces
 from probe.bias import LIMITS, Audit
 from probe.bias.shares import needed
 from probe.bias.tables import Known
-from tests.bias.test_audits import ERROR, LABELS, REFERENCE, rows
+from tests.bias.test_audits import ERROR, LABELS, REFERENCE, one, rows
 from tests.dashboards.pages import alts, markdown, page, plain, texts
 
 
-def made(**known: Any) -> Audit:
-    """Three groups at two guidance scales; the error of gender is known, that of tone is not."""
-    given: dict[str, Any] = {"errors": {"gender": ERROR}, "reference": REFERENCE} | known
-    return replace(probe.bias.tidy(rows(), Known(LABELS, **given)), classifier="HandReader (1f2e)")
+def made(**columns: Any) -> Audit:
+    """Three groups at two guidance scales; the error of gender is known, that of tone is not. `columns` of its rows."""
+    known = Known(LABELS, {"gender": ERROR}, REFERENCE)
+    return replace(probe.bias.tidy(rows().assign(**columns), known), classifier="HandReader (1f2e)")
 
 
 Keep = Callable[..., str]
@@ -55,7 +56,14 @@ def test_a_study_names_its_classifier_its_error_and_its_limits(keep: Keep):
 def test_shares_stand_beside_those_in_the_data(keep: Keep):
     name = keep(made())
     app = page("bias")
-    assert "Shares of gender in each group with 95% intervals, beside those in the data" in alts(app)
+    assert "Share perceived as man in each group with 95% intervals, beside that in the data" in alts(app)
+    drawn = audits.best(made(), "gender", "man").set_index(["group", "guidance"])
+    fixed = one(made().shares, group="doctor", guidance=5.0, label="man")
+    assert drawn.loc[("doctor", 5.0), ["share", "low", "high"]].tolist() == [
+        fixed[name] for name in ("corrected", "corrected_low", "corrected_high")
+    ]
+    as_read = audits.best(made(), "tone", "dark")
+    assert as_read["low"].tolist() == made().shares.query("label == 'dark'")["low"].tolist()
     table = app.dataframe[0].value
     doctor = table[(table["group"] == "doctor") & (table["setting"] == "guidance 5") & (table["label"] == "man")]
     assert doctor["share"].tolist() == [0.9] and doctor["reference"].tolist() == [0.7]
@@ -113,3 +121,19 @@ def test_foreign_words_are_never_markdown(keep: Keep):
     app = page("bias")
     assert not app.exception
     assert "<img" not in markdown(app) and "![x]" not in markdown(app)
+
+
+def test_what_went_on_inside_stands_beside_the_outcome(keep: Keep):
+    numbers = np.random.default_rng(0).normal(size=len(rows()))
+    keep(made(inside_noun=numbers, inside_pull=numbers + 2, clip=numbers))
+    app = page("bias")
+    assert not app.exception
+    assert {"Inside and outside", "What it costs"} <= {header.value for header in app.header}
+    every, each = (frame.value for frame in app.dataframe if "measure" in frame.value)
+    assert list(every["measure"]) == ["noun", "pull"] * 2 and set(each["group"]) == {"doctor", "artist", "scientist"}
+    assert {"Inside the model, by gender", "Costs of each setting"} <= set(alts(app))
+
+
+def test_what_was_not_recorded_takes_no_room(keep: Keep):
+    keep(made())
+    assert not {"Inside and outside", "What it costs"} & {header.value for header in page("bias").header}

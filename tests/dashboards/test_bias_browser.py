@@ -20,7 +20,6 @@ def test_blank_then_a_study(visit: Open, url: str, folder: Path):
     for width, dark in ((1280, False), (400, True)):
         page = visit(f"{url}/bias", width=width, dark=dark).page
         expect(page.get_by_text("Classifier: HandReader")).to_be_visible(timeout=SLOW)
-        expect(page.get_by_alt_text("Shares of gender in each group")).to_be_visible(timeout=SLOW)
         chart = page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
         expect(chart).to_be_visible(timeout=SLOW)
         settled(page)
