@@ -15,7 +15,9 @@ from probe.study.methods import build_scorer
 from probe.study.question import PLAIN, Method, Study
 
 QUESTION = "Which attributes are people of each group drawn with, as a classifier perceives them?"
-SCHEDULE = "PromptSchedule"
+SCHEDULE, STEER = "PromptSchedule", "probe.concepts.steer:Steer"
+UNSTEERED = "arm"  # the column of the prompt as it is
+Arm = str | tuple[str, float]  # another template, and how far towards it, 1 as in its place
 REFERENCE = "reference"  # columns of the prompts' rows: reference_gender_man
 
 
@@ -24,14 +26,15 @@ def study(
     template: str | Sequence[str] = TEMPLATE,
     *,
     classifier: Classifier | None = None,
-    arms: Mapping[str, str] | None = None,
+    arms: Mapping[str, Arm] | None = None,
     within: float | None = None,
     **fields: Any,
 ) -> Study:
     """Templates filled with each group, as a Study; `fields` are any other fields of it (seeds, models, guidance, ...).
 
     `groups`: names, `Group`s, or `read_groups(path)`. `classifier`: left out, Menagerie's judge, for Menagerie only.
-    `arms`: other templates by name, read by the model in place of the prompt, from the same noise.
+    `arms`: other templates by name, read by the model in place of the prompt, from the same noise; as (template, 0.5)
+    the text states go half of the way from the prompt's to the template's, as (template, -0.5) as far away from it.
     `within`: how far a share's interval may reach to either side. A study that records (`explainers="attention"`, or
     traces kept) also reads what goes on inside. Raises BadInput, also for too few pictures for `within`.
     """
@@ -78,12 +81,20 @@ def reference_of(made: Study) -> Reference:
     }
 
 
-def _methods(arms: Mapping[str, str], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with the arms among the interventions: from the first step on, the arm's text is read."""
-    texts: dict[str, dict[str, Any]] = {name: {"prompts": {"0": f"${_column(name)}"}} for name in arms}
-    added = [Method(method=SCHEDULE, label=name, **settings) for name, settings in texts.items()]
+def _methods(arms: Mapping[str, Arm], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with the arms among the interventions."""
     given = fields.get("interventions", (PLAIN,))
+    added = [_arm(name, arm) for name, arm in arms.items()]
     return {**fields, "interventions": [*([given] if isinstance(given, str) else given), *added]}
+
+
+def _arm(name: str, arm: Arm) -> Method:
+    """An arm as an intervention, whose texts are those of each prompt's row."""
+    towards = f"${_column(name)}"
+    settings: dict[str, Any] = {"prompts": {"0": towards}}
+    if not isinstance(arm, str):
+        settings = {"towards": towards, "away": f"${UNSTEERED}", "strength": float(arm[1])}
+    return Method(method=SCHEDULE if isinstance(arm, str) else STEER, label=name, **settings)
 
 
 def _inside(fields: Mapping[str, Any]) -> list[Method]:
@@ -95,14 +106,16 @@ def _column(arm: str) -> str:
     return f"arm_{arm}"
 
 
-def _row(template: str, group: Group, arms: Mapping[str, str]) -> dict[str, Any]:
+def _row(template: str, group: Group, arms: Mapping[str, Arm]) -> dict[str, Any]:
     shares = {
         f"{REFERENCE}_{attribute}_{label}": share
         for attribute, labels in group.reference.items()
         for label, share in labels.items()
     }
-    texts = {_column(name): fill(other, group) for name, other in arms.items()}
-    return {"prompt": fill(template, group), "group": group.group, "template": template, **texts, **shares}
+    prompt = fill(template, group)
+    texts = {_column(name): fill(arm if isinstance(arm, str) else arm[0], group) for name, arm in arms.items()}
+    texts |= {UNSTEERED: prompt} if arms else {}
+    return {"prompt": prompt, "group": group.group, "template": template, **texts, **shares}
 
 
 def _own(columns: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -18,15 +18,15 @@ from probe.study.question import PLAIN, Method
 from probe.study.reading import explain, nearest
 
 GIVEN = ("trace", "word", "image")  # what a job gives to an explainer
+NAMED = "package.module:Class"  # what may stand for a class of one's own
 GROUP = "probe.scorers"  # entry points of packages that bring scorers
 
 
 def interventions() -> dict[str, type[BaseModel]]:
     """Every intervention that `probe.nurse` exports, by class name."""
-    nurse, data = import_module("probe.nurse"), import_module("probe.intervention")
-    bases = tuple(kind for kind in _classes(data) if issubclass(kind, BaseModel) and kind.__module__ == data.__name__)
+    nurse = import_module("probe.nurse")
     exported = {name: getattr(nurse, name) for name in nurse.__all__}
-    return {name: kind for name, kind in exported.items() if isinstance(kind, type) and issubclass(kind, bases)}
+    return {name: kind for name, kind in exported.items() if isinstance(kind, type) and issubclass(kind, _bases())}
 
 
 def explainers() -> dict[str, Callable[..., Heatmap]]:
@@ -42,24 +42,24 @@ def scorers() -> dict[str, type[BaseModel]]:
 
 
 def build_intervention(method: Method, settings: Mapping[str, Any]) -> BaseModel | None:
-    """The intervention with these settings; None for the plain run. Raises BadInput."""
+    """The intervention with these settings, of `probe.nurse` or "package.module:Class"; None for the plain run.
+
+    Raises BadInput.
+    """
     if method.method == PLAIN:
         if settings:
             raise BadInput(f"{PLAIN!r} is no intervention, so it takes no settings; found {', '.join(settings)}")
         return None
-    return _build(_find(method.method, interventions(), "intervention", PLAIN), method, settings)
+    if ":" in method.method:
+        return _build(_intervention(_brought(method.method, "intervention"), method.method), method, settings)
+    return _build(_find(method.method, interventions(), "intervention", PLAIN, NAMED), method, settings)
 
 
 def build_scorer(method: Method) -> Any:
     """The scorer that a method names: a built-in one, an installed one, or "package.module:Class". Raises BadInput."""
-    module, colon, name = method.method.partition(":")
-    if not colon:
-        return _build(_find(method.method, scorers(), "scorer", "package.module:Class"), method, method.settings)
-    try:
-        found = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadInput(f"the scorer {method.method!r} cannot be found ({error}); install its package first") from error
-    return _build(_scorer(found, method.method), method, method.settings)
+    if ":" in method.method:
+        return _build(_scorer(_brought(method.method, "scorer"), method.method), method, method.settings)
+    return _build(_find(method.method, scorers(), "scorer", NAMED), method, method.settings)
 
 
 def find_explainer(method: Method) -> Callable[..., Heatmap]:
@@ -83,6 +83,29 @@ def _find(name: str, known: Mapping[str, Any], what: str, *others: str) -> Any:
     if name not in known:
         raise BadInput(f"there is no {what} {name!r}{nearest(name, [*sorted(known), *others])}")
     return known[name]
+
+
+def _brought(name: str, what: str) -> Any:
+    """What "package.module:Class" names. Raises BadInput."""
+    module, _, kind = name.partition(":")
+    try:
+        return getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInput(f"the {what} {name!r} cannot be found ({error}); install its package first") from error
+
+
+def _intervention(found: Any, name: str) -> type[BaseModel]:
+    if not isinstance(found, type) or not issubclass(found, _bases()):
+        raise BadInput(
+            f"{name!r} is no intervention; it has to be a class that inherits from one of probe.intervention"
+        )
+    return found
+
+
+def _bases() -> tuple[type[BaseModel], ...]:
+    """What every intervention inherits from."""
+    data = import_module("probe.intervention")
+    return tuple(kind for kind in _classes(data) if issubclass(kind, BaseModel) and kind.__module__ == data.__name__)
 
 
 def _scorer(found: Any, name: str) -> type[BaseModel]:

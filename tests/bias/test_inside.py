@@ -143,6 +143,23 @@ def test_recording_changes_no_picture(made: Study, folder: Path):
         assert (pictures[0] == pictures[1]).all()
 
 
+def test_steered_by_one_is_the_text_and_by_nothing_the_prompt(folder: Path, made: Study):
+    towards = "a photo of a female {group}"
+    steered = small(folder / "steered", arms={"whole": (towards, 1.0), "half": (towards, 0.5), "none": (towards, 0.0)})
+    assert steered.run().ok
+    whole, half, none = (picture(steered, name) for name in ("whole", "half", "none"))
+    said, plain = picture(made, "said"), picture(made, "plain")
+    assert np.abs(whole - said).max() <= 1 and np.abs(none - plain).max() == 0
+    assert np.abs(half - said).max() > 1 and np.abs(half - plain).max() > 1
+
+
+def picture(study: Study, method: str) -> np.ndarray:
+    """[y, x, rgb]: what a method drew from seed 0."""
+    table = study.table()
+    key = table.loc[(table["method"] == method) & (table["seed"] == 0), "key"].iloc[0]
+    return np.asarray(Image.open(place(study.path, key) / PICTURE), int)
+
+
 def test_arms_are_compared_with_the_prompt(made: Study):
     error = {"gender": Confusion(("man", "woman"), ((50, 0), (0, 50)))}
     if made.table()["perceived_gender"].notna().any():

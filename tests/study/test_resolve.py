@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 import probe.nurse
 from probe import Study
+from probe.concepts.steer import Steer
 from probe.errors import BadInput
 from probe.generator import weights
 from probe.study import methods
@@ -83,6 +84,11 @@ def test_a_scorer_by_its_place_takes_settings():
     assert scorer.seconds == 0.5
 
 
+def test_an_intervention_by_its_place_takes_settings():
+    asked = Method.model_validate({"method": "probe.concepts.steer:Steer", "towards": "a dog", "strength": 0.5})
+    assert methods.build_intervention(asked, asked.settings) == Steer(towards="a dog", strength=0.5)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no such method": ({"interventions": ["AttendAndExite"]}, "no intervention 'AttendAndExite'; did you mean 'Atte"),
     "no such setting": (
@@ -97,6 +103,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"interventions": [{"method": "plain", "max_steps": 3}]},
         "'plain' is no intervention, so it takes no settings; found max_steps",
     ),
+    "no such place": ({"interventions": ["nowhere:X"]}, "the intervention 'nowhere:X' cannot be found.*install"),
+    "no intervention": ({"interventions": ["os:system"]}, "'os:system' is no intervention; it has to be a class that"),
     "nothing to stand for": ({"interventions": [NURSE | {"subjects": "$things"}]}, r"'\$things' stands for nothing"),
     "no such explainer": ({"explainers": ["atention"]}, "no explainer 'atention'; did you mean 'attention'?"),
     "explainer's setting": ({"explainers": [{"method": "attention", "stps": 1}]}, "no setting 'stps'; did you mean 's"),
