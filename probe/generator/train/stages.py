@@ -27,7 +27,7 @@ LATENTS = {"denoiser": 20_000, "control": 10_000}  # scenes whose latents a stag
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
-    "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.25, ema=0.998),
+    "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
     "control": Recipe(samples=40_000, batch=64, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
     "pictures": Recipe(samples=60_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "judge": judging.RECIPE,
