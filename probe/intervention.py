@@ -19,6 +19,13 @@ Array = Any  # a torch.Tensor; this module needs no torch
 Run = Annotated[Any, PlainSerializer(lambda trace: trace.run.model_dump(mode="json"))]  # a probe.Trace
 
 
+def chosen(steps: Sequence[int] | None, step: int, *, count: int, method: str) -> bool:
+    """Whether a step is one of those chosen; None are all. Raises BadInput for steps that a run of `count` has not."""
+    if any(not 0 <= each < count for each in steps or ()):
+        raise BadInput(f"{method} has steps={steps}, and this run has the steps 0 to {count - 1}")
+    return steps is None or step in steps
+
+
 class Intervention(BaseModel, ABC):
     """What every intervention has: a name, the words that it needs, and a check of itself."""
 

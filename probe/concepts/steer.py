@@ -13,7 +13,7 @@ from probe.concepts.concept import Concept
 from probe.concepts.direction import Direction
 from probe.concepts.speech import check_expressible, encoders
 from probe.errors import BadInput, NoMatch
-from probe.intervention import Given, OutputIntervention, PromptIntervention
+from probe.intervention import Given, OutputIntervention, PromptIntervention, chosen
 from probe.site import matches
 
 TOWARDS, AWAY = "towards", "away"
@@ -52,7 +52,7 @@ class Steer(PromptIntervention):
             yield check_expressible(said, encoders(pipe)) if said else said
 
     def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
-        on = acts(self, step, steps)
+        on = chosen(self.steps, step, count=steps, method=self.method)
         return {TOWARDS: self.strength, AWAY: -self.strength} if on and self.strength else None
 
     @field_serializer(TOWARDS, AWAY)
@@ -87,7 +87,7 @@ class SteerOutputs(OutputIntervention):
             )
 
     def change(self, given: Given) -> Tensor | None:
-        if not acts(self, given.step, given.steps) or not self.strength:
+        if not chosen(self.steps, given.step, count=given.steps, method=self.method) or not self.strength:
             return None
         vector, channel = torch.from_numpy(self.direction.vectors[given.module]), given.axes.index(CHANNEL)
         if len(vector) != given.values.shape[channel]:
@@ -101,11 +101,3 @@ class SteerOutputs(OutputIntervention):
     @field_serializer("direction")
     def _as_norms(self, direction: Direction) -> Any:
         return {**direction.provenance, "norms": direction.norms}
-
-
-def acts(item: Steer | SteerOutputs, step: int, steps: int) -> bool:
-    """Whether a step is one of those chosen; None are all. Raises BadInput for steps that there are not."""
-    strange = [each for each in item.steps or () if not 0 <= each < steps]
-    if strange:
-        raise BadInput(f"{item.method} has steps={item.steps}, and this run has the steps 0 to {steps - 1}")
-    return item.steps is None or step in item.steps

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from probe.attach.change.gradient import matching
 from probe.attach.change.recorded import modules, output
+from probe.axes import Kind
 from probe.errors import BadInput, NoMatch
-from probe.intervention import Given, OutputIntervention, Run, Seen
+from probe.intervention import Given, OutputIntervention, Run, Seen, chosen
 from probe.nurse.edits import Sourced
 
 
@@ -42,7 +43,7 @@ class PatchModules(OutputIntervention):
             raise NoMatch(f"sites={self.sites!r} names no module that the recorded run holds whole; it holds {held}")
 
     def change(self, given: Given) -> Tensor | None:
-        if self.steps is not None and given.step not in self.steps:
+        if not chosen(self.steps, given.step, count=given.steps, method=self.method):
             return None
         found = output(self.recorded, given.module, given.step, given.image)
         if set(found.dims) != set(given.axes) or found.transpose(*given.axes).shape != given.values.shape:
@@ -65,7 +66,7 @@ class PatchAttention(Sourced):
     joint: ClassVar[bool] = True
 
     words: Mapping[str, str] = {}
-    kinds: tuple[str, ...] = ("cross", "joint")
+    kinds: tuple[Kind, ...] = ("cross", "joint")
     steps: tuple[int, ...] | None = None
 
     @property
@@ -74,7 +75,7 @@ class PatchAttention(Sourced):
 
     def due(self, kind: str, step: int, steps: int) -> bool:
         spoken = kind != "self" or not self.words
-        return spoken and kind in self.kinds and (self.steps is None or step in self.steps)
+        return chosen(self.steps, step, count=steps, method=self.method) and spoken and kind in self.kinds
 
     def change(self, seen: Seen) -> Tensor:
         assert seen.source is not None and seen.source_values is not None  # `check` saw that there is a source

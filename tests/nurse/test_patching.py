@@ -95,6 +95,12 @@ def bad_patch(**options: Any) -> AttentionIntervention:
 BAD = {
     "unknown word": (lambda: PatchAttention(words={"dog": "zebra"}), [PROMPT, DOG], NoSuchWord, "'zebra' is not in"),
     "own word": (lambda: bad_patch(words={"zebra": "cat"}), DOG, NoSuchWord, "'zebra' is not in the prompt"),
+    "strange step": (
+        lambda: bad_patch(steps=(1, 3)),
+        DOG,
+        BadInput,
+        r"steps=\(1, 3\), and this run has the steps 0 to 2",
+    ),
     "two sources": (lambda: bad_patch(source=0), DOG, BadInput, "has two sources: source=0 and a recorded run"),
     "no source": (lambda: PatchAttention(source=None), DOG, BadInput, r"or give recorded=trace"),
     "other prompts": (lambda: PatchAttention(recorded=run((PROMPT, DOG))[1]), DOG, BadInput, "has 2 prompts; record"),
