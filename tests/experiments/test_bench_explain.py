@@ -3,7 +3,7 @@
 import pytest
 
 import probe
-from experiments.bench_explain import AIM, INQUIRIES, measured, stored
+from experiments.bench_explain import AIM, ATTRIBUTIONS, INQUIRIES, measured, ran, stored
 
 
 @pytest.fixture(scope="module")
@@ -24,3 +24,8 @@ def test_explainers_of_a_stored_trace_are_listed_with_their_time(pipe):
     names, times = (list(table.columns[i].cells) for i in range(2))
     assert {"attention", "relevancy", "leave_one_out", "guidance"} <= set(names)
     assert all(float(str(time)) > 0 for time in times)
+
+
+def test_an_attribution_is_run_with_what_the_process_held(pipe):
+    seconds, peak = ran(pipe, ATTRIBUTIONS["input x gradient of the latents"])
+    assert float(seconds) >= 0 and 0.1 < peak < 100
