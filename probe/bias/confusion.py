@@ -84,5 +84,6 @@ class Confusion:
             f"{label:<{wide}}" + "".join(f"{count:>{wide}}" for count in row)
             for label, row in zip(self.labels, self.counts, strict=True)
         ]
-        said = f"mean of labels read rightly {self.accuracy:.1%}, of {self.total:,} pictures ({self.source})"
+        lost = f", {sum(self.unread):,} more unread" if sum(self.unread) else ""
+        said = f"mean of labels read rightly {self.accuracy:.1%}, of {self.total:,} pictures ({self.source}){lost}"
         return "\n".join([f"true (down), read (across); {said}", head, *rows])

@@ -88,6 +88,8 @@ def invert(seen: np.ndarray, rates: np.ndarray) -> np.ndarray:
     """[..., label] shares p >= 0 of sum 1 whose readings p @ rates come nearest to `seen`; rates [..., true, read]."""
     flipped = np.swapaxes(rates, -1, -2)  # [..., read, true]
     exact = np.linalg.solve(flipped, seen[..., None])[..., 0]
+    if exact.shape[-1] == 2:
+        return exact.clip(0, 1)  # the same as what follows
     flipped = np.broadcast_to(flipped, (*exact.shape, exact.shape[-1]))
     for place in map(tuple, np.argwhere((exact < 0).any(-1))):
         exact[place] = _nearest(seen[place], flipped[place])

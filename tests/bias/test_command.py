@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import probe
 from probe.cli import main
+from probe.generator.world import World
 from tests import pipelines
 
 READER = """
@@ -24,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "reader.yaml").write_text(READER)
     lines = ["file,kind"]
     for number, kind in enumerate(["doctor", "cat"] * 3):
-        probe.generator.world.World().arrange([kind], number).picture.save(tmp_path / f"{number}.png")
+        World().arrange([kind], number).picture.save(tmp_path / f"{number}.png")
         lines.append(f"{number}.png,{kind}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     return tmp_path

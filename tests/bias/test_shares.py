@@ -73,6 +73,12 @@ def test_outside_of_the_possible_it_is_least_squares_within(seen: tuple[float, .
     assert found.sum() == pytest.approx(1) and (found >= 0).all()
 
 
+@pytest.mark.parametrize("read", [0.0, 0.1, 0.95, 1.0])
+def test_of_two_labels_the_nearest_is_the_end(read: float):
+    found = invert(np.array([read, 1 - read]), TWO.rates)
+    assert found.tolist() == ([0.0, 1.0] if read < 0.5 else [1.0, 0.0])
+
+
 def test_many_at_once_are_each_alone():
     seen = np.random.default_rng(0).dirichlet(np.ones(3), 20)
     assert invert(seen, THREE.rates) == pytest.approx(np.stack([invert(one, THREE.rates) for one in seen]))
@@ -123,7 +129,7 @@ def test_a_matrix_is_read_back():
     held = Confusion(("man", "woman"), ((9, 1), (2, 8)), "scenes", (0, 3))
     assert Confusion.from_data(held.data()) == held
     assert held.accuracy == pytest.approx(0.85) and held.total == 20
-    assert "85.0%" in str(held)
+    assert "85.0%, of 20 pictures (scenes), 3 more unread" in str(held)
     with pytest.raises(BadInput, match="no confusion matrix"):
         Confusion.from_data({"labels": ["a", "b"]})
 
