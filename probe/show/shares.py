@@ -1,5 +1,6 @@
 """Shares with their intervals, group by group and setting by setting, beside those that the data have."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,8 @@ from probe.show.evaluation import Interval
 from probe.show.text import shorten
 
 MARKS = "osD^vPX*"
-ROW, GAP = 0.34, 0.7  # inches of a row; share of it that the settings take
+ROW, SETTING, GAP = 0.2, 0.07, 0.7  # inches of a row, and more for each setting; share of it that the settings take
+FEW = 3  # panels with room for 0 to 1 and a whole title
 DATA = "in the data"
 
 
@@ -30,10 +32,11 @@ def share_panels(panels: Sequence[SharePanel], note: str = "") -> Figure:
     if not panels or not any(panels[0].series.values()):
         raise BadInput("there is nothing to draw; give at least one panel with one share")
     names = list(dict.fromkeys(each.name for rows in panels[0].series.values() for each in rows))
-    figure = Figure(figsize=(style.WIDTH, 1.3 + ROW * len(names)), dpi=style.DPI, layout="constrained")
+    height = ROW + SETTING * len(panels[0].series)
+    figure = Figure(figsize=(style.WIDTH, 1.3 + height * len(names)), dpi=style.DPI, layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, panel in zip(axes, panels, strict=True):
-        _axes(ax, panel.title if len(panels) <= 3 else panel.title.rpartition(" ")[2])
+        _axes(ax, panel.title if len(panels) <= FEW else panel.title.rpartition(" ")[2], _end(panels))
         _reference(ax, panel.reference, names)
         for rank, (name, rows) in enumerate(panel.series.items()):
             _setting(ax, rows, names, (rank, len(panel.series), name))
@@ -45,11 +48,21 @@ def share_panels(panels: Sequence[SharePanel], note: str = "") -> Figure:
     return figure
 
 
-def _axes(ax: Axes, title: str) -> None:
+def _end(panels: Sequence[SharePanel]) -> float:
+    """Where the axis of shares ends: at 1, or of many narrow panels where the largest of them does."""
+    if len(panels) <= FEW:
+        return 1.0
+    shown = [each.high for panel in panels for rows in panel.series.values() for each in rows]
+    return min(
+        math.ceil(10 * max([*shown, *(share for each in panels for share in each.reference.values())])) / 10, 1.0
+    )
+
+
+def _axes(ax: Axes, title: str, end: float) -> None:
     style.plain_axes(ax)
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color=style.LIGHT["line"], linewidth=0.5)
-    ax.set_xlim(-0.02, 1.02)
+    ax.set_xlim(-0.02 * end, 1.02 * end)
     ax.set_xlabel(title, **style.type_of(style.TICK, style.LIGHT["muted"]))
 
 
