@@ -1,4 +1,4 @@
-"""Saved concepts beside the traces, and what the worker does with one: turn its words, or prune a picture."""
+"""Saved concepts beside the traces, and what the worker does with one: turn its words, prune a picture, steer by it."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+import probe
 from dashboards.shared import charts, traces
 from dashboards.shared.generation import MENAGERIE_GUIDANCE, Request, Shelf, check
 from dashboards.shared.kept import Kept
@@ -15,7 +16,7 @@ from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.shelf import NAME
 
 MENAGERIE = "menagerie"
-TURNED, TARGET = "turned", "before"  # pictures of a concept that was made here
+TURNED, TARGET, STEERED = "turned", "before", "steered"  # pictures of a concept that was made here
 BARS = 20
 
 
@@ -64,6 +65,31 @@ class Prune:
         pictures = {TARGET: (found.target,), DECOMPOSITION: (found.picture,)}
         left = found.concept
         return save(replace(left, pictures=pictures, settings=concept.settings, provenance={**left.provenance, **told}))
+
+
+@dataclass(frozen=True)
+class Along:
+    """Draw another prompt at a seed, plain and steered along a saved concept, away from its template with "a thing"."""
+
+    name: str
+    seed: int
+    prompt: str
+    strength: float
+
+    def run(self, job: Job, shelf: Shelf) -> str:
+        """Draw both in the worker's thread, and return the id of the concept with these pictures."""
+        concept, pipe, recipe = _ready(job, shelf, self.name)
+        from probe.concepts.own import paint
+
+        away = concept.template.format("a thing")
+        steer = probe.Steer(towards=concept, away=away, strength=self.strength)
+        pictures = {}
+        for name, items in ((TARGET, []), (STEERED, [steer])):
+            job.enter("drawing" if name == TARGET else "drawing along the concept")
+            with probe.record(pipe, words=[], interventions=items):
+                pictures[name] = tuple(paint(pipe, self.prompt, [self.seed], recipe))
+        told = {"seed": self.seed, "steered": {"prompt": self.prompt, "away": away, "strength": self.strength}}
+        return save(replace(concept, pictures=pictures, provenance={**concept.provenance, **told}))
 
 
 def _ready(job: Job, shelf: Shelf, name: str) -> tuple[Concept, Any, Recipe]:

@@ -5,15 +5,22 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboards.shared import concepts, jobs, look, panels
-from dashboards.shared.concepts import TARGET, TURNED, Prune, Redraw
+from dashboards.shared.concepts import STEERED, TARGET, TURNED, Along, Prune, Redraw
 from dashboards.shared.downloads import Offer, offer
 from dashboards.shared.escape import label
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from probe.errors import ProbeError
 
 SLIDERS, LOW, HIGH, STEP = 8, -2.0, 3.0, 0.25
-TITLES = {CONCEPT: "The concept", DECOMPOSITION: "From its words", TURNED: "Turned", TARGET: "Before"}
-TURN, PRUNE = "turning", "pruning"
+TITLES = {
+    CONCEPT: "The concept",
+    DECOMPOSITION: "From its words",
+    TURNED: "Turned",
+    TARGET: "Before",
+    STEERED: "Steered",
+}
+TURN, PRUNE, STEER = "turning", "pruning", "steering"
+Asked = Redraw | Prune | Along
 CAUTION = "A coefficient is a share of an embedding, not of pictures; other words might draw the same."
 
 
@@ -37,7 +44,7 @@ def card(name: str) -> None:
     if isinstance(held, ProbeError):
         st.text(f"{name}\nThis concept cannot be opened.\n{held}")
         return
-    shown = [picture for each in (TURNED, DECOMPOSITION, CONCEPT) for picture in held.pictures.get(each, ())]
+    shown = [picture for each in (STEERED, TURNED, DECOMPOSITION, CONCEPT) for picture in held.pictures.get(each, ())]
     if shown:
         st.image(shown[0], alt=f"Picture of the concept {held.prompt}", width="stretch")
     st.text(held.prompt)
@@ -60,6 +67,7 @@ def whole(name: str, held: Concept) -> None:
     words(held)
     turn(name, held)
     prune(name)
+    steer(name)
 
 
 def pictures(held: Concept) -> None:
@@ -111,7 +119,23 @@ def prune(name: str) -> None:
     ask(PRUNE, "Which words does it need?", fields=fields, show=show_pruned)
 
 
-def ask(key: str, button: str, *, fields: Callable[[], Redraw | Prune], show: Callable[[Concept], None]) -> None:
+def steer(name: str) -> None:
+    """Another prompt, plain and along the concept."""
+    st.header("Steer a prompt along it", anchor=False)
+
+    def fields() -> Along:
+        prompt = st.text_input("Prompt", "a house", key=f"along:{name}")
+        left, right = st.columns(2)
+        strength = left.slider("Strength", LOW, HIGH, 1.0, STEP, key=f"strength:{name}", help="Below 0 leads away.")
+        seed = right.number_input(
+            "Seed to steer at", 0, 2**53 - 1, 0, key=f"along-seed:{name}", help="Same seed, same noise."
+        )
+        return Along(name, int(seed), prompt, strength)
+
+    ask(STEER, "Draw both", fields=fields, show=show_steered)
+
+
+def ask(key: str, button: str, *, fields: Callable[[], Asked], show: Callable[[Concept], None]) -> None:
     """A form with its button; below it what becomes of the job that it asked for."""
     with st.form(f"form:{key}"):
         wanted = fields()
@@ -143,6 +167,13 @@ def show_pruned(held: Concept) -> None:
     gone = held.provenance.get("removed", ())
     st.success(f"{len(held.words)} words are enough; {len(gone)} went.", icon=":material/check_circle:")
     st.text(f"Needed: {', '.join(held.words)}")
+
+
+def show_steered(held: Concept) -> None:
+    """How far, and from where."""
+    told = held.provenance.get("steered", {})
+    st.success("Drawn from the same noise, and saved on this machine.", icon=":material/check_circle:")
+    st.text(f"{told.get('prompt')} · strength {told.get('strength')} · away from {told.get('away')}")
 
 
 def code(name: str) -> str:

@@ -54,7 +54,7 @@ def test_one_concept_from_every_side(saved: str):
     assert "Coefficients of the words of a red balloon; largest: dog, bear, blue" in alts(app)
     assert {"The concept: a red balloon, picture 1", "From its words: a red balloon, picture 1"} <= set(alts(app))
     assert "Picture of dog" in alts(app)
-    assert [slider.label for slider in app.slider] == list(WORDS)
+    assert [slider.label for slider in app.slider] == [*WORDS, "Strength"]
     assert "probe.Concept.open" in plain(app)
 
 
@@ -111,6 +111,17 @@ def test_the_words_that_one_picture_needs(saved: str):
     left = concepts.opened(name)
     assert set(left.words) | set(left.provenance["removed"]) == set(WORDS)
     assert texts(app.success) == [f"{len(left.words)} words are enough; {3 - len(left.words)} went."]
+
+
+def test_a_prompt_is_steered_along_a_concept(saved: str):
+    app = page("concepts", concept=saved)
+    app.slider(key=f"strength:{saved}").set_value(3.0)
+    app = ended(app.button[2].click().run(), "steering")
+    assert not app.exception
+    (name,) = set(concepts.names()) - {saved}
+    plain_one, steered = (np.asarray(concepts.opened(name).pictures[kind][0]) for kind in ("before", "steered"))
+    assert not np.array_equal(plain_one, steered)
+    assert "a house · strength 3.0 · away from a photo of a thing" in plain(app)
 
 
 def test_a_model_that_is_not_here_is_not_fetched():
