@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from probe.bias.question import study as study
     from probe.bias.shown import PLANTED as PLANTED
     from probe.bias.shown import planted as planted
+    from probe.bias.words import balanced as balanced
+    from probe.bias.words import held as held
 
 __all__ = [
     "LIMITS",
@@ -66,6 +68,8 @@ __all__ = [
     "MenagerieJudge",
     "ZeroShot",
     "audit",
+    "balanced",
+    "held",
     "labelled",
     "measure",
     "measure_rendered",
@@ -92,6 +96,8 @@ _HOMES = {
     "MenagerieJudge": "classifiers",
     "ZeroShot": "classifiers",
     "audit": "audits",
+    "balanced": "words",
+    "held": "words",
     "labelled": "error",
     "measure": "error",
     "measure_rendered": "error",
