@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 import probe
+from probe.attach.recording import Recording
 from probe.concepts.concept import Concept
 from probe.concepts.direction import Direction, direction
 from probe.concepts.speech import encoders
 from probe.concepts.steer import Steer, SteerOutputs
 from probe.errors import BadInput, BadPrompt, MissingReadings, NoMatch, NoSuchWord, NotRecorded
-from probe.nurse import PromptSchedule
+from probe.nurse import ComposableDiffusion, PromptSchedule
 from tests import pipelines
 from tests.factories import make_trace
 from tests.fingerprint import fingerprint
@@ -144,6 +145,22 @@ def test_nothing_is_left_behind():
     assert fingerprint(pipe("sd1")) == before
 
 
+@pytest.mark.parametrize("place", ["_at_site", "_change"])
+def test_an_interrupt_leaves_nothing_behind_either(place: str, monkeypatch: pytest.MonkeyPatch):
+    found = toward_red("sd1", MIDDLE)
+    draw("sd1")
+    before = fingerprint(pipe("sd1"))
+
+    def stop(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recording, place, stop)
+        with pytest.raises(KeyboardInterrupt):
+            draw("sd1", PROMPT, Steer(towards=RED, sites=("attn2",)), SteerOutputs(direction=found))
+    assert fingerprint(pipe("sd1")) == before
+
+
 def test_where_and_when_there_is_nothing_to_steer_says_so():
     with pytest.raises(BadInput, match=r"Steer has steps=\(7,\), and this run has the steps 0 to 2"):
         draw("sd1", PROMPT, Steer(towards=RED, steps=(7,)))
@@ -152,6 +169,8 @@ def test_where_and_when_there_is_nothing_to_steer_says_so():
             draw(family, PROMPT, Steer(towards=RED, sites=sites))
     with pytest.raises(NoSuchWord, match="of this pipeline, expected 1"):
         draw("sd1", PROMPT, Steer(towards=concept_of({"xylophonist": 1.0})))
+    with pytest.raises(BadInput, match="ComposableDiffusion adds up predictions, which are of no site"):
+        draw("sd1", PROMPT, ComposableDiffusion(prompts=(RED,), sites=("attn2",)))
     with pytest.raises(BadPrompt, match="cannot be expressed by the tokenizer"):
         draw("sd1", PROMPT, Steer(towards="   "))
 
