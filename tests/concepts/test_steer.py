@@ -167,6 +167,8 @@ def test_where_and_when_there_is_nothing_to_steer_says_so():
     for family, sites in (("sd1", ("attn1",)), ("sd1", ("nowhere",)), ("sd3", ("transformer_blocks.0",))):
         with pytest.raises(NoMatch, match=r"Steer: no attention that matches sites=.*name cross-attentions of a U-Net"):
             draw(family, PROMPT, Steer(towards=RED, sites=sites))
+    with pytest.raises(BadInput, match=r"was encoded to \d+ states and 'a cat' to \d+: .* texts with as many tokens"):
+        draw("qwen_image", PROMPT, Steer(towards=RED, away="a cat"))
     with pytest.raises(NoSuchWord, match="of this pipeline, expected 1"):
         draw("sd1", PROMPT, Steer(towards=concept_of({"xylophonist": 1.0})))
     with pytest.raises(BadInput, match="ComposableDiffusion adds up predictions, which are of no site"):

@@ -83,8 +83,14 @@ class Rewording:
 
 
 def weighted(weights: Mapping[str, float], texts: Mapping[str, Text]) -> Text:
-    """The weighted sum of what texts were encoded to."""
+    """The weighted sum of what texts were encoded to. Raises BadInput for texts of different lengths."""
     chosen = [texts[name] for name in weights]
+    other = next((text for text in chosen if text.states.shape != chosen[0].states.shape), None)
+    if other is not None:
+        raise BadInput(
+            f"{chosen[0].prompt.text!r} was encoded to {len(chosen[0].states)} states and {other.prompt.text!r} to "
+            f"{len(other.states)}: this model gives each token of a text one, so write texts with as many tokens"
+        )
     pooled = [text.pooled for text in chosen if text.pooled is not None]
     shares = list(weights.values())
     return Text(chosen[0].prompt, _sum([t.states for t in chosen], shares), _sum(pooled, shares) if pooled else None)
