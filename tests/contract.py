@@ -91,7 +91,7 @@ def holds(version: Version, tests: Sequence[str]) -> Result:
     command = [python, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        print(done.stdout[-4000:], done.stderr[-2000:], sep="\n")
+        print(done.stdout[-4000:], done.stderr[-2000:], sep="\n", flush=True)
     last = (done.stdout.strip().splitlines() or ["nothing"])[-1].strip("= ")
     return Result(version, done.returncode == 0, last, time.monotonic() - began)
 
@@ -106,8 +106,10 @@ def main(argv: Sequence[str] | None = None) -> bool:
     versions = tuple(chosen.only) if chosen.only else ends(available(), wanted)
     if not chosen.only:
         print(f"{wanted} allows {' to '.join(map(str, versions))}{' only' if len(versions) == 1 else ''}", flush=True)
-    results = [holds(version, chosen.tests) for version in versions]
-    print(*results, sep="\n")
+    results = []
+    for version in versions:
+        results.append(holds(version, chosen.tests))
+        print(results[-1], flush=True)
     return all(result.passed for result in results)
 
 
