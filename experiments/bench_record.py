@@ -26,6 +26,7 @@ import multiprocessing
 import os
 import platform
 import resource
+import shlex
 import statistics
 import sys
 import time
@@ -226,6 +227,16 @@ def page(rows: Sequence[Row], command: str) -> str:
     return f"`{command}` on {cores}, torch {torch.__version__}:\n\n{support.table(head, lines)}"
 
 
+def told(argv: Sequence[str]) -> str:
+    """The command, for a page: without the file of rows, and with folders as they are called above."""
+    words = list(argv)
+    if "--rows" in words:
+        del words[words.index("--rows") : words.index("--rows") + 2]
+    if "--rivals" in words:
+        words[words.index("--rivals") + 1] = "rivals"
+    return shlex.join(["python", "-m", "experiments.bench_record", *words])
+
+
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -253,8 +264,8 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     rows = [run(job) for job in jobs] if chosen.quick else list(rows_of(jobs, chosen.rows))
     Console(width=160).print(report(rows, chosen.quick))
     if chosen.write:
-        command = " ".join(["python -m experiments.bench_record", *(sys.argv[1:] if argv is None else argv)])
-        PAGE.write_text(insert(PAGE.read_text(encoding="utf-8"), page(rows, command)), encoding="utf-8")
+        text = page(rows, told(sys.argv[1:] if argv is None else argv))
+        PAGE.write_text(insert(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
     return rows
 
 

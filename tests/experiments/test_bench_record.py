@@ -68,10 +68,12 @@ def test_the_page_has_the_command_the_bars_and_the_figures(tmp_path: Path, monke
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     monkeypatch.setattr(bench, "run", lambda job: ROW)
     asked = ["--only", "Menagerie", "--contestants", "probe, five words", "--rows", str(tmp_path / "rows"), "--write"]
+    asked += ["--rivals", str(tmp_path)]
     assert bench.main(asked) == [ROW]
     said = (tmp_path / "page.md").read_text(encoding="utf-8")
     assert said.startswith("before\n") and said.endswith("\nafter") and "old" not in said
-    assert "`python -m experiments.bench_record --only Menagerie" in said
+    ours = "experiments.bench_record --only Menagerie --contestants 'probe, five words' --write --rivals rivals`"
+    assert f"`python -m {ours}" in said and str(tmp_path) not in said
     assert "| Menagerie | probe, five words | 10.00 | 1.030 (bar 1.05) | 1.00 |" in said
 
 
