@@ -113,9 +113,9 @@ def losses(module: nn.Module, batches: dict[str, Batch], schedule: DDIMScheduler
 def loss(module: nn.Module, z: Tensor, ids: Tensor, schedule: DDIMScheduler) -> Tensor:
     """Mean squared error on v, whose weight on the clean latents, snr + 1, is capped: min(snr + 1, gamma) / (snr + 1).
 
-    Late, noisy times are drawn more often (density t): there it is decided what is drawn, and the text has its say.
+    So noisy times count, where it is decided what is drawn and the text has its say.
     """
-    t = (1000 * torch.rand(len(z), device=z.device).sqrt()).long().clamp(max=999)
+    t = torch.randint(0, 1000, (len(z),), device=z.device)
     noise = torch.randn_like(z)
     abar = schedule.alphas_cumprod.to(z.device)[t][:, None, None, None]
     snr = abar / (1 - abar)
