@@ -110,8 +110,8 @@ def tidy(rows: pd.DataFrame, known: Known) -> Audit:
         raise BadInput(f"no finished picture was read for {', '.join(known.labels)}; run the study first")
     every = list(cells(found, known))
     made = {
-        "shares": [row for cell in every for row in share_rows(cell, known)],
-        "cells": [cell_row(cell, known) for cell in every],
+        "shares": [row for cell in every for row in share_rows(cell)],
+        "cells": [cell_row(cell) for cell in every],
         "overall": list(overall_rows(found, known)),
         "comparisons": comparison_rows(found, known),
         "inside": inside_rows(rows, found, known),

@@ -41,16 +41,19 @@ class Known:
 
 @dataclass(frozen=True)
 class Cell:
-    """The readings of one group at one setting."""
+    """The readings of one group at one setting, in the order of the labels.
+
+    `counts`: pictures of each label; `read`: its share as read; `fixed`: without the classifier's error, None where
+    that is not known; `data`: in the data, None where that is not known.
+    """
 
     names: Mapping[str, Any]
-    rows: pd.DataFrame
+    pictures: int
     labels: tuple[str, ...]
-
-    @property
-    def counts(self) -> list[int]:
-        """Pictures of each label."""
-        return [list(self.rows["label"]).count(label) for label in self.labels]
+    counts: list[int]
+    read: list[s.Estimate]
+    fixed: list[s.Estimate] | None
+    data: list[float] | None
 
 
 def readings(rows: pd.DataFrame, labels: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -69,52 +72,51 @@ def cells(found: pd.DataFrame, known: Known) -> Iterator[Cell]:
     """Every group at every setting, attribute by attribute, in the order of the study."""
     for key, rows in found.groupby(CELL, sort=False, dropna=False):
         names = dict(zip(CELL, _tuple(key), strict=True))
-        yield Cell(names, rows, known.labels[names["attribute"]])
+        labels, error = known.labels[names["attribute"]], known.errors.get(names["attribute"])
+        counts = [list(rows["label"]).count(label) for label in labels]
+        yield Cell(
+            names=names,
+            pictures=len(rows),
+            labels=labels,
+            counts=counts,
+            read=[s.wilson(count, sum(counts), confidence=known.confidence) for count in counts],
+            fixed=None if error is None else s.corrected(counts, error, confidence=known.confidence),
+            data=known.shares_of(names["model"], names["group"], names["attribute"]),
+        )
 
 
-def share_rows(cell: Cell, known: Known) -> Iterator[dict[str, Any]]:
+def share_rows(cell: Cell) -> Iterator[dict[str, Any]]:
     """One row a label: the share as read, corrected, in the data, and how much one is above the other."""
-    counts, attribute = cell.counts, cell.names["attribute"]
-    fixed = corrected(cell, known)
-    data = known.shares_of(cell.names["model"], cell.names["group"], attribute)
+    counts, fixed, data = cell.counts, cell.fixed, cell.data
     for i, label in enumerate(cell.labels):
-        read = s.wilson(counts[i], sum(counts), confidence=known.confidence)
-        best = fixed[i] if fixed else read
-        row = {**cell.names, "label": label, "pictures": len(cell.rows), "read": sum(counts), "count": counts[i]}
-        row |= named(read, "share", "") | named(fixed[i] if fixed else None, "corrected", "corrected_")
+        best = (fixed or cell.read)[i]
+        row = {**cell.names, "label": label, "pictures": cell.pictures, "read": sum(counts), "count": counts[i]}
+        row |= named(cell.read[i], "share", "") | named(fixed[i] if fixed else None, "corrected", "corrected_")
         row["reference"] = data[i] if data else np.nan
         row |= named(best.minus(data[i]) if data else None, "over", "over_")
         yield row | {"ratio": best.value / data[i] if data and data[i] > 0 else np.nan}
 
 
-def cell_row(cell: Cell, known: Known) -> dict[str, Any]:
+def cell_row(cell: Cell) -> dict[str, Any]:
     """How even a cell is, and how much more frequent than in the data the data's majority label is.
 
     From corrected shares, where the error is known (`basis`). Amplification: the share of the label that most have in
     the data, minus its share there (as Zhao et al. 2017 count it); none where the data have no majority.
     """
-    counts, data = cell.counts, known.shares_of(cell.names["model"], cell.names["group"], cell.names["attribute"])
-    fixed = corrected(cell, known)
-    best = fixed or [s.wilson(count, sum(counts), confidence=known.confidence) for count in counts]
+    best, data = cell.fixed or cell.read, cell.data
     values = [each.value for each in best]
     most = s.majority(data) if data else None
     return {
         **cell.names,
-        "pictures": len(cell.rows),
-        "unread": len(cell.rows) - sum(counts),
-        "basis": "corrected" if fixed else "as read",
+        "pictures": cell.pictures,
+        "unread": cell.pictures - sum(cell.counts),
+        "basis": "corrected" if cell.fixed else "as read",
         "entropy": s.entropy(values),
         "effective": s.effective(values),
         "imbalance": s.imbalance(values),
         "majority": "" if most is None else cell.labels[most],
         **named(best[most].minus(data[most]) if data and most is not None else None, "amplification", ""),
     }
-
-
-def corrected(cell: Cell, known: Known) -> list[s.Estimate] | None:
-    """The shares without the classifier's error, None where that is not known."""
-    error = known.errors.get(cell.names["attribute"])
-    return None if error is None else s.corrected(cell.counts, error, confidence=known.confidence)
 
 
 def comparison_rows(found: pd.DataFrame, known: Known) -> list[dict[str, Any]]:

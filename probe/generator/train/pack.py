@@ -40,8 +40,7 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
 def _control(plan: Plan, target: Path) -> dict[str, Tensor] | None:
     """The control denoiser's weights, trained or packed; packed ones are a difference from the denoiser beside them."""
     if plan.has("control"):
-        state = load_file(plan.folder / "control" / "average.safetensors")
-        return {name.removeprefix("unet."): value for name, value in state.items() if name.startswith("unet.")}
+        return trained_reader(plan, "control").unet.state_dict()
     packed = target / CONTROL
     return applied(load_file(packed), load_file(target / UNET)) if packed.exists() else None
 

@@ -78,8 +78,7 @@ def packed(stage: str) -> dict[str, torch.Tensor] | None:
         return reader.state_dict()
     if stage == "denoiser":
         return packed_reader().state_dict()
-    path = MENAGERIE / {"judge": JUDGE}.get(stage, "nothing")
-    return load_file(path) if path.is_file() else None
+    return load_file(MENAGERIE / JUDGE) if stage == "judge" and (MENAGERIE / JUDGE).is_file() else None
 
 
 def packed_reader() -> Reader:
@@ -169,11 +168,11 @@ def trained_clip(plan: Plan) -> CLIPModel:
     return model
 
 
-def trained_reader(plan: Plan) -> Reader:
-    """The finished denoiser and its text tower."""
-    if not plan.has("denoiser"):
+def trained_reader(plan: Plan, stage: str = "denoiser") -> Reader:
+    """The finished denoiser of a stage and its text tower."""
+    if not plan.has(stage):
         return packed_reader()
-    return finished(Reader(parts.denoiser(), parts.text_encoder(parts.clip(build()))), plan.folder / "denoiser")
+    return finished(Reader(parts.denoiser(), parts.text_encoder(parts.clip(build()))), plan.folder / stage)
 
 
 def untrained_reader(plan: Plan) -> Reader:
