@@ -59,3 +59,8 @@ def select(
 
 def matches(path: str, pattern: str) -> bool:
     return pattern in path or fnmatch.fnmatch(path, pattern)
+
+
+def matching(path: str, patterns: Sequence[str]) -> bool:
+    """Whether a module is one of those named; none named are all."""
+    return not patterns or any(matches(path, pattern) for pattern in patterns)

@@ -14,7 +14,7 @@ from probe.concepts.direction import Direction
 from probe.concepts.speech import check_expressible, encoders
 from probe.errors import BadInput, NoMatch
 from probe.intervention import Given, OutputIntervention, PromptIntervention, chosen
-from probe.site import matches
+from probe.site import matching
 
 TOWARDS, AWAY = "towards", "away"
 
@@ -76,8 +76,7 @@ class SteerOutputs(OutputIntervention):
 
     @property
     def modules(self) -> tuple[str, ...]:
-        known = tuple(self.direction.vectors)
-        return tuple(name for name in known if not self.sites or any(matches(name, each) for each in self.sites))
+        return tuple(name for name in self.direction.vectors if matching(name, self.sites))
 
     def check(self) -> None:
         """Raises NoMatch where the direction has no such module."""

@@ -12,12 +12,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from probe.attach.change.gradient import matching
 from probe.attach.change.recorded import modules, output
 from probe.axes import Kind
 from probe.errors import BadInput, NoMatch
 from probe.intervention import Given, OutputIntervention, Run, Seen, chosen
 from probe.nurse.edits import Sourced
+from probe.site import matching
 
 
 class PatchModules(OutputIntervention):

@@ -12,7 +12,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probe.attach.change.gradient import matching
 from probe.attach.change.recorded import Recorded
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
@@ -22,6 +21,7 @@ from probe.attach.text.reads import row as one
 from probe.attach.waist import Call, Waist, plain
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Seen
+from probe.site import matching
 from probe.words import Prompt
 
 Arguments = dict[str, Any]

@@ -22,7 +22,7 @@ from probe.attach.model.families import Family
 from probe.attach.text.reads import changing
 from probe.attach.waist import CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
 from probe.errors import NoMatch
-from probe.site import matches
+from probe.site import matching
 
 CELLS = 256  # the papers' 16 x 16
 CHECKPOINTS = {  # what diffusers' blocks go by, and with it what they hold for the way back is made again there
@@ -165,11 +165,6 @@ def _lse(call: Call, rows: slice) -> Tensor:
     parts = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
     found = [checkpoint(log_sum_exp, call, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.cat(found, dim=-1)
-
-
-def matching(path: str, patterns: Sequence[str]) -> bool:
-    """Whether a module is one of those named; none named are all."""
-    return not patterns or any(matches(path, pattern) for pattern in patterns)
 
 
 def _divides(coarse: Grid, fine: Grid) -> bool:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from probe.attach.change.alter import Arguments, arguments_of_row, name_of
-from probe.attach.change.gradient import matching
 from probe.attach.kept.attention import Pass
 from probe.attach.take import STATES
 from probe.attach.text.encode import Text
 from probe.errors import BadInput, NoMatch
 from probe.intervention import PromptIntervention
+from probe.site import matching
 
 Put = Callable[[Tensor, Sequence[int], Tensor], Tensor]
 POOLED = ("text_embeds", "pooled_projections")  # by the names that denoisers have for one state a text
