@@ -2,6 +2,7 @@
 
 Each contestant has a fresh process with the same pipeline. There it first generates without anything, then in turns
 without and with its recording; the ratio is that of the two medians, so that what else the machine does hits both.
+On one thread, `--clock processor` counts the seconds that the processor worked for it, which no other process adds to.
 Bytes are those of what is held at the end; growth is how much higher the process's memory (on a GPU: the GPU's) has
 peaked than by plain generation. "At length" scales the bytes to all blocks and steps of the published model.
 Rows that were measured are kept in a file and not measured again; `--write` puts the table into docs/benchmarks.md.
@@ -87,6 +88,10 @@ class Job:
     steps: int | None = None  # None: the shape's own
     device: str = "cpu"
     dtype: str = "float32"
+    clock: str = "wall"
+
+
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def alone(job: Job) -> Row:
@@ -111,8 +116,8 @@ def measure(job: Job) -> Row:
     growth = peak_memory() - peak
     for _ in range(job.rounds):
         held = None
-        seconds["plain"].append(timed(draw)[0])
-        elapsed, (latents, held) = timed(lambda: contestant.run(pipe, draw))
+        seconds["plain"].append(timed(draw, job.clock)[0])
+        elapsed, (latents, held) = timed(lambda: contestant.run(pipe, draw), job.clock)
         seconds["traced"].append(elapsed)
     times = {name: statistics.median(values) for name, values in seconds.items()}
     difference = float((latents.double() - reference.double()).abs().max())
@@ -132,11 +137,12 @@ def drawing(pipe: Any, shape: Shape, quick: bool, steps: int | None = None) -> D
     return draw
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+def timed(call: Callable[[], Any], clock: str) -> tuple[float, Any]:
     gc.collect()
-    began = time.perf_counter()
+    now = CLOCKS[clock]
+    began = now()
     result = call()
-    return time.perf_counter() - began, result
+    return now() - began, result
 
 
 def peak_memory() -> int:
@@ -247,19 +253,23 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rivals", metavar="FOLDER", help="where the rivals were installed")
     add("--device", default="cpu", help="where the pipelines run, e.g. cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    add("--clock", default="wall", choices=list(CLOCKS), help="processor: on one thread only")
     add("--rows", type=Path, default=Path("out/bench_record.jsonl"), metavar="FILE", help="keeps what was measured")
     add("--quick", action="store_true", help="toys, two steps, one round; nothing is kept or written")
     add("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
     chosen = parser.parse_args(argv)
     if chosen.quick and chosen.write:
         parser.error("--quick measures toys; no figure of them belongs on a page")
+    if chosen.clock == "processor" and (chosen.device != "cpu" or torch.get_num_threads() > 1):
+        parser.error("--clock processor adds up all threads and sees no GPU; set OMP_NUM_THREADS=1, --device cpu")
     return chosen
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     chosen = arguments(argv)
     pairs = [(shape, contestant) for shape in chosen.only for contestant in chosen.contestants]
-    rounds, how = 1 if chosen.quick else chosen.rounds, {"device": chosen.device, "dtype": chosen.dtype}
+    rounds = 1 if chosen.quick else chosen.rounds
+    how = {name: getattr(chosen, name) for name in ("device", "dtype", "clock")}
     jobs = [Job(s, c, rounds, chosen.quick, chosen.rivals, chosen.steps, **how) for s, c in pairs]
     rows = [run(job) for job in jobs] if chosen.quick else list(rows_of(jobs, chosen.rows))
     Console(width=160).print(report(rows, chosen.quick))

@@ -1,6 +1,7 @@
 """The benchmark of recording, on toys: every pipeline runs, pictures stay, and the table says what is missing."""
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,21 @@ def test_the_eager_processor_is_given_back():
     latents, held = eager(pipe, draw)
     assert held is None and 0 < float((latents - draw()).abs().max()) < 1e-3
     assert {path: id(processor) for path, processor in pipe.unet.attn_processors.items()} == before
+
+
+def test_the_processors_clock_is_for_one_thread(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    with pytest.raises(SystemExit):
+        bench.arguments(["--clock", "processor"])
+    assert "OMP_NUM_THREADS=1" in capsys.readouterr().err
+
+
+def test_sleeping_costs_the_processor_nothing():
+    assert (
+        bench.timed(lambda: time.sleep(0.2), "wall")[0]
+        >= 0.2
+        > 5 * bench.timed(lambda: time.sleep(0.2), "processor")[0]
+    )
 
 
 def test_the_table_scales_to_the_published_model_and_says_what_is_missing():
