@@ -93,6 +93,8 @@ def estimate(table: pd.DataFrame, method: str, measure: str) -> Estimate:
     """The mean over prompts of the mean over seeds; NaN where nothing was judged."""
     values = table.assign(value=table[measure].astype(float))
     means = values.pivot_table("value", "prompt", "method", aggfunc="mean", dropna=False)
+    if not {method, PLAIN} <= set(means):  # none of its jobs came to an end here
+        return Estimate(float("nan"))
     value = float(means[method].mean())
     if method == PLAIN:
         return Estimate(value)
@@ -112,14 +114,16 @@ def paired(gap: np.ndarray) -> tuple[float, float]:
 def kid(X: np.ndarray, Y: np.ndarray) -> float:
     """Kernel distance of two sets of features [n, d]: unbiased squared MMD with k(x, y) = (x y / d + 1)^3.
 
-    Binkowski et al. 2018; the features are Menagerie's own CLIP here, times sqrt(d), not Inception's.
+    Binkowski et al. 2018; the features are Menagerie's own CLIP here, times sqrt(d), not Inception's. Rows of one
+    number are of one prompt and seed, so they are not compared: they are alike, and would make sets seem closer than
+    they are (Gretton et al. 2012, U-statistic of pairs).
     """
-    n, m = len(X), len(Y)
-    if min(n, m) < 2:
+    n = len(X)
+    if n < 2:
         return float("nan")
     xx, yy, xy = ((a @ b.T + 1) ** 3 for a, b in ((X, X), (Y, Y), (X, Y)))
-    inside = (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1))
-    return float(inside - 2 * xy.mean())
+    h = xx + yy - 2 * xy
+    return float((h.sum() - np.trace(h)) / (n * (n - 1)))
 
 
 def features(folder: Path, keys: Sequence[str]) -> np.ndarray:
@@ -132,7 +136,8 @@ def row(table: pd.DataFrame, method: str, folder: Path) -> str:
     cells = [str(estimate(table, method, measure)) for measure in MEASURES]
     if method == PLAIN:
         return f"| {method} | {' | '.join(cells)} | | 1 | |"
-    sets = [features(folder, table.loc[table["method"] == name, "key"].tolist()) for name in (method, PLAIN)]
+    keys = table.pivot_table("key", ["prompt", "seed"], "method", aggfunc="first")[[method, PLAIN]].dropna()
+    sets = [features(folder, keys[name].tolist()) for name in (method, PLAIN)]
     time = table.groupby("method")["time_picture"].median()
     cut = neglect_cut(table, method)
     cells += [

@@ -92,7 +92,7 @@ def table(after: float = 1.0) -> pd.DataFrame:
             made.append({
                 "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
                 "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
-                "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": "", "status": "done",
+                "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}", "status": "done",
             })  # fmt: skip
     return pd.DataFrame(made)
 
@@ -106,6 +106,13 @@ def test_means_over_prompts_and_their_paired_differences():
     assert np.isnan(benchmark.estimate(table(), "AttendAndExcite", "judge_all_right").value)
 
 
+def test_a_method_of_which_nothing_came_of_one_subset_leaves_its_cell_empty():
+    rest = table().assign(subset=["animal-animal"] * 6 + ["object-object"] * 2)
+    rest = rest.loc[(rest["subset"] == "animal-animal") | (rest["method"] == "plain")]
+    line = benchmark.by_subset(rest, ["plain", "AttendAndExcite"])[-1]
+    assert line.endswith("|  |") and "| 1.000 (" in line
+
+
 def test_an_interval_is_paired():
     """Where every prompt gains the same, there is no doubt about it, however different the prompts are."""
     assert benchmark.paired(np.full(20, 0.25)) == (0.25, 0.25)
@@ -114,9 +121,10 @@ def test_an_interval_is_paired():
 def test_the_kernel_distance_by_hand():
     X, Y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     inside = (1.0 + 1.0) / 2 + (8.0 + 8.0) / 2  # off the diagonals: orthogonal rows, equal rows
-    between = (8.0 + 8.0 + 1.0 + 1.0) / 4
+    between = (8.0 + 1.0) / 2
     assert benchmark.kid(X, Y) == pytest.approx(inside - 2 * between)
-    assert np.isnan(benchmark.kid(X[:1], Y))
+    assert benchmark.kid(X, X) == 0.0
+    assert np.isnan(benchmark.kid(X[:1], Y[:1]))
     rng = np.random.default_rng(0)
     same, far = rng.standard_normal((2, 300, 8)) / np.sqrt(8)
     assert abs(benchmark.kid(same, far)) < 0.05 < benchmark.kid(same, far + 0.5)
