@@ -37,20 +37,28 @@ class BoxDiff(Boxed):
 
     Per subject, on the smoothed, sharpened map: 1 - mean of the top k inside, plus the mean of the top k outside
     (k = share of the cells), plus the L1 distance of the map's projections to the box's, near the box's edges.
+    Thresholds are, as in the released code, on the subject that is least inside: refined until 1 - its mean is met.
     """
 
     share: float = 0.2
     reach: int = 1  # cells on either side of an edge
     thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
 
+    def met(self, step: int, score: Score) -> bool:
+        """Whether the subject that is least inside of its box is so enough."""
+        return step not in self.thresholds or score.terms["inside"] <= 1 - self.thresholds[step]
+
     def score(self, maps: Maps) -> Score:
         sharp = sharp_planes(maps, self.boxes)
-        terms = {}
+        terms, within = {}, {}
         for name, box in self.boxes.items():
             plane = smooth(sharp[name])
             inside = box_mask(box, plane.shape[-2], plane.shape[-1], name).to(plane.device)
-            terms[name] = self._inside(plane, inside) + self._outside(plane, inside) + self._corners(plane, inside)
-        return Score(torch.stack(list(terms.values())).sum(), {n: float(t.detach()) for n, t in terms.items()})
+            within[name] = self._inside(plane, inside)
+            terms[name] = within[name] + self._outside(plane, inside) + self._corners(plane, inside)
+        shown = {name: float(term.detach()) for name, term in terms.items()}
+        worst = max(float(term.detach()) for term in within.values())
+        return Score(torch.stack(list(terms.values())).sum(), shown, {"inside": worst})
 
     def _inside(self, plane: Tensor, inside: Tensor) -> Tensor:
         return 1 - top_mean(plane[inside], self.share)

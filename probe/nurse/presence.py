@@ -1,6 +1,7 @@
 """Losses that make every subject appear, apart from the others: Divide & Bind and A-STAR."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -14,11 +15,15 @@ class DivideAndBind(LatentIntervention):
     """Divide & Bind (Li et al. 2023), the paper's form: L = max over subjects of (lambda_i JSD - TV).
 
     TV is the total variation of the smoothed, sharpened map (several blobs are allowed); JSD ties it to the map of the
-    subject's attribute (`attributes`), both as distributions over cells. Thresholds are on the smallest TV.
+    subject's attribute (`attributes`), both as distributions over cells. `weights` are the lambda, each from its step
+    on. Thresholds are on the smallest TV, and `at_first` refinements are allowed at step 0.
     """
 
     attributes: Mapping[str, str] = {}
+    weights: Mapping[int, float] = {0: 1.0, 10: 5.0, 20: 10.0}
     thresholds: Mapping[int, float] = {0: 0.05, 10: 0.2, 20: 0.3}
+    at_first: int = 50
+    weight: float = 1.0  # the lambda of a step; set while it runs
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,10 +38,15 @@ class DivideAndBind(LatentIntervention):
                 f"attributes names {strange[0]!r}, which is no subject; there are {', '.join(self.subjects)}"
             )
 
-    def target(self, step: int) -> float | None:
-        """Refine until the smallest total variation reaches the threshold."""
-        threshold = self.thresholds.get(step)
-        return None if threshold is None else -threshold
+    def now(self, step: int, seen: Sequence[Score]) -> Self:
+        """The same with the lambda and the number of refinements of this step."""
+        begun = [first for first in self.weights if first <= step]
+        most = {"max_refinements": self.at_first} if step == 0 else {}
+        return self.model_copy(update={"weight": self.weights[max(begun)] if begun else 0.0} | most)
+
+    def met(self, step: int, score: Score) -> bool:
+        """Whether the smallest total variation has reached the threshold, whatever the binding is."""
+        return min(score.subjects.values()) >= self.thresholds.get(step, 0.0)
 
     def score(self, maps: Maps) -> Score:
         planes = {name: smooth(plane) for name, plane in sharp_planes(maps, self.names).items()}
@@ -49,15 +59,15 @@ class DivideAndBind(LatentIntervention):
         attribute = self.attributes.get(subject)
         if attribute is None:
             return loss
-        return loss + jensen_shannon(distribution(planes[subject]), distribution(planes[attribute]))
+        return loss + self.weight * jensen_shannon(distribution(planes[subject]), distribution(planes[attribute]))
 
 
 class AStar(LatentIntervention):
     """A-STAR (Agarwal et al. 2023): subjects do not overlap, and keep what they had a step before.
 
     L_seg = sum over pairs of overlap(A_m, A_n); L_ret = sum over subjects of 1 - overlap of the map with the binarised
-    map of the step before, scaled to reach 0 for equal ones. One update at every step. The paper does not give the
-    threshold of the binarisation (`high`: share of the maximum) nor the step size.
+    map of the step before, which is as high as that map was (overlap: 0.5 for equal ones). One update at every step.
+    The paper does not give the threshold of the binarisation (`high`: share of the maximum) nor the step size.
     """
 
     max_steps: int = 1_000_000

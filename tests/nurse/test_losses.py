@@ -123,6 +123,27 @@ def test_divide_and_bind_rewards_variation_and_binding():
     assert value(bound.score(together)) != value(bound.score(apart))
 
 
+def test_divide_and_bind_weighs_binding_by_the_step_and_refines_by_variation():
+    method, seen = DivideAndBind(subjects=("car",), attributes={"car": "red"}), maps(car=(8, 8), red=(2, 2))
+    alone = value(DivideAndBind(subjects=("car",)).score(seen))
+    bound = [value(method.now(step, ()).score(seen)) - alone for step in (0, 9, 10, 19, 20, 24)]
+    assert [each / bound[0] for each in bound] == pytest.approx([1, 1, 5, 5, 10, 10], rel=1e-4)
+    assert [method.now(step, ()).max_refinements for step in (0, 1)] == [50, 20]
+    varied = Score(0.0, {"car": 0.25, "bowl": 0.3})
+    assert [method.met(step, varied) for step in (0, 5, 10, 20)] == [True, True, True, False]
+
+
+def test_box_diff_refines_until_the_subject_that_is_least_inside_is_so():
+    method, seen = BoxDiff(boxes={"car": (0, 0, 0.5, 0.5), "bowl": (0.5, 0.5, 1, 1)}), maps(car=(4, 4))
+    score = method.score(seen)
+    parts = [value(BoxDiff(boxes={name: box}).score(seen)) for name, box in method.boxes.items()]
+    alone = [BoxDiff(boxes={name: box}).score(seen).terms["inside"] for name, box in method.boxes.items()]
+    assert value(score) == pytest.approx(sum(parts), rel=1e-5)
+    assert score.terms["inside"] == max(alone)
+    met = Score(score.loss, score.subjects, {"inside": 0.5})
+    assert [method.met(step, met) for step in (0, 5, 10, 20)] == [True, True, True, False]
+
+
 def test_a_star_separates_and_retains():
     method = AStar(subjects=("car", "bowl"))
     first = maps(car=(3, 3), bowl=(12, 12))
