@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.write:
         publish(found, given.out, ranking.HOME)
         PAGE.write_text(card.insert(PAGE.read_text(), ranking.markdown(table)))
-        (given.out / "ranking.png").replace(FIGURE)
+        FIGURE.write_bytes((given.out / "ranking.png").read_bytes())
 
 
 if __name__ == "__main__":

@@ -92,7 +92,8 @@ def table(after: float = 1.0) -> pd.DataFrame:
             made.append({
                 "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
                 "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
-                "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}", "status": "done",
+                "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}",
+                "status": "done",
             })  # fmt: skip
     return pd.DataFrame(made)
 
