@@ -10,7 +10,7 @@ from dashboards.shared import code
 from dashboards.shared.downloads import Offer, offer
 from dashboards.shared.explained import held_methods, title
 from dashboards.shared.opened import Opened
-from probe.explain.region import MAPS, words_of_region
+from probe.explain.region import readers, words_of_region
 from probe.show.pictures import final_picture
 
 Box = tuple[float, float, float, float]
@@ -26,9 +26,9 @@ COLUMNS = {
 
 def regions(held: Opened, image: int) -> None:
     """A box in the picture, and its words, most important first."""
-    known = [name for name in held_methods(held, image) if name in MAPS]
+    known = [name for name in held_methods(held, image) if name in readers()]
     if not known:
-        st.info("This trace holds nothing that reads a region; record attention or relevancy.", icon=":material/info:")
+        st.info("This trace holds no map of words; record attention.", icon=":material/info:")
         return
     left, right = st.columns([2, 3])
     with right:
@@ -43,8 +43,8 @@ def regions(held: Opened, image: int) -> None:
         st.dataframe(shown(frame), hide_index=True, column_config=SHARES, alt="The words of the region, first to last")
     left.image(boxed(final_picture(held.trace, image), box), alt="The picture with the region outlined", width=SIDE)
     st.markdown(
-        "The range holds 9 of 10 redraws of the region's cells and steps. It says how far the order rests on these, "
-        "not whether the method is right."
+        "The range holds 9 of 10 redraws of the region's cells, by attention and relevancy of the steps too. It says "
+        "how far the order rests on these, not whether the method is right."
     )
     offer(Offer("region", code.region_code(held, method, box, image), partial(words, held, method, box, image)))
 
@@ -54,8 +54,7 @@ SHARES = {COLUMNS[name]: st.column_config.NumberColumn(format="percent") for nam
 
 def words(held: Opened, method: str, box: Box, image: int) -> pd.DataFrame:
     """One row a word, as `probe.words_of_region` has it."""
-    reads = "relevancy" if method == "relevancy" else "attention"
-    return words_of_region(held.trace, box, method=reads, image=image).reset_index()
+    return words_of_region(held.trace, box, method=method, image=image).reset_index()
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:

@@ -7,36 +7,37 @@ about another seed or whether the method is right; neighbouring cells are alike,
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from probe.errors import BadInput
+from probe.explain.methods import METHODS, by
 from probe.explain.relevancy import relevancy_maps
 from probe.readings import Choice, Steps, content_words, word_maps
 from probe.trace import Trace
 
-Method = Literal["attention", "relevancy"]
-Region = tuple[float, float] | tuple[float, float, float, float]
 DRAWS = 1000
 INTERVAL = (0.05, 0.95)
 
 
 def words_of_region(
-    trace: Trace, region: Sequence[float], *, method: Method = "attention", steps: Steps = None, image: int = 0
+    trace: Trace, region: Sequence[float], *, method: str = "attention", steps: Steps = None, image: int = 0
 ) -> pd.DataFrame:
     """The words of a region, most important first; one row a word.
 
-    `region`: a cell (y, x), or a box (left, top, right, bottom), as shares of the picture. Columns: `share` of the
-    word among all words there (they sum to 1), `low` and `high` (90 % interval of the share), `first` (how often it
-    leads when cells and steps are drawn again), `lift` (mean in the region over mean in the picture).
-    Raises BadInput for a region without a cell, and what the method raises.
+    `region`: a cell (y, x), or a box (left, top, right, bottom), as shares of the picture. `method`: any explainer of
+    words. Of attention and relevancy cells and steps are drawn again; of the others, which give one map over all steps,
+    cells alone, and what speaks against a word is cut at zero. Columns: `share` of the word among all words there (they
+    sum to 1), `low` and `high` (90 % interval of the share), `first` (how often it leads when drawn again), `lift`
+    (mean in the region over mean in the picture). Raises BadInput for a region without a cell, and what the method
+    raises.
     """
-    if method not in MAPS:
-        raise BadInput(f"method={method!r} reads no region; there are: {', '.join(MAPS)}")
-    maps = MAPS[method](trace, steps, image).transpose("step", "word", "y", "x")
+    if method not in readers():
+        raise BadInput(f"method={method!r} reads no region; there are: {', '.join(readers())}")
+    maps = (MAPS[method] if method in MAPS else _explained(method))(trace, steps, image)
+    maps = maps.transpose("step", "word", "y", "x")
     y, x = _cells(region, maps.sizes["y"], maps.sizes["x"])
     inside = maps[..., y, x].stack(cell=("y", "x")).transpose("step", "cell", "word").values.astype(np.float64)
     drawn = _shares(_drawn(inside))
@@ -53,6 +54,11 @@ def words_of_region(
     return pd.DataFrame(columns, index=index).sort_values("share", ascending=False, kind="stable")
 
 
+def readers() -> tuple[str, ...]:
+    """The methods that read a region: those that tell words apart."""
+    return tuple(method.name for method in METHODS if not method.whole)
+
+
 def _attention(trace: Trace, steps: Steps, image: int) -> xr.DataArray:
     return word_maps(trace, content_words(trace), Choice(steps=steps, image=image))
 
@@ -61,7 +67,20 @@ def _relevancy(trace: Trace, steps: Steps, image: int) -> xr.DataArray:
     return relevancy_maps(trace, steps=steps, image=image)
 
 
-MAPS: dict[str, Callable[[Trace, Steps, int], xr.DataArray]] = {"attention": _attention, "relevancy": _relevancy}
+Maps = Callable[[Trace, Steps, int], xr.DataArray]
+MAPS: dict[str, Maps] = {"attention": _attention, "relevancy": _relevancy}
+
+
+def _explained(method: str) -> Maps:
+    """(step, word, y, x) of any other method: one map a word, what is negative cut at zero."""
+
+    def maps(trace: Trace, steps: Steps, image: int) -> xr.DataArray:
+        words = content_words(trace)
+        planes = [by(method).explain(trace, word, steps=steps, image=image).values.values for word in words]
+        found = np.stack(planes)[None].clip(min=0)  # [step, word, y, x]
+        return xr.DataArray(found, dims=("step", "word", "y", "x"), coords={"word": list(words)})
+
+    return maps
 
 
 def _cells(region: Sequence[float], height: int, width: int) -> tuple[slice, slice]:

@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 from probe.errors import BadInput, NotRecorded
-from probe.explain.region import words_of_region
+from probe.explain import METHODS, by
+from probe.explain.region import readers, words_of_region
 from tests.factories import centre, make_trace
 
 WORDS = ("cat", "balloon", "dog")
@@ -61,6 +62,20 @@ def test_the_order_of_equals_is_uncertain_and_intervals_cover_as_often_as_they_s
     assert 0.2 < np.mean(leads) < 0.8
 
 
+def test_any_explainer_of_words_reads_a_region(trace):
+    """DAAM's maps are means over the whole run: cells are drawn again, steps are not."""
+    y, x = centre("balloon", WORDS)
+    table = words_of_region(trace, (x - 0.08, y - 0.08, x + 0.08, y + 0.08), method="daam")
+    inside = {word: by("daam").explain(trace, word) for word in WORDS}
+    assert table.index[0] == "balloon" and set(table.index) == set(WORDS)
+    assert table["share"].sum() == pytest.approx(1.0)
+    cell = (int(y * 64), int(x * 64))
+    at = {word: float(found.values.values[cell]) for word, found in inside.items()}
+    alone = words_of_region(trace, (y, x), method="daam")["share"].to_dict()
+    assert alone == pytest.approx({word: value / sum(at.values()) for word, value in at.items()}, rel=1e-4)
+    assert "guidance" not in readers() and len(readers()) == len(METHODS) - 1
+
+
 def test_errors(trace):
     with pytest.raises(BadInput, match="neither a cell"):
         words_of_region(trace, (0.1, 0.2, 0.3))
@@ -70,5 +85,8 @@ def test_errors(trace):
         words_of_region(trace, (0.5, 0.5, 0.5, 0.9))
     with pytest.raises(NotRecorded, match="probe.Relevancy"):
         words_of_region(trace, (0.5, 0.5), method="relevancy")
-    with pytest.raises(BadInput, match="attention, relevancy"):
-        words_of_region(trace, (0.5, 0.5), method="magic")
+    with pytest.raises(NotRecorded, match="probe.LeaveOneOut"):
+        words_of_region(trace, (0.5, 0.5), method="leave_one_out")
+    for method in ("magic", "guidance"):
+        with pytest.raises(BadInput, match="reads no region; there are: attention, relevancy, leave_one_out"):
+            words_of_region(trace, (0.5, 0.5), method=method)
