@@ -77,6 +77,18 @@ def test_the_trace_holds_what_was_asked_for(result: Path):
     assert probe.verify(result / "trace").ok
 
 
+def test_trace_records_for_the_explainers_that_are_named(model: str, tmp_path: Path, capsys):
+    asked = ["--model", model, "--steps", "1", "--out", str(tmp_path / "a")]
+    assert main(["trace", PROMPT, *asked, "--explain", "relevancy, rollout", "--concepts", "zebra"]) == 0
+    for more in (["--method", "relevancy"], ["--method", "rollout"], ["--method", "relevancy", "--region", "0,0,1,1"]):
+        assert main(["explain", str(tmp_path / "a"), *more]) == 0
+    assert main(["explain", str(tmp_path / "a"), "--method", "concept_attention", "--words", "zebra"]) == 0
+    assert "zebra: strongest" in capsys.readouterr().out
+    assert main(["trace", PROMPT, "--model", model, "--explain", "magic", "--out", str(tmp_path / "b")]) != 0
+    assert "there is no explainer 'magic'; there are: attention" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
 def test_the_picture_is_the_pipelines_own(result: Path):
     arguments = {"prompt": PROMPT, "num_inference_steps": STEPS, "output_type": "pil"}
     pipe = pipelines.pipeline("sd1")

@@ -25,6 +25,8 @@ def trace_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
     add("--words", type=str, metavar="A,B", help="words to watch, with commas; left out: the content words")
+    add("--explain", type=str, metavar="A,B", help="explainers to record for, with commas; most take further passes")
+    add("--concepts", type=str, metavar="A,B", help="words to look for in the picture, also such as the prompt has not")
     add("--image", type=str, metavar="FILE", help="look into this picture instead, with noise at --steps levels")
     add("--invert", action="store_true", help="follow the picture up to its noise and generate it again")
     _drawing_options(parser)

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 from PIL import Image
@@ -16,13 +16,10 @@ import probe
 from probe.cli import output, say
 from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt, ProbeWarning
-from probe.explain import held
+from probe.explain import by, held, needs
 from probe.readings import content_words
 from probe.store.folder import new_folder
 from probe.subjects import find_subjects
-
-if TYPE_CHECKING:
-    from probe.intervention import Intervention
 
 STRIPS = 8  # more than anyone looks at
 COMPARED = 4  # words by every method, in the report
@@ -33,13 +30,13 @@ BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Time
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "trace")
+    asked = {"words": split(options.words) or None} | inquired(split(options.explain), split(options.concepts))
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
         output.refuse(target)
     with new_folder(target, replaces=output.replaceable) as work:
         pipe = load(options.model)
-        words = split(options.words) or None
-        trace = look(pipe, options, words) if options.image else generate(pipe, options, words=words)
+        trace = look(pipe, options, **asked) if options.image else generate(pipe, options, **asked)
         figures = _write(probe.decode_thumbnails(trace, pipe), work, options)
     _announce(trace, target, figures)
     return 0
@@ -64,27 +61,28 @@ def split(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-def generate(
-    pipe: Any,
-    options: Namespace,
-    *,
-    words: Sequence[str] | None = None,
-    interventions: Sequence["Intervention"] = (),
-    label: str = "step",
-) -> "probe.Trace":
-    """Run the pipeline's own loop under a recording, with a progress bar."""
+def inquired(names: Sequence[str], concepts: Sequence[str] = ()) -> dict[str, Any]:
+    """What `probe.record` is asked for, so that these explainers can read it. Raises BadInput."""
+    chosen = [by(name).name for name in names] + ["concept_attention"] * bool(concepts)
+    inquiries, relations = needs(chosen)
+    given = {"Concepts": {"words": tuple(concepts)}}
+    return {"explain": [getattr(probe, name)(**given.get(name, {})) for name in inquiries], "relations": relations}
+
+
+def generate(pipe: Any, options: Namespace, *, label: str = "step", **asked: Any) -> "probe.Trace":
+    """Run the pipeline's own loop under a recording (`asked`: its options), with a progress bar."""
     arguments = _arguments(pipe, options)
     pipe.set_progress_bar_config(disable=True)
     with _heeding(options.cut), Progress(*BAR, console=Console(stderr=True)) as progress:
         if "callback_on_step_end" in inspect.signature(type(pipe).__call__).parameters:
             arguments["callback_on_step_end"] = _ticker(progress, label)
-        with probe.record(pipe, words=words, interventions=interventions) as recording:
+        with probe.record(pipe, **asked) as recording:
             pipe(**arguments)
     return recording.trace
 
 
-def look(pipe: Any, options: Namespace, words: Sequence[str] | None) -> "probe.Trace":
-    """The trace of a picture that exists already, at its own size."""
+def look(pipe: Any, options: Namespace, **asked: Any) -> "probe.Trace":
+    """The trace of a picture that exists already, at its own size; `asked` are options of the recording."""
     if options.width or options.height:
         raise BadInput("an existing picture has its own size: leave out --width and --height, or resize it first")
     picture = _read(options.image)
@@ -98,7 +96,7 @@ def look(pipe: Any, options: Namespace, words: Sequence[str] | None) -> "probe.T
             seed=options.seed,
             guidance_scale=options.guidance,
             call={"negative_prompt": options.negative} if options.negative else None,
-            words=words,
+            **asked,
         )
 
 
