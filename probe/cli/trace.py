@@ -30,12 +30,13 @@ BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Time
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "trace")
-    asked = {"words": split(options.words) or None} | inquired(split(options.explain), split(options.concepts))
+    asked: dict[str, Any] = inquired(split(options.explain), split(options.concepts))
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
         output.refuse(target)
     with new_folder(target, replaces=output.replaceable) as work:
         pipe = load(options.model)
+        asked["words"] = split(options.words) or None
         trace = look(pipe, options, **asked) if options.image else generate(pipe, options, **asked)
         figures = _write(probe.decode_thumbnails(trace, pipe), work, options)
     _announce(trace, target, figures)
