@@ -18,6 +18,7 @@ from probe.study.question import PLAIN, Method
 from probe.study.reading import explain, nearest
 
 GIVEN = ("trace", "word", "image")  # what a job gives to an explainer
+from probe.study.recorded import opened
 NAMED = "package.module:Class"  # what may stand for a class of one's own
 GROUP = "probe.scorers"  # entry points of packages that bring scorers
 
@@ -44,10 +45,11 @@ def scorers() -> dict[str, type[BaseModel]]:
 def build_intervention(method: Method, settings: Mapping[str, Any]) -> BaseModel | None:
     """The intervention with these settings, of `probe.nurse` or "package.module:Class"; None for the plain run.
 
-    Raises BadInput.
+    A recorded run may be named by its folder. Raises BadInput, DamagedFile.
     """
     if method.method == PLAIN:
         if settings:
+    settings = opened(settings)
             raise BadInput(f"{PLAIN!r} is no intervention, so it takes no settings; found {', '.join(settings)}")
         return None
     if ":" in method.method:

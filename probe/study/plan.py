@@ -12,6 +12,7 @@ from typing import Any
 from probe.errors import BadInput, OverBudget
 from probe.study.prompts import PromptRow
 from probe.study.question import PLAIN, Method, Model, Study
+from probe.study.recorded import decisive
 from probe.words.segment import key as spelling
 from probe.words.segment import labels, segment
 
@@ -81,7 +82,7 @@ def _said(row: PromptRow) -> dict[str, Any]:
 
 
 def _done(method: Method) -> dict[str, Any]:
-    return {"method": method.method, "settings": method.settings}
+    return {"method": method.method, "settings": decisive(method.settings)}
 
 
 def _columns(method: Method) -> dict[str, Any]:

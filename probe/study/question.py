@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from probe.study.results import Status
 
 PLAIN = "plain"  # the method that does nothing
+RECORDED = "recorded"  # the setting of an intervention that names the folder of a trace
 RESOLVED = "resolved.json"  # beside the results: the study with nothing left open
 SEEDS = 1_000_000  # the most seeds of one study
 
@@ -264,13 +265,17 @@ def _anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(prompts, Mapping) and isinstance(prompts.get("file"), str):
         found["prompts"] = {**prompts, "file": str(folder / prompts["file"])}
     if "models" in found:
-        found["models"] = [_beside(model, folder) for model in _several(found["models"])]
+        found["models"] = [_beside(model, folder, "source") for model in _several(found["models"])]
+    if "interventions" in found:
+        asked = _several(found["interventions"])
+        found["interventions"] = [x if isinstance(x, str) else _beside(x, folder, RECORDED) for x in asked]
     return found
 
 
-def _beside(model: Any, folder: Path) -> Any:
-    if isinstance(model, str):
-        return str(folder / model) if (folder / model).is_dir() else model
-    if isinstance(model, Mapping) and isinstance(model.get("source"), str):
-        return {**model, "source": _beside(model["source"], folder)}
-    return model
+def _beside(value: Any, folder: Path, name: str) -> Any:
+    """A folder's path from here, where there is one; of a mapping, that of one of its entries."""
+    if isinstance(value, str):
+        return str(folder / value) if (folder / value).is_dir() else value
+    if isinstance(value, Mapping) and isinstance(value.get(name), str):
+        return {**value, name: _beside(value[name], folder, name)}
+    return value

@@ -17,7 +17,8 @@ from probe.errors import BadInput
 from probe.study.methods import build_intervention, build_scorer, find_explainer
 from probe.study.plan import references, refers, settle
 from probe.study.prompts import PromptRow
-from probe.study.question import Method, Model, Study
+from probe.study.question import RECORDED, Method, Model, Study
+from probe.study.recorded import named
 from probe.study.rows import COLUMNS
 from probe.subjects import find_subjects
 
@@ -64,13 +65,14 @@ def _check_columns(rows: Iterable[PromptRow]) -> None:
 
 def _intervention(method: Method, rows: Iterable[PromptRow]) -> Method:
     """Built once for every prompt, so that a bad setting is found before any work; then with its defaults."""
+    method = Method(method=method.method, label=method.label, **named(method.settings))
     built = [build_intervention(method, settle(method.settings, references(row), row)) for row in rows]
     return method if built[0] is None else _explicit(method, built[0])
 
 
 def _explicit(method: Method, built: Any) -> Method:
-    """The method with all settings written out; what stands for something of the prompt stays as it was given."""
-    open_ones = {name: value for name, value in method.settings.items() if refers(value)}
+    """The method with all settings written out; what stands for something else stays as it was given."""
+    open_ones = {name: value for name, value in method.settings.items() if refers(value) or name == RECORDED}
     return Method(method=method.method, label=method.label, **built.model_dump(mode="json") | open_ones)
 
 
