@@ -1,11 +1,11 @@
-"""What a model did inside, by what came out: attention to words and the pull of guidance, beside the perceived label.
+"""What a model did inside, by what came out: what words got, and the pull of guidance, beside the perceived label.
 
 A link between inside and outcome, which is no cause: the noise decides both. Whether a word drives the outcome is
 asked by changing it (`study(..., arms=...)`, or any intervention), at equal seeds.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from scipy.stats import t
 from probe.bias.paired import holm
 from probe.bias.shares import Estimate
 from probe.bias.tables import CELL, SETTING, Known, named, shown_labels
+from probe.explain.relevancy import relevancy_maps
 from probe.readings import content_words, word_maps
+from probe.study.methods import rewords
 from probe.study.question import Method
 from probe.study.scorers import Scorer, Shot, Values
 
@@ -24,26 +26,41 @@ if TYPE_CHECKING:
 
 INSIDE = "inside"  # what the table's columns begin with: inside_noun
 NOUN, PULL, EARLY = "noun", "pull", "pull_early"
+RELEVANCY = "relevancy"  # an explainer of a study, and what its measures begin with: relevancy_noun
 ALL = "(all)"  # the group of a row that takes all groups together, each less its own mean
 LEAST = 2  # pictures on either side
 
 
 class Inside(Scorer):
-    """Of a recorded job: attention to words, and how hard guidance pulls.
+    """Of a recorded job: what words get, and how hard guidance pulls.
 
     noun, and each further word that was recorded by its label: share of its attention that a cell gives to it, mean
-    over cells, sites and steps. pull: norm of conditional minus unconditional prediction, mean over steps; pull_early:
-    over the first fifth. None where guidance was off.
+    over cells, sites and steps. relevancy_noun, and each further content word: its share of the relevancy of all
+    content words, mean over the explained steps, where the study asked for that. Neither where an intervention has the
+    model read other text: nothing there is a word of the prompt. pull: norm of conditional minus unconditional
+    prediction, mean over steps; pull_early: over the first fifth. None where guidance was off.
     """
 
     def score(self, shot: Shot) -> Values:
         if shot.trace is None:
             return {}
         nouns = set(str(shot.job.row.columns.get("group", "")).split())
-        labels = content_words(shot.trace)
-        means = word_maps(shot.trace, labels).mean(("step", "y", "x"))
-        words = {NOUN if each in nouns else each: float(means.sel(word=each)) for each in labels}
+        words = {} if rewords(shot.job.method) else {**_attention(shot.trace, nouns), **_relevancy(shot.trace, nouns)}
         return words | _pull(shot.trace)
+
+
+def _attention(trace: "Trace", nouns: Collection[str]) -> dict[str, float]:
+    labels = content_words(trace)
+    means = word_maps(trace, labels).mean(("step", "y", "x"))
+    return {NOUN if each in nouns else each: float(means.sel(word=each)) for each in labels}
+
+
+def _relevancy(trace: "Trace", nouns: Collection[str]) -> dict[str, float]:
+    if RELEVANCY not in trace.tree.children:
+        return {}
+    amounts = relevancy_maps(trace).sum(("y", "x"))  # [step, word]
+    shares = (amounts / amounts.sum("word")).mean("step").to_series()
+    return {f"{RELEVANCY}_{NOUN if word in nouns else word}": float(share) for word, share in shares.items()}
 
 
 def method() -> Method:

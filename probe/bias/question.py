@@ -10,6 +10,7 @@ from probe.bias.groups import TEMPLATE, Group, as_groups, fill
 from probe.bias.shares import needed
 from probe.bias.shown import planted
 from probe.bias.tables import Reference
+from probe.concepts.concept import Concept
 from probe.errors import BadInput
 from probe.study.methods import build_scorer
 from probe.study.question import PLAIN, Method, Study
@@ -17,7 +18,7 @@ from probe.study.question import PLAIN, Method, Study
 QUESTION = "Which attributes are people of each group drawn with, as a classifier perceives them?"
 SCHEDULE, STEER = "PromptSchedule", "probe.concepts.steer:Steer"
 UNSTEERED = "arm"  # the column of the prompt as it is
-Arm = str | tuple[str, float]  # another template, and how far towards it, 1 as in its place
+Arm = str | Concept | tuple[str | Concept, float]  # what is read, and how far towards it, 1 as in its place
 REFERENCE = "reference"  # columns of the prompts' rows: reference_gender_man
 
 
@@ -35,20 +36,34 @@ def study(
     `groups`: names, `Group`s, or `read_groups(path)`. `classifier`: left out, Menagerie's judge, for Menagerie only.
     `arms`: other templates by name, read by the model in place of the prompt, from the same noise; as (template, 0.5)
     the text states go half of the way from the prompt's to the template's, as (template, -0.5) as far away from it.
+    A `Concept` may stand for a template; it is said in its own one, and so takes the place of one prompt only.
     `within`: how far a share's interval may reach to either side. A study that records (`explainers="attention"`, or
-    traces kept) also reads what goes on inside. Raises BadInput, also for too few pictures for `within`.
+    traces kept) also reads what goes on inside; with "relevancy" among the explainers, what rests on each word, by
+    gradients of every fifth step. Raises BadInput, also for too few pictures for `within`.
     """
     templates = (template,) if isinstance(template, str) else tuple(template)
     given = {"name": "bias", "question": QUESTION, **_methods(arms or {}, fields)}
     scorers = [_named(classifier).method, *_inside(given), *given.pop("scorers", ())]
     rows = [_row(each, group, arms or {}) for each in templates for group in as_groups(groups)]
+    _check_concepts(arms or {}, rows)
     made = Study(prompts=rows, scorers=scorers, **given)
     foreign = [model.name for model in made.models if model.source not in _menageries()]
     if classifier is None and foreign:
         raise BadInput(f"Menagerie's judge knows no pictures of {foreign[0]!r}; name another with `classifier`")
+    _check_pulled(made)
     if within is not None:
         check_enough(len(made.seeds) * len(templates), within)
     return made
+
+
+def _check_pulled(made: Study) -> None:
+    """Raise BadInput for relevancy, which is of what guidance adds, where there is none."""
+    off = [scale for scale in made.guidance if scale is not None and scale <= 1]
+    if off and any(each.method == inside.RELEVANCY for each in made.explainers):
+        raise BadInput(
+            f"relevancy is of what guidance adds to a step, and at guidance {off[0]:g} there is none; "
+            "take scales above 1, or leave relevancy out"
+        )
 
 
 def check_enough(pictures: int, within: float, *, confidence: float = 0.95) -> None:
@@ -90,11 +105,25 @@ def _methods(arms: Mapping[str, Arm], fields: Mapping[str, Any]) -> dict[str, An
 
 def _arm(name: str, arm: Arm) -> Method:
     """An arm as an intervention, whose texts are those of each prompt's row."""
-    towards = f"${_column(name)}"
-    settings: dict[str, Any] = {"prompts": {"0": towards}}
-    if not isinstance(arm, str):
-        settings = {"towards": towards, "away": f"${UNSTEERED}", "strength": float(arm[1])}
+    said, strength = arm if isinstance(arm, tuple) else (arm, 1.0)
+    towards = said.data() if isinstance(said, Concept) else f"${_column(name)}"
+    settings: dict[str, Any] = {"towards": towards, "away": f"${UNSTEERED}", "strength": float(strength)}
+    if isinstance(arm, str):
+        settings = {"prompts": {"0": towards}}
     return Method(method=SCHEDULE if isinstance(arm, str) else STEER, label=name, **settings)
+
+
+def _said(arm: Arm) -> str | Concept:
+    return arm[0] if isinstance(arm, tuple) else arm
+
+
+def _check_concepts(arms: Mapping[str, Arm], rows: Sequence[Any]) -> None:
+    concepts = [said.prompt for said in map(_said, arms.values()) if isinstance(said, Concept)]
+    if concepts and len(rows) > 1:
+        raise BadInput(
+            f"the concept {concepts[0]!r} is said in a template of its own, so it can stand for one prompt, and this "
+            f"study has {len(rows)}; give one group and one template"
+        )
 
 
 def _inside(fields: Mapping[str, Any]) -> list[Method]:
@@ -113,7 +142,8 @@ def _row(template: str, group: Group, arms: Mapping[str, Arm]) -> dict[str, Any]
         for label, share in labels.items()
     }
     prompt = fill(template, group)
-    texts = {_column(name): fill(arm if isinstance(arm, str) else arm[0], group) for name, arm in arms.items()}
+    said = {_column(name): _said(arm) for name, arm in arms.items()}
+    texts = {column: fill(text, group) for column, text in said.items() if isinstance(text, str)}
     texts |= {UNSTEERED: prompt} if arms else {}
     return {"prompt": prompt, "group": group.group, "template": template, **texts, **shares}
 

@@ -86,6 +86,22 @@ class Concept:
             concept = concept.scaled(word, 0.0)
         return concept
 
+    def data(self) -> dict[str, Any]:
+        """What it is said from, as JSON can hold it: {concept, template, words: {word: coefficient}, norms}."""
+        words = dict(zip(self.words, map(float, self.coefficients), strict=True))
+        norms = {name: float(norm) for name, norm in self.norms.items()}
+        return {"concept": self.prompt, "template": self.template, "words": words, "norms": norms}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Concept":
+        """Back from `data()`, without pictures and losses. Raises BadInput."""
+        try:
+            words = {str(word): float(value) for word, value in data["words"].items()}
+            norms = {str(name): float(norm) for name, norm in data["norms"].items()}
+            return cls(str(data["concept"]), tuple(words), tuple(words.values()), norms, template=str(data["template"]))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BadInput(f"this is no concept ({error!r}); expected concept, template, words and norms") from error
+
     @property
     def of_words(self) -> dict[str, Image.Image]:
         """A picture of each word that has one, largest first."""

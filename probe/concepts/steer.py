@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import ConfigDict, field_serializer
+from pydantic import BeforeValidator, ConfigDict, field_serializer
 from torch import Tensor
 
 from probe.axes import CHANNEL
@@ -19,21 +19,29 @@ from probe.site import matching
 TOWARDS, AWAY = "towards", "away"
 
 
+def _concept(said: Any) -> Any:
+    """A concept from its data, as a study's file has it."""
+    return Concept.from_data(said) if isinstance(said, Mapping) else said
+
+
+Said = Annotated[str | Concept, BeforeValidator(_concept)]
+
+
 class Steer(PromptIntervention):
     """Text states of the prompt <- states + strength (E(towards) - E(away)), token by token.
 
-    E is what the pipeline's text encoders make of a phrase, or of a Concept. `away` is what the direction starts from:
-    best the same phrase with a neutral word, so that the difference is the concept and not the phrasing. With
-    `away` the prompt itself, strength 1 reads `towards` in its place; a negative strength leads away. Rows without the
-    prompt stay. `sites` are patterns of cross-attentions (none: all), `steps` numbers from 0 (None: all).
-    It does not show that the model holds the concept as this direction: any other change of as many words moves it too.
+    E is what the pipeline's text encoders make of a phrase, or of a Concept, also as its `data()`. `away` is what the
+    direction starts from: best the same phrase with a neutral word, so that the difference is the concept and not the
+    phrasing. With `away` the prompt itself, strength 1 reads `towards` in its place; a negative strength leads away.
+    Rows without the prompt stay. `sites` are patterns of cross-attentions (none: all), `steps` numbers from 0 (None:
+    all). It does not show that the model holds the concept as this direction: any change of as many words moves it.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     added: ClassVar[bool] = True
 
-    towards: str | Concept
-    away: str | Concept = ""
+    towards: Said
+    away: Said = ""
     strength: float = 1.0
     steps: tuple[int, ...] | None = None
 
@@ -56,8 +64,8 @@ class Steer(PromptIntervention):
         return {TOWARDS: self.strength, AWAY: -self.strength} if on and self.strength else None
 
     @field_serializer(TOWARDS, AWAY)
-    def _as_text(self, said: str | Concept) -> Any:
-        return said if isinstance(said, str) else {"concept": said.prompt, "words": said.shares}
+    def _as_data(self, said: str | Concept) -> Any:
+        return said if isinstance(said, str) else said.data()
 
 
 class SteerOutputs(OutputIntervention):

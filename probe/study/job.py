@@ -18,7 +18,7 @@ from probe.errors import BadInput, BadModel, DamagedFile
 from probe.study.call import call, finite, scheduled
 from probe.study.guard import Caught, free, noted
 from probe.study.marks import at_work
-from probe.study.methods import build_intervention, build_scorer, find_explainer
+from probe.study.methods import asked, build_intervention, build_scorer, find_explainer, sayable
 from probe.study.plan import Job, identity
 from probe.study.question import Model, Study
 from probe.study.results import Made, Result, State, write
@@ -120,7 +120,8 @@ class Worker:
         record = import_module("probe.attach.record").record
         words = None if "traces" in self.work.study.keep else job.row.subjects
         built = build_intervention(job.method, job.method.settings)
-        with record(pipe, words or None, interventions=() if built is None else (built,)) as recording:
+        wanted = asked(sayable(self.work.study.explainers, job.method))
+        with record(pipe, words or None, interventions=() if built is None else (built,), **wanted) as recording:
             output = pipe(**given)
         return output, recording.trace
 
@@ -144,7 +145,7 @@ class Worker:
         if not self.work.study.explainers or shot.trace is None:
             return shot, {}
         maps = {}
-        for method in self.work.study.explainers:
+        for method in sayable(self.work.study.explainers, shot.job.method):
             explain = find_explainer(method)
             maps[method.name] = {s: explain(shot.trace, s, **method.settings) for s in shot.subjects}
         columns = {

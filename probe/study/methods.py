@@ -4,7 +4,7 @@ Nothing is listed here by hand: the rooms say themselves what they hold.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -13,12 +13,14 @@ from pydantic import BaseModel, ValidationError
 
 from probe.errors import BadInput
 from probe.explain import METHODS
+from probe.explain.methods import by, needs
 from probe.heatmap import Heatmap
+from probe.intervention import PromptIntervention
 from probe.study.question import PLAIN, Method
 from probe.study.reading import explain, nearest
+from probe.study.recorded import opened
 
 GIVEN = ("trace", "word", "image")  # what a job gives to an explainer
-from probe.study.recorded import opened
 NAMED = "package.module:Class"  # what may stand for a class of one's own
 GROUP = "probe.scorers"  # entry points of packages that bring scorers
 
@@ -47,9 +49,9 @@ def build_intervention(method: Method, settings: Mapping[str, Any]) -> BaseModel
 
     A recorded run may be named by its folder. Raises BadInput, DamagedFile.
     """
+    settings = opened(settings)
     if method.method == PLAIN:
         if settings:
-    settings = opened(settings)
             raise BadInput(f"{PLAIN!r} is no intervention, so it takes no settings; found {', '.join(settings)}")
         return None
     if ":" in method.method:
@@ -72,6 +74,23 @@ def find_explainer(method: Method) -> Callable[..., Heatmap]:
     if unknown:
         raise BadInput(f"the explainer {method.name!r} has no setting {unknown[0]!r}{nearest(unknown[0], known)}")
     return function
+
+
+def rewords(method: Method) -> bool:
+    """Whether the model reads other text states than the prompt's, so that nothing of them is a word of the prompt."""
+    built = build_intervention(method, method.settings)
+    return isinstance(built, PromptIntervention) and not built.by_predictions
+
+
+def sayable(explainers: Sequence[Method], method: Method) -> tuple[Method, ...]:
+    """The explainers that have a say under a method: where it rewords, none that looks for the prompt's words anew."""
+    return tuple(each for each in explainers if not (by(each.method).record and rewords(method)))
+
+
+def asked(explainers: Sequence[Method]) -> dict[str, Any]:
+    """What `probe.record` has to be asked for, so that these explainers can read it."""
+    inquiries, relations = needs([each.method for each in explainers])
+    return {"explain": [getattr(import_module("probe"), name)() for name in inquiries], "relations": relations}
 
 
 def _build(kind: type[BaseModel], method: Method, settings: Mapping[str, Any]) -> BaseModel:

@@ -15,6 +15,8 @@ from probe.bias import Confusion, MenagerieJudge
 from probe.bias.costs import cost_rows, mean_of
 from probe.bias.inside import ALL, welch
 from probe.bias.tables import Known
+from probe.errors import BadInput
+from probe.explain.relevancy import relevancy_maps
 from probe.study import Study
 from probe.study.results import PICTURE, TRACE, place
 from tests import pipelines
@@ -167,3 +169,28 @@ def test_arms_are_compared_with_the_prompt(made: Study):
         assert set(audit.shares["method"]) <= {"plain", "said"}
     assert set(made.table()["method"]) == {"plain", "said"}
     assert made.table().loc[0, "arm_said"] == "a photo of a female doctor"
+
+
+def test_relevancy_is_read_where_it_was_asked_for(made: Study, folder: Path):
+    """And is what the trace holds; where an arm has the model read other words, none of them is the prompt's."""
+    arms: dict[str, Any] = {"arms": {"said": "a photo of a female {group}", "near": ("a photo of a male {group}", 0.5)}}
+    asked = small(folder / "relevancy", explainers=["attention", "relevancy"], keep=("pictures", "traces"), **arms)
+    assert asked.run().ok
+    table = asked.table().set_index(["method", "seed"])
+    row = table.loc[("plain", 0)]
+    amounts = relevancy_maps(probe.open(place(asked.path, row["key"]) / TRACE)).sum(("y", "x"))
+    share = float(amounts.sel(step=0, word="doctor")) / float(amounts.sel(step=0).sum())
+    assert float(row["inside_relevancy_noun"]) == pytest.approx(share, rel=1e-4)
+    assert 0 < share < 1
+    assert row["inside_relevancy_noun"] + row["inside_relevancy_photo"] == pytest.approx(1)
+    words = [name for name in table if str(name).startswith("inside_") and "pull" not in str(name)]
+    assert len(words) == 4
+    assert np.asarray(table.loc[["said", "near"], words].isna()).all()
+    assert not np.asarray(table["inside_pull"].isna()).any()
+    assert not any("relevancy" in str(name) for name in made.table())
+    assert (picture(asked, "plain") == picture(made, "plain")).all()
+
+
+def test_relevancy_needs_guidance(folder: Path):
+    with pytest.raises(BadInput, match="at guidance 1 there is none; take scales above 1, or leave relevancy out"):
+        probe.bias.study(["doctor"], guidance=[1, 5], explainers="relevancy")

@@ -72,7 +72,11 @@ def test_a_concept_leads_where_its_own_vector_does():
     steered, recording = drawn("sd1", PROMPT, Steer(towards=concept, away=PLAIN, strength=0.5), **ON)
     np.testing.assert_allclose(steered, by_hand(shifted(0.5, there), **ON), atol=2e-5)
     asked = recording.trace.extra["interventions"][0]
-    assert asked["towards"]["concept"] == "a pet" and asked["towards"]["words"]["cat"] == pytest.approx(2 / 3)
+    assert asked["towards"] == concept.data() and asked["towards"]["words"] == {"cat": 2.0, "dog": 1.0}
+    again = Steer(**{name: asked[name] for name in ("towards", "away", "strength")})
+    assert np.array_equal(draw("sd1", PROMPT, again, **ON), steered)
+    with pytest.raises(ValueError, match=r"this is no concept \(KeyError\('words'\)\); expected concept, template"):
+        Steer(towards={"concept": "a pet"})
 
 
 def test_only_the_chosen_steps_are_steered():
