@@ -7,7 +7,8 @@
 
 groups.py (whom) -> question.py (the study) -> classifiers.py (what is read from a picture) -> error.py (how often that
 is wrong) -> audits.py (the tidy tables), which rests on shares.py and paired.py (statistics) and shown.py (what
-Menagerie was shown). All attributes are **perceived**: a classifier's reading of a picture, nobody's identity.
+Menagerie was shown) -> even.py (turned until shares are even). All attributes are **perceived**: a classifier's reading
+of a picture, nobody's identity.
 
 Beside what every study leaves (`probe/study/results.py`: resolved.json, jobs/, table.parquet), the folder then holds
 
@@ -18,6 +19,7 @@ overall.parquet      one row a setting and attribute: mean amplification, its ch
 comparisons.parquet  one row a pair of settings or of groups at equal seeds; `COMPARISONS`
 inside.parquet       one row a setting, attribute, group, label and measure, if the study recorded; `INSIDE`
 costs.parquet        one row a setting and score of other scorers than the classifier; `COSTS`
+balance.json         if `balance` turned something: every value it tried
 summary.json         all of the above as JSON, with the classifier, the confidence and what it does not show
 
 A setting is a model, method, number of steps and guidance. `probe.bias.open(folder)` reads an audit back, without
@@ -44,10 +46,16 @@ if TYPE_CHECKING:
     from probe.bias.error import measure as measure
     from probe.bias.error import measure_rendered as measure_rendered
     from probe.bias.error import rendered as rendered
+    from probe.bias.even import Aim as Aim
+    from probe.bias.even import Balance as Balance
+    from probe.bias.even import balance as balance
     from probe.bias.groups import PROFESSIONS as PROFESSIONS
     from probe.bias.groups import TEMPLATE as TEMPLATE
     from probe.bias.groups import Group as Group
     from probe.bias.groups import read_groups as read_groups
+    from probe.bias.knob import Knob as Knob
+    from probe.bias.knob import coefficient as coefficient
+    from probe.bias.knob import strength as strength
     from probe.bias.question import study as study
     from probe.bias.shown import PLANTED as PLANTED
     from probe.bias.shown import planted as planted
@@ -60,15 +68,20 @@ __all__ = [
     "PROFESSIONS",
     "TABLES",
     "TEMPLATE",
+    "Aim",
     "Audit",
+    "Balance",
     "Classifier",
     "Confusion",
     "Group",
     "ImageClassifier",
+    "Knob",
     "MenagerieJudge",
     "ZeroShot",
     "audit",
+    "balance",
     "balanced",
+    "coefficient",
     "held",
     "labelled",
     "measure",
@@ -78,6 +91,7 @@ __all__ = [
     "read_classifier",
     "read_groups",
     "rendered",
+    "strength",
     "study",
     "tidy",
 ]
@@ -88,15 +102,20 @@ _HOMES = {
     "PROFESSIONS": "groups",
     "TABLES": "audits",
     "TEMPLATE": "groups",
+    "Aim": "even",
     "Audit": "audits",
+    "Balance": "even",
     "Classifier": "classifiers",
     "Confusion": "confusion",
     "Group": "groups",
     "ImageClassifier": "classifiers",
+    "Knob": "knob",
     "MenagerieJudge": "classifiers",
     "ZeroShot": "classifiers",
     "audit": "audits",
+    "balance": "even",
     "balanced": "words",
+    "coefficient": "knob",
     "held": "words",
     "labelled": "error",
     "measure": "error",
@@ -106,6 +125,7 @@ _HOMES = {
     "read_classifier": "classifiers",
     "read_groups": "groups",
     "rendered": "error",
+    "strength": "knob",
     "study": "question",
     "tidy": "audits",
 }

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 HEAD = f"{'group':<18}{'setting':<18}{'label':<14}{'read':>5}  {'share':<24}{'corrected':<24}{'in the data':>11}"
 NOTE = "Perceived attributes, read by {classifier}; {confidence:.0%} intervals."
+UNKNOWN = "its error is not known, so nothing is corrected"
+SENSITIVE = (
+    "This is about people. Attributes here are what a classifier perceived in pictures of nobody; its labels are few, "
+    "and they may repeat the stereotypes that the study looks for. Give the classifier and its error with every number."
+)
 
 
 def draw(audit: "Audit", attribute: str) -> Any:
     """One panel a label (of two labels: the first), one row a group, one dot a setting, a mark for the data's share."""
-    rows = _of(audit.shares, attribute)
-    panels = [_panel(part, f"share perceived as {label}") for label, part in _shown(rows)]
+    rows = of(audit.shares, attribute)
+    panels = [_panel(part, f"share perceived as {label}") for label, part in shown(rows)]
     return share_panels(panels, NOTE.format(classifier=audit.classifier, confidence=audit.confidence))
 
 
@@ -49,16 +54,16 @@ def text(audit: "Audit") -> str:
 
 def _told(audit: "Audit", attribute: str) -> Iterator[str]:
     """An attribute's lines: a head, its shares (of two labels the first), and what they come to."""
-    rows, error = _of(audit.shares, attribute), audit.errors.get(attribute)
-    known = f"read rightly: {error.accuracy:.1%}" if error else "its error is not known, so nothing is corrected"
+    rows, error = of(audit.shares, attribute), audit.errors.get(attribute)
+    known = f"read rightly: {error.accuracy:.1%}" if error else UNKNOWN
     yield f"\n{attribute} ({known})"
     yield HEAD
-    for _, part in _shown(rows):
+    for _, part in shown(rows):
         yield from map(_line, part.to_dict("records"), settings(part))
     overall = audit.overall.loc[audit.overall["attribute"] == attribute]
     for row, setting in zip(overall.to_dict("records"), settings(overall), strict=True):
-        span = _span(row["amplification"], row["low"], row["high"], "+")
-        yield f"mean amplification over {row['groups']} groups, {setting}: {span}"
+        found = span(row["amplification"], row["low"], row["high"], "+")
+        yield f"mean amplification over {row['groups']} groups, {setting}: {found}"
 
 
 def _costs(audit: "Audit") -> Iterator[str]:
@@ -66,8 +71,8 @@ def _costs(audit: "Audit") -> Iterator[str]:
     if len(audit.costs):
         yield "\nother scores, and their distance to the first setting's"
     for row, setting in zip(audit.costs.to_dict("records"), settings(audit.costs), strict=True):
-        span = _span(row["difference"], row["low"], row["high"], "+")
-        yield f"{_cut(setting, 17):<18}{_cut(row['score'], 23):<24}{_number(row['value']):>8}  {span}"
+        found = span(row["difference"], row["low"], row["high"], "+")
+        yield f"{_cut(setting, 17):<18}{_cut(row['score'], 23):<24}{number(row['value']):>8}  {found}"
 
 
 def _linked(audit: "Audit") -> Iterator[str]:
@@ -76,23 +81,25 @@ def _linked(audit: "Audit") -> Iterator[str]:
     if len(rows):
         yield "\ninside, where a label was perceived minus where not (each group less its mean); no cause is shown"
     for row, setting in zip(rows.to_dict("records"), settings(rows), strict=True):
-        span, p = _span(row["difference"], row["low"], row["high"], "+"), f"p {row['p_holm']:.3f}"
-        yield f"{_cut(setting, 17):<18}{_cut(row['label'], 13):<14}{_cut(row['measure'], 17):<18}{span:<30}{p}"
+        found, p = span(row["difference"], row["low"], row["high"], "+"), f"p {row['p_holm']:.3f}"
+        yield f"{_cut(setting, 17):<18}{_cut(row['label'], 13):<14}{_cut(row['measure'], 17):<18}{found:<30}{p}"
 
 
 def _line(row: dict[str, Any], setting: str) -> str:
-    read = _span(row["share"], row["low"], row["high"])
-    fixed = _span(row["corrected"], row["corrected_low"], row["corrected_high"])
-    data = _number(row["reference"])
+    read = span(row["share"], row["low"], row["high"])
+    fixed = span(row["corrected"], row["corrected_low"], row["corrected_high"])
+    data = number(row["reference"])
     head = f"{_cut(row['group'], 17):<18}{_cut(setting, 17):<18}{_cut(row['label'], 13):<14}{row['read']:>5}"
     return f"{head}  {read:<24}{fixed:<24}{data:>11}"
 
 
-def _span(value: float, low: float, high: float, sign: str = "") -> str:
-    return f"{_number(value, sign)} ({low:{sign}.3f} to {high:{sign}.3f})" if value == value else "-"
+def span(value: float, low: float, high: float, sign: str = "") -> str:
+    """A number and its interval in words; a dash where there is none."""
+    return f"{number(value, sign)} ({low:{sign}.3f} to {high:{sign}.3f})" if value == value else "-"
 
 
-def _number(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
+    """Three digits, or a dash."""
     return f"{value:{sign}.3f}" if value == value and value is not None else "-"
 
 
@@ -101,15 +108,16 @@ def _cut(value: Any, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _of(shares: pd.DataFrame, attribute: str) -> pd.DataFrame:
+def of(shares: pd.DataFrame, attribute: str) -> pd.DataFrame:
+    """The rows of one attribute. Raises BadInput, listing those there are."""
     rows = shares.loc[shares["attribute"] == attribute]
     if rows.empty:
         raise BadInput(f"nothing was read of {attribute!r}; there is {', '.join(shares['attribute'].unique())}")
     return rows
 
 
-def _shown(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The labels that are shown, each with its rows."""
+def shown(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The labels that are shown, of two the first, each with its rows."""
     for label in shown_labels(list(rows["label"].unique())):
         yield str(label), rows.loc[rows["label"] == label]
 

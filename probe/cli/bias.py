@@ -1,6 +1,7 @@
-"""`probe bias`: which attributes people of a group are drawn with, and whether more often than in the data."""
+"""`probe bias`: which attributes people of a group are drawn with, whether more than in the data, and made even."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from probe.cli.study import DONE, FAILED, INTERRUPTED, follow
 from probe.cli.trace import split
 from probe.errors import BadInput
 
-OWN = "professions"
+OWN, REPORT = "professions", "report.html"
 RENDERED = "no labelled picture was given, and this classifier is not Menagerie's: its error is not known"
 
 
@@ -62,7 +63,47 @@ def error(options: Namespace) -> int:
     return DONE
 
 
-VERBS: dict[str, Callable[[Namespace], int]] = {"run": run_study, "show": show, "error": error}
+def balance(options: Namespace) -> int:
+    """0 if a value was found whose share is even, 1 if none was, 130 if interrupted."""
+    knob, template = _knob(options)
+    fields = {"template": template, "seeds": options.seeds, "steps": options.steps, "models": options.model}
+    fields |= {"guidance": _scale(options.guidance) if options.guidance else None, "folder": options.out}
+    classifier = _classifier(options.classifier)
+    aim = probe.bias.Aim(options.attribute, options.label, options.share, options.most)
+    try:
+        found = probe.bias.balance(
+            options.group,
+            knob,
+            aim=aim,
+            errors=None if options.error is None else _measured(classifier, options),
+            run=partial(follow, device=options.device),
+            classifier=classifier if options.classifier or options.model is None else None,
+            within=options.within,
+            **{name: value for name, value in fields.items() if value is not None},
+        )
+    except KeyboardInterrupt:
+        say.aside(f"interrupted; what is finished stays in {options.out}. Run the same command to go on")
+        return INTERRUPTED
+    say.result(found)
+    folder = Path(options.out)
+    say.result(f"  {probe.bias.open(folder).report(folder / REPORT, exist_ok=True)}  all values on one page")
+    say.result(f"  {folder / 'balance.json'}  the same as numbers; more of it: probe bias show {folder}")
+    return DONE if found.even else FAILED
+
+
+def _knob(options: Namespace) -> "tuple[probe.bias.Knob, str]":
+    """What is turned, and the template it is turned in."""
+    if (options.towards is None) == (options.concept is None) or (options.concept is None) != (options.word is None):
+        raise BadInput("say what is turned: --towards TEXT, or --concept FOLDER and --word WORD")
+    last = {} if options.last is None else {"last": options.last}
+    if options.towards is not None:
+        return probe.bias.strength(options.towards, **last), options.template or probe.bias.TEMPLATE
+    concept = probe.Concept.open(options.concept)
+    own = concept.template.replace("{}", "{group}")
+    return probe.bias.coefficient(concept, options.word, **last), options.template or own
+
+
+VERBS: dict[str, Callable[[Namespace], int]] = {"run": run_study, "show": show, "balance": balance, "error": error}
 
 
 def _groups(options: Namespace) -> Any:
@@ -80,7 +121,8 @@ def _fields(options: Namespace) -> dict[str, Any]:
     """The fields of the study that were given."""
     fields = {"seeds": options.seeds, "steps": options.steps, "models": options.model, "folder": options.out}
     scales = [_scale(text) for text in split(options.guidance)]
-    fields |= {"guidance": scales or None, "explainers": "attention" if options.inside else None}
+    looks = ("attention", "relevancy") if options.relevancy else ("attention",)
+    fields |= {"guidance": scales or None, "explainers": looks if options.inside or options.relevancy else None}
     fields["scorers"] = ("judge", "clip") if options.arm and options.model is None else None
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -124,4 +166,5 @@ def _tell(audit: "probe.bias.Audit", folder: Path) -> None:
         path = folder / f"shares-{attribute}.png"
         audit.figure(str(attribute)).savefig(path)
         say.result(f"  {path}  shares of {attribute} with their intervals")
+    say.result(f"  {audit.report(folder / REPORT, exist_ok=True)}  all of it on one page; open it in a browser")
     say.result(f"  {folder / 'summary.json'}  all numbers; also as {', '.join(probe.bias.TABLES)}.parquet")

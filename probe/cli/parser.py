@@ -205,20 +205,47 @@ def bias_run_options(parser: ArgumentParser) -> None:
     add("--template", type=str, action="append", metavar="TEXT", help="left out: 'a photo of {group}'; may be repeated")
     add("--arm", type=str, action="append", metavar="NAME=TEXT", help="another template to compare with; repeatable")
     add("--inside", action="store_true", help="record, and set what goes on inside beside what comes out")
+    add("--relevancy", action="store_true", help="also what rests on each word, by gradients of each fifth step")
     add("--seeds", type=str, default="0-31", metavar="RANGE", help="one picture of each group for each, such as 0-199")
     add("--guidance", type=str, metavar="A,B", help="guidance scales with commas; left out: the pipeline's own")
     add("--steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")
-    add("--model", type=str, metavar="SOURCE", help="a folder or a hub id; left out: Menagerie, which comes with probe")
-    add("--classifier", type=str, metavar="FILE", help="what reads the pictures (.yaml); left out: Menagerie's judge")
-    add("--error", type=str, metavar="CSV", help="labelled pictures that the classifier's error is measured on")
-    add("--within", type=NonNegativeFloat, metavar="X", help="how far a share's interval may reach to either side")
+    _readers(parser)
     add("--out", type=str, default="out/bias", metavar="FOLDER", help="of the study; a folder of the same one goes on")
-    add("--device", type=str, metavar="DEVICE", help="where the model runs, e.g. cuda; left out: cpu")
 
 
 def bias_show_options(parser: ArgumentParser) -> None:
     """`probe bias show FOLDER`."""
     parser.add_argument("folder", type=str, metavar="FOLDER", help="the folder of a bias study")
+
+
+def bias_balance_options(parser: ArgumentParser) -> None:
+    """`probe bias balance`."""
+    add = parser.add_argument
+    add("--group", type=str, metavar="NAME", required=True, help="whom to draw")
+    add("--towards", type=str, metavar="TEXT", help="steer the prompt towards this template, by 0 up to --last")
+    add("--concept", type=str, metavar="FOLDER", help="instead, turn a word of this concept, from 1 x to --last x")
+    add("--word", type=str, metavar="WORD", help="the word of the concept whose coefficient is turned")
+    add("--last", type=float, metavar="X", help="how far it may be turned; left out: strength 1, or a word out (0)")
+    add("--attribute", type=str, metavar="NAME", help="what is made even; left out: the classifier's first attribute")
+    add("--label", type=str, metavar="NAME", help="the label whose share counts; left out: the attribute's first one")
+    add("--share", type=float, metavar="X", help="the share that is wanted; left out: that of labels equally frequent")
+    add("--most", type=PositiveInt, default=8, metavar="N", help="values to try, the first and the last included")
+    add("--template", type=str, metavar="TEXT", help="left out: 'a photo of {group}', or the concept's own")
+    add("--seeds", type=str, default="0-99", metavar="RANGE", help="one picture for each at every value")
+    add("--guidance", type=str, metavar="X", help="guidance scale; left out: the pipeline's own")
+    add("--steps", type=PositiveInt, metavar="N", help="denoising steps; left out: the pipeline's own number")
+    add("--out", type=str, default="out/balance", metavar="FOLDER", help="of the study; the same command goes on there")
+    _readers(parser)
+
+
+def _readers(parser: ArgumentParser) -> None:
+    """Which model draws and what reads its pictures."""
+    add = parser.add_argument
+    add("--model", type=str, metavar="SOURCE", help="a folder or a hub id; left out: Menagerie, which comes with probe")
+    add("--classifier", type=str, metavar="FILE", help="what reads the pictures (.yaml); left out: Menagerie's judge")
+    add("--error", type=str, metavar="CSV", help="labelled pictures that the classifier's error is measured on")
+    add("--within", type=NonNegativeFloat, metavar="X", help="how far a share's interval may reach to either side")
+    add("--device", type=str, metavar="DEVICE", help="where the model runs, e.g. cuda; left out: cpu")
 
 
 def bias_error_options(parser: ArgumentParser) -> None:
@@ -250,6 +277,7 @@ STUDY_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
 BIAS_VERBS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "run": ("draw people of each group, read their attributes, and set the shares against the data", bias_run_options),
     "show": ("the shares of a study that was run, from what lies in its folder", bias_show_options),
+    "balance": ("turn a steering, or a word of a concept, until a group's shares are even", bias_balance_options),
     "error": ("how often a classifier reads what: its confusion matrices", bias_error_options),
 }
 COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {

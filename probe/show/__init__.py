@@ -1,5 +1,6 @@
 """Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
 
+from probe.show.audit import AuditCard, AuditPart, Sheet, audit_report, render_audit
 from probe.show.compare import failures, ranking_figure, side_by_side
 from probe.show.concept import ConceptCard, concept_report, render_concept
 from probe.show.curves import guidance_curve, has_guidance, word_curves
@@ -12,11 +13,15 @@ from probe.show.shares import SharePanel, share_panels
 from probe.show.sheet import contact_sheet
 
 __all__ = [
+    "AuditCard",
+    "AuditPart",
     "ConceptCard",
     "Interval",
     "Predictor",
     "SharePanel",
+    "Sheet",
     "Story",
+    "audit_report",
     "before_after",
     "concept_report",
     "contact_sheet",
@@ -32,6 +37,7 @@ __all__ = [
     "overlays",
     "prediction_curves",
     "ranking_figure",
+    "render_audit",
     "render_concept",
     "render_report",
     "report",
