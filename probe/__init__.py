@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from probe.attach.relevance.towers import explain_classifier as explain_classifier
     from probe.attach.relevance.towers import explain_clip as explain_clip
     from probe.checkup import doctor as doctor
+    from probe.comparison import Comparison as Comparison
     from probe.concepts.concept import Concept as Concept
     from probe.concepts.decompose import decompose as decompose
     from probe.concepts.direction import Direction as Direction
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from probe.concepts.steer import Steer as Steer
     from probe.concepts.steer import SteerOutputs as SteerOutputs
     from probe.explain.attention import attention as attention
+    from probe.explain.compare import compare as compare
     from probe.explain.concept_attention import concept_attention as concept_attention
     from probe.explain.gradients import gradients as gradients
     from probe.explain.gradients import token_scores as token_scores
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Ablation",
     "ClipSimilarity",
+    "Comparison",
     "Concept",
     "Concepts",
     "Direction",
@@ -90,6 +93,7 @@ __all__ = [
     "attention",
     "bias",
     "change",
+    "compare",
     "concept_attention",
     "decode_thumbnails",
     "decompose",
@@ -122,6 +126,7 @@ __all__ = [
 _HOMES = {
     "Ablation": "probe.attach.asked.roles",
     "ClipSimilarity": "probe.attach.relevance.targets",
+    "Comparison": "probe.comparison",
     "Concept": "probe.concepts.concept",
     "Concepts": "probe.attach.asked.concepts",
     "Direction": "probe.concepts.direction",
@@ -140,6 +145,7 @@ _HOMES = {
     "Word": "probe.words",
     "attention": "probe.explain.attention",
     "change": "probe.explain.leave_one_out",
+    "compare": "probe.explain.compare",
     "concept_attention": "probe.explain.concept_attention",
     "decode_thumbnails": "probe.attach.kept.thumbnails",
     "decompose": "probe.concepts.decompose",

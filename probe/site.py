@@ -24,8 +24,9 @@ class Site(BaseModel):
     @property
     def group(self) -> str:
         """The part of the network it belongs to: "down", "mid", "up", or the name of the block list."""
-        head = self.path.split(".")[0].removesuffix("_blocks").removesuffix("_block")
-        return head
+        steps = self.path.split(".")
+        head = next((step for step in steps if "block" in step), steps[0])
+        return head.removesuffix("_blocks").removesuffix("_block")
 
     def __lt__(self, other: "Site") -> bool:
         return (self.order, self.path) < (other.order, other.path)
