@@ -50,12 +50,7 @@ def nurse_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--method", type=str, default="AttendAndExcite", metavar="NAME", help="an intervention of probe.nurse")
     add("--subjects", type=str, metavar="A,B", help=SUBJECTS)
-    add(
-        "--boxes",
-        type=str,
-        metavar="BOXES",
-        help="where subjects go: 'cat=0,0,.5,1; dog=.5,0,1,1' (left,top,right,bottom)",
-    )
+    add("--boxes", type=str, metavar="BOXES", help="left,top,right,bottom of each: 'cat=0,0,.5,1; dog=.5,0,1,1'")
     add("--set", type=str, metavar="A=B", help="settings of the method, with semicolons, such as 'strength=0.5'")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
     _drawing_options(parser)
@@ -124,13 +119,17 @@ def explain_options(parser: ArgumentParser) -> None:
     add("trace", type=str, metavar="TRACE", help="a trace, or the folder that `probe trace` made")
     add("--method", type=str, default="attention", metavar="A,B", help="explainers with commas, or all that it holds")
     add("--words", type=str, metavar="A,B", help="words with commas; left out: the content words")
-    add(
-        "--region",
-        type=str,
-        metavar="BOX",
-        help="instead, the words of left,top,right,bottom or of a cell y,x",
-    )
+    add("--region", type=str, metavar="BOX", help="instead, the words of left,top,right,bottom or of a cell y,x")
     add("--image", type=NonNegativeInt, default=0, metavar="N", help="which picture of several")
+    _out_options(parser, "left out: nothing is written")
+
+
+def compare_options(parser: ArgumentParser) -> None:
+    """`probe compare A B`."""
+    add = parser.add_argument
+    add("first", type=str, metavar="A", help="a trace, or the folder that `probe trace` made")
+    add("second", type=str, metavar="B", help="another, such as the same prompt with another model, seed or scale")
+    add("--words", type=str, metavar="A,B", help="words with commas, cat=dog for two words; left out: those of both")
     _out_options(parser, "left out: nothing is written")
 
 
@@ -285,6 +284,7 @@ COMMANDS: dict[str, tuple[str, Callable[[ArgumentParser], None]]] = {
     "diagnose": ("say which subjects are neglected, fused or miscoloured, and why", diagnose_options),
     "nurse": ("draw a prompt twice, plain and nursed, and say what became of its subjects", nurse_options),
     "explain": ("say which region each word made, by any method, or which words made a region", explain_options),
+    "compare": ("say what differs between two traces, and whose map moved how far", compare_options),
     "concept": ("take a concept apart into the words that the model mixes for it", concept_options),
     "open": ("say what a trace holds and where its report is", open_options),
     "verify": ("check every file of a trace against its manifest", verify_options),

@@ -2,6 +2,7 @@
 
 from probe.show.audit import AuditCard, AuditPart, Sheet, audit_report, render_audit
 from probe.show.compare import failures, ranking_figure, side_by_side
+from probe.show.comparison import comparison, comparison_curves, comparison_panels
 from probe.show.concept import ConceptCard, concept_report, render_concept
 from probe.show.curves import guidance_curve, has_guidance, word_curves
 from probe.show.evaluation import Interval, Predictor, interval_panels, prediction_curves
@@ -23,6 +24,9 @@ __all__ = [
     "Story",
     "audit_report",
     "before_after",
+    "comparison",
+    "comparison_curves",
+    "comparison_panels",
     "concept_report",
     "contact_sheet",
     "failures",
