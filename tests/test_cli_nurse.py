@@ -105,6 +105,7 @@ REFUSED = {
     "a missing setting": (["nurse", PROMPT, "--method", "BoxDiff"], "boxes: this is needed", 2),
     "an unknown setting": (["nurse", PROMPT, "--set", "strngth=1"], "strngth: there is no such field", 2),
     "no setting": (["nurse", PROMPT, "--set", "strength"], "--set 'strength' is no list of settings; write it like", 2),
+    "no YAML": (["nurse", PROMPT, "--set", "strength=[1"], r"--set 'strength=\[1': .*write values as in YAML", 2),
     "no box": (
         ["nurse", PROMPT, "--method", "BoxDiff", "--boxes", "cat=a,b"],
         "--boxes 'cat=a,b': could not convert",

@@ -18,11 +18,15 @@ PLAIN, TOLD = "plain", "diagnosis"  # entries of a trace's extra: the id of the 
 
 @dataclass(frozen=True)
 class Nursing:
-    """What one visitor asked for: what to draw, whom to look after, and how. `subjects` None: found in the prompt."""
+    """What one visitor asked for: what to draw, whom to look after, and how. `subjects` None: found in the prompt.
+
+    `settings` are the method's, as text: "strength=0.5; max_steps=10".
+    """
 
     drawn: Request
     method: str
     subjects: tuple[str, ...] | None = None
+    settings: str = ""
 
     def run(self, job: Job, shelf: Shelf) -> str:
         """Draw both in the worker's thread, and return the id of the nursed trace."""
@@ -31,19 +35,24 @@ class Nursing:
 
 @st.cache_resource(show_spinner="Looking for methods …")
 def methods() -> tuple[str, ...]:
-    """The methods that a prompt alone can set up."""
-    from probe.study.nursing import prompt_methods
+    """Every method, those first that a prompt alone can set up."""
+    from probe.study.nursing import all_methods
 
-    return prompt_methods()
+    return all_methods()
+
+
+def built(asked: Nursing) -> Intervention:
+    """The method with its settings. Raises BadInput for what it does not take, or needs."""
+    from probe.study.nursing import nurse_for, settings_of
+
+    return nurse_for(asked.method, asked.drawn.prompt, asked.subjects, settings=settings_of(asked.settings, "Settings"))
 
 
 def nurse(job: Job, shelf: Shelf) -> str:
     """Both runs, one after the other. What is saved of each says what became of the subjects."""
-    from probe.study.nursing import nurse_for
-
     asked: Nursing = job.request
     job.enter("looking for the subjects")
-    method = nurse_for(asked.method, asked.drawn.prompt, asked.subjects)
+    method = built(asked)
     job.enter("loading the model")
     pipe = shelf.get(asked.drawn.source)
     runs = {"drawing plain": (), f"nursing with {asked.method}": (method,)}

@@ -7,7 +7,7 @@ import streamlit as st
 from dashboards.shared import charts, form, jobs, look, panels
 from dashboards.shared.escape import label
 from dashboards.shared.generation import Request, check
-from dashboards.shared.nursing import PLAIN, TOLD, Nursing, methods
+from dashboards.shared.nursing import PLAIN, TOLD, Nursing, built, methods
 from dashboards.shared.opened import Opened, try_open
 from probe import show
 from probe.errors import ProbeError
@@ -38,17 +38,27 @@ def ask(busy: bool) -> Nursing | None:
             known.index(PREFERRED) if PREFERRED in known else 0,
             key="method",
             persist_state="session",
-            help="How missing subjects are brought back. Methods that need boxes are there in Python.",
+            help="How missing subjects are brought back. The last ones need settings of yours.",
+        )
+        settings = st.text_input(
+            "Settings",
+            key="settings",
+            persist_state="session",
+            placeholder="the method's own",
+            help="With semicolons: strength=0.5; max_steps=10. Boxes are shares of the picture, from the left, top, "
+            "right and bottom: boxes={cat: [0, 0, 0.5, 1], dog: [0.5, 0, 1, 1]}",
         )
         numbers = form.numbers()
         source = form.source()
         pressed = form.button("Draw plain and nursed", busy)
-    return Nursing(Request(prompt, *numbers, None, source), method, form.listed(subjects)) if pressed else None
+    drawn = Request(prompt, *numbers, None, source)
+    return Nursing(drawn, method, form.listed(subjects), settings) if pressed else None
 
 
 def checked(asked: Nursing) -> Nursing:
     """The request, if it can be run at all."""
     check(asked.drawn)
+    built(asked)
     return asked
 
 

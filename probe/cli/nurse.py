@@ -1,9 +1,8 @@
 """`probe nurse`: one prompt and seed drawn twice, plain and nursed, with what became of the subjects in both."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from jsonargparse import Namespace
 
 import probe
@@ -13,7 +12,7 @@ from probe.cli.parser import nurse_options, settings
 from probe.cli.trace import check_prompt, generate, load, save, split
 from probe.errors import BadInput
 from probe.store.folder import new_folder
-from probe.study.nursing import nurse_for
+from probe.study.nursing import nurse_for, pairs, settings_of
 
 if TYPE_CHECKING:
     from probe.nurse.diagnosis import Diagnosis
@@ -25,7 +24,7 @@ def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "nurse")
     subjects = split(options.subjects)
-    asked = _settings(options.set) | ({"boxes": _boxes(options.boxes)} if options.boxes else {})
+    asked = settings_of(options.set) | ({"boxes": _boxes(options.boxes)} if options.boxes else {})
     method = nurse_for(options.method, options.prompt, subjects or None, settings=asked)
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
@@ -42,24 +41,12 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _settings(text: str | None) -> dict[str, Any]:
-    """ "a=1; b=[2, 3]" as data."""
-    return {name: yaml.safe_load(value) for name, value in _pairs(text, "--set", "strength=0.5")}
-
-
 def _boxes(text: str) -> dict[str, list[float]]:
     """ "cat=0,0,.5,1" as data; that they lie inside the picture is the method's business."""
     try:
-        return {name: [float(edge) for edge in value.split(",")] for name, value in _pairs(text, "--boxes", BOX)}
+        return {name: [float(edge) for edge in value.split(",")] for name, value in pairs(text, "--boxes", BOX)}
     except ValueError as error:
         raise BadInput(f"--boxes {text!r}: {error}; write it like {BOX!r}") from error
-
-
-def _pairs(text: str | None, option: str, example: str) -> list[tuple[str, str]]:
-    parts = [part.partition("=") for part in (text or "").split(";") if part.strip()]
-    if any(not (name.strip() and sign) for name, sign, _ in parts):
-        raise BadInput(f"{option} {text!r} is no list of settings; write it like {example!r}")
-    return [(name.strip(), value.strip()) for name, _, value in parts]
 
 
 def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path, options: Namespace) -> list[str]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Intervention
 from probe.study.methods import build_intervention, interventions
@@ -14,6 +16,12 @@ from probe.study.resolve import with_subjects
 
 EXAMPLE = "a red car and a blue bowl"
 FILLED = ("subjects", "attributes", "bindings", "groups")  # what a prompt can tell a method of itself
+
+
+def all_methods() -> tuple[str, ...]:
+    """Every intervention, those first that a prompt alone can set up."""
+    alone = prompt_methods()
+    return (*alone, *(name for name in interventions() if name not in alone))
 
 
 def prompt_methods() -> tuple[str, ...]:
@@ -45,6 +53,23 @@ def nurse_for(
         raise BadInput(f"{method!r} nurses nothing; give another method than {PLAIN!r}")
     built.check()
     return built
+
+
+def settings_of(text: str | None, name: str = "--set") -> dict[str, Any]:
+    """ "a=1; b=[2, 3]" as data, each value as in YAML. Raises BadInput, which calls the text by its `name`."""
+    try:
+        return {setting: yaml.safe_load(value) for setting, value in pairs(text, name, "strength=0.5")}
+    except yaml.YAMLError as error:
+        why = " ".join(str(error).split())
+        raise BadInput(f"{name} {text!r}: {why}; write values as in YAML, such as 'thresholds={{0: 0.05}}'") from error
+
+
+def pairs(text: str | None, name: str, example: str) -> list[tuple[str, str]]:
+    """ "a=1; b=2" as pairs. Raises BadInput."""
+    parts = [part.partition("=") for part in (text or "").split(";") if part.strip()]
+    if any(not (setting.strip() and sign) for setting, sign, _ in parts):
+        raise BadInput(f"{name} {text!r} is no list of settings; write it like {example!r}")
+    return [(setting.strip(), value.strip()) for setting, _, value in parts]
 
 
 def with_attributes(prompt: str, subjects: Sequence[str]) -> PromptRow:

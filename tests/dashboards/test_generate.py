@@ -31,9 +31,8 @@ def model() -> str:
 def press(app: AppTest, button: str = BUTTON, **fields: Any) -> AppTest:
     """Fill in the form and press its button."""
     for key, value in fields.items():
-        next(
-            each for kind in (app.text_area, app.text_input, app.number_input) for each in kind if each.key == key
-        ).set_value(value)
+        kinds = (app.text_area, app.text_input, app.number_input, app.selectbox)
+        next(each for kind in kinds for each in kind if each.key == key).set_value(value)
     return app.button(key=button).click().run()
 
 

@@ -13,6 +13,7 @@ from dashboards.shared import traces
 from dashboards.shared.generation import Request, Shelf, worker
 from dashboards.shared.nursing import PLAIN, TOLD, Nursing, methods, nurse
 from dashboards.shared.worker import Cancelled, Job
+from probe.study.methods import interventions
 from tests import pipelines
 from tests.dashboards.pages import alts, markdown, page, plain, texts
 from tests.dashboards.test_generate import SECONDS, hooks, press
@@ -42,8 +43,8 @@ def test_before_the_first_picture_it_says_what_to_do():
     assert not app.exception
     assert texts(app.info) == ["Press the button above: both pictures and what became of every subject appear here."]
     assert app.selectbox(key="method").value == "AttendAndExcite"
-    assert {"AttendAndExcite", "SynGen"} <= set(methods())
-    assert not {"BoxDiff", "LayoutGuidance"} & set(methods())
+    assert set(methods()) == set(interventions())
+    assert list(methods()).index("SynGen") < list(methods()).index("BoxDiff")  # those that need no settings come first
 
 
 def test_from_the_prompt_to_verdicts_and_back_by_the_address(model: str):
@@ -82,9 +83,21 @@ def test_the_plain_run_is_the_pipelines_own(model: str):
     assert trace.extra[TOLD]["subjects"] == ["cat", "balloon"]
 
 
+def test_a_method_that_needs_settings_takes_them(model: str):
+    wanted = "boxes={cat: [0, 0, 0.5, 1]}; max_steps=1; thresholds={}"
+    name = nurse(Job(Nursing(Request(PROMPT, 3, steps=1, source=model), "BoxDiff", ("cat",), wanted)), Shelf())
+    [told] = probe.open(traces.find(name)).extra["interventions"]
+    assert (told["boxes"], told["max_steps"]) == ({"cat": [0, 0, 0.5, 1]}, 1)
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
-    [({"prompt": "  "}, "the prompt is empty"), ({"source": "no/where"}, "there is no folder 'no/where'")],
+    [
+        ({"prompt": "  "}, "the prompt is empty"),
+        ({"source": "no/where"}, "there is no folder 'no/where'"),
+        ({"method": "BoxDiff"}, "boxes: this is needed"),
+        ({"settings": "strngth=1"}, "strngth: there is no such field"),
+    ],
 )
 def test_what_cannot_be_run_is_explained(fields: dict[str, str], why: str):
     app = ask(page("nurse"), **({"prompt": "a dog and a cat"} | fields))
