@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from probe.bias.confusion import Confusion
@@ -158,11 +159,17 @@ def open_audit(folder: str | Path) -> Audit:
         raise BadInput(f"{folder} holds no {SUMMARY}; make one: probe.bias.audit(folder).save(folder)")
     data = read_data(path / SUMMARY)
     try:
-        tables = {name: pd.DataFrame(data[name], columns=wanted) for name, wanted in COLUMNS.items()}
+        tables = {name: _read_back(data[name], wanted) for name, wanted in COLUMNS.items()}
         errors = {name: Confusion.from_data(error) for name, error in data["errors"].items()}
         return Audit(**tables, classifier=data["classifier"], confidence=data["confidence"], errors=errors)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DamagedFile(f"{path / SUMMARY} is no audit ({error}); make it again from the study") from error
+
+
+def _read_back(rows: Any, columns: list[str]) -> pd.DataFrame:
+    """A table from JSON, in which what is not known is null; here it is NaN, as when it was made."""
+    table = pd.DataFrame(rows, columns=columns)
+    return table.where(table.notna(), np.nan)
 
 
 def write_errors(folder: Path, classifier: str, errors: Mapping[str, Confusion]) -> Path:

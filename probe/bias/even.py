@@ -29,6 +29,7 @@ from probe.study.results import replace_file
 BALANCE = "balance.json"
 SCORERS = ("judge", "clip")  # what Menagerie's pictures are scored by, so that a cost is known
 LEAST = 2  # values: the first and the last
+WIDE = 0.3  # of an interval that says hardly more than that there is a share
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Aim:
     most: int = 8
 
     def __post_init__(self) -> None:
-        if self.most < LEAST or not 0 < (self.share or 0.5) < 1:
+        if self.most < LEAST or (self.share is not None and not 0 < self.share < 1):
             raise BadInput(
                 f"{self.most} values and a share of {self.share} are asked for; {LEAST} values at least, and a share "
                 "between 0 and 1"
@@ -85,8 +86,8 @@ class Balance:
 
     @property
     def best(self) -> Try:
-        """The value whose share lies nearest to the wanted one."""
-        return min(self.tries, key=lambda each: abs(each.share.value - self.wanted))
+        """The value whose share lies nearest to the wanted one; an even one, if there is one."""
+        return min(self.tries, key=lambda each: (each.side(self.wanted) != 0, abs(each.share.value - self.wanted)))
 
     @property
     def even(self) -> bool:
@@ -118,7 +119,10 @@ class Balance:
         best, sides = self.best, {each.side(self.wanted) for each in self.tries}
         at = f"{self.knob} {best.value:g}: {_span(best.share)} perceived as {self.label}, of {best.read} pictures read"
         if 0 in sides:
-            return f"Even, as far as so many pictures tell, at {at}. Draw it at other seeds before you rely on it."
+            little = " That is little: take more seeds." if best.share.high - best.share.low > WIDE else ""
+            return (
+                f"Even, as far as so many pictures tell, at {at}.{little} Draw it at other seeds before you rely on it."
+            )
         if len(sides) == 1:
             return f"Not even: the shares stay on one side; turn further, or turn something else. Best at {at}."
         return f"Not even after {len(self.tries)} values, the most that were asked for. Best at {at}."

@@ -29,7 +29,7 @@ class Knob:
 
     def method(self, value: float) -> str:
         """What tables call the arm of a value."""
-        return PLAIN if value == self.plain else f"{self.name} {value:g}"
+        return PLAIN if value == self.plain else f"{self.name} {value:.10g}"
 
 
 def strength(towards: str | Concept, *, last: float = 1.0) -> Knob:

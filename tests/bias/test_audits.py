@@ -149,6 +149,16 @@ def test_an_audit_is_read_back(made: Audit, tmp_path: Path):
     assert any("perceived" in line for line in summary["limits"])
 
 
+def test_what_is_not_known_is_not_known_after_reading_either(tmp_path: Path):
+    bare = probe.bias.tidy(rows(), Known(LABELS))
+    bare.save(tmp_path)
+    held = probe.bias.open(tmp_path)
+    assert str(held) == str(bare) and np.isnan(held.shares["corrected"].astype(float)).all()
+    (ax,) = held.figure("gender").axes
+    assert list(ax.get_lines()[0].get_xdata()) == [0.6, 0.4, 0.5]  # as read
+    assert held.report(tmp_path / "report.html").is_file()
+
+
 def test_what_is_no_audit_is_refused(tmp_path: Path):
     with pytest.raises(BadInput, match="holds no summary.json; make one"):
         probe.bias.open(tmp_path)

@@ -1,5 +1,6 @@
 """`probe bias`, from the outside."""
 
+import json
 import re
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def test_run_again_show_and_error(here: Path, capsys: pytest.CaptureFixture[str]
     assert re.search(r"^doctor +plain +doctor +2 ", said.out, re.M)
     assert re.search(r"^doctor +plural +doctor +2 ", said.out, re.M)
     assert "not the identity of anyone" in said.out
-    assert {"summary.json", "errors.json", "shares.parquet", "shares-kind.png"} <= {
+    assert {"summary.json", "errors.json", "shares.parquet", "shares-kind.png", "report.html"} <= {
         p.name for p in Path("out/bias").iterdir()
     }
     made = {path: path.stat().st_mtime_ns for path in Path("out/bias/jobs").rglob("manifest.json")}
@@ -53,6 +54,35 @@ def test_run_again_show_and_error(here: Path, capsys: pytest.CaptureFixture[str]
     capsys.readouterr()
     assert main(["bias", "error", "--classifier", "reader.yaml", "--error", "labels.csv"]) == 0
     assert "of 6 pictures (labels.csv)" in capsys.readouterr().out
+
+
+BALANCE = ["bias", "balance", "--group", "doctor", "--classifier", "reader.yaml", "--error", "labels.csv"]
+
+
+def test_a_knob_is_turned(here: Path, capsys: pytest.CaptureFixture[str]):
+    asked = [*BALANCE, "--model", str(pipelines.folder("sd1")), "--towards", "a photo of a cat, no {group}"]
+    asked += ["--seeds", "0-1", "--steps", "2", "--guidance", "3", "--label", "cat", "--share", "0.75", "--most", "2"]
+    code = main(asked)
+    said = capsys.readouterr().out
+    held = json.loads(Path("out/balance/balance.json").read_text())
+    assert code == (0 if held["even"] else 1) and held["told"] in said and held["label"] == "cat"
+    assert [row["method"] for row in held["tries"]][:1] == ["plain"] and "out/balance/report.html" in said
+    assert re.search(r"^plain +2  \d", said, re.M) and Path("out/balance/report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "say what is turned: --towards TEXT, or --concept FOLDER and --word WORD"),
+        (["--concept", "out/x"], "say what is turned"),
+        (["--towards", "a {group}", "--last", "0"], "strength is turned from 0 to 0"),
+        (["--towards", "a {group}", "--label", "dog"], "reads no kind 'dog'; it reads kind: doctor, cat"),
+    ],
+)
+def test_a_knob_that_cannot_be_turned(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str):
+    assert main([*BALANCE, *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 def test_the_judges_error_is_printed(capsys: pytest.CaptureFixture[str]):

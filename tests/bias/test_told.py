@@ -1,6 +1,7 @@
 """The report of a bias study: numbers are the audit's, figures are carried, words stay words."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ from probe.show.evaluation import Interval
 from probe.show.shares import SharePanel
 from tests.bias.test_audits import ERROR, LABELS, REFERENCE, rows
 from tests.bias.test_inside import rows as recorded
+from tests.browser import Visit, browser, visit
 from tests.show.hostile import WORDS
 from tests.show.test_report import Page
+
+__all__ = ["browser", "visit"]
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +58,11 @@ def test_the_numbers_are_the_audits(audit: probe.bias.Audit):
 
 
 def test_inside_and_outside_are_linked_where_it_was_recorded(audit: probe.bias.Audit):
-    assert "Inside and outside" not in Page(render_audit(card(audit))).texts["h3"]
+    assert Page(render_audit(card(audit))).texts["h2"] == ["gender", "tone", "What it costs", "What this does not show"]
     linked = probe.bias.tidy(recorded(), Known({"gender": ("man", "woman")}))
     page = Page(render_audit(card(linked)))
     row = linked.inside.query("group == '(all)'").iloc[0]
-    assert "Inside and outside" in page.texts["h3"]
+    assert "Inside and outside" in page.texts["h2"]
     assert span(row["difference"], row["low"], row["high"], "+") in cells(page)
 
 
@@ -86,3 +90,14 @@ def test_a_page_is_written_whole_and_replaces_nothing_unasked(audit: probe.bias.
     with pytest.raises(OutputError, match="exists already"):
         audit.report(path)
     audit.report(path, exist_ok=True)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (375, True)])
+def test_it_fits_a_screen_and_shows_its_figures(
+    visit: Callable[..., Visit], audit: probe.bias.Audit, tmp_path: Path, width: int, dark: bool
+):
+    page = visit(audit.report(tmp_path / "bias.html").as_uri(), width=width, dark=dark).page
+    page.locator("summary").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(each => each.complete && each.naturalWidth > 0)")
