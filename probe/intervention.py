@@ -102,7 +102,7 @@ class Search(BaseModel):
     rate: float = 1e-2
     eps: float = 1e-3
     kl: float = 1e-3
-    seed: int = 0  # of the second noise and those after it
+    seed: int = 0  # of the second noise and those after it, with the first one's own values
 
 
 class LatentIntervention(Intervention):
@@ -246,6 +246,7 @@ class PromptIntervention(Intervention):
     By states: what the rows of the prompt see is the sum. By predictions: each text is denoised, and the guidance
     (prediction minus unconditional prediction) is the sum of theirs. The words of the trace stay those of the prompt.
     With `sites`, only cross-attentions of these names see the sum; the pooled state, which none of them reads, stays.
+    What else reads the prompt, such as a ControlNet, goes on reading the prompt itself.
     """
 
     by_predictions: ClassVar[bool] = False

@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 from typing import Any
 
 import xarray as xr
@@ -40,27 +41,27 @@ class Asides:
     editor: Editor | None = None
     _given: Arguments = field(default_factory=dict)  # of the pass that runs
 
-    def plan(self, prompts: Sequence[Prompt], family: Family, pipe: Any, told: Arguments) -> None:
-        """Find all words in all prompts before any work is done; `told`: see `Scene`. Raises NoSuchWord, BadInput."""
+    def plan(self, scene: Scene) -> None:
+        """Find all words in all prompts before any work is done. Raises NoSuchWord, BadInput."""
+        prompts, family, scheduler = scene.prompts, scene.family, scene.pipe.scheduler
         if self.interventions:
             check_reads(family)
         self.alterations = [
-            Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], pipe.scheduler, family)
+            Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], scheduler, family)
             for item in self.interventions
             if isinstance(item, LatentIntervention)
         ]
         for alteration in self.alterations:
-            warn_of(pipe.scheduler, alteration.intervention)
+            warn_of(scheduler, alteration.intervention)
         self.rewordings = [
-            Rewording(item, _encoded(item, prompts, family, pipe), pipe.scheduler)
+            Rewording(item, _as_long(item, _encoded(item, scene), scene), scheduler)
             for item in self.interventions
             if isinstance(item, PromptIntervention)
         ]
-        self.editor = _editor(self.interventions, prompts, family, pipe)
+        self.editor = _editor(self.interventions, scene)
         if self.inquiries:
-            labels = [[word.label for word in prompt.words if word.content] for prompt in prompts]
-            words = [everywhere(own, prompt, family) for own, prompt in zip(labels, prompts, strict=True)]
-            self.answers = [item.begin(Scene(pipe, family, prompts, words, told)) for item in self.inquiries]
+            words = [everywhere(prompt, family) for prompt in prompts]
+            self.answers = [item.begin(replace(scene, words=words)) for item in self.inquiries]
 
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""
@@ -131,15 +132,27 @@ def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Ar
     return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
 
 
-def _encoded(item: Intervention, prompts: Sequence[Prompt], family: Family, pipe: Any) -> dict[str, Text]:
+def _encoded(item: Intervention, scene: Scene) -> dict[str, Text]:
     """What the further texts of an intervention are encoded to."""
-    return {text: encode(pipe, family, text, like=prompts[0], saying=item.saying) for text in item.texts}
+    return {text: encode(scene, text, like=scene.prompts[0], saying=item.saying) for text in item.texts}
 
 
-def _editor(
-    interventions: Sequence[Intervention], prompts: Sequence[Prompt], family: Family, pipe: Any
-) -> Editor | None:
+def _as_long(item: PromptIntervention, texts: dict[str, Text], scene: Scene) -> dict[str, Text]:
+    """The texts that take a prompt's place. Raises BadInput where padding is left out and their lengths differ."""
+    if scene.family.effective and not item.added:
+        for text, prompt in product(texts.values(), scene.prompts):
+            if text.prompt.lengths != prompt.lengths:
+                counts = [sum(one.lengths.values()) for one in (text.prompt, prompt)]
+                raise BadInput(
+                    f"{text.prompt.text!r} has {counts[0]} tokens and {prompt.text!r} {counts[1]}: {scene.family.name} "
+                    "leaves padding out of its attention, so write prompts of the same length"
+                )
+    return texts
+
+
+def _editor(interventions: Sequence[Intervention], scene: Scene) -> Editor | None:
     """The attention interventions, their words found in the prompts that they change. Raises NoSuchWord, BadInput."""
+    prompts, family = scene.prompts, scene.family
     items = [item for item in interventions if isinstance(item, AttentionIntervention)]
     for item in items:
         _check_prompts(item, prompts, family)
@@ -147,13 +160,13 @@ def _editor(
         Edit(
             item,
             [place(item.names if item.prompt in (None, i) else (), p, family) for i, p in enumerate(prompts)],
-            _encoded(item, prompts, family, pipe),
+            _encoded(item, scene),
         )
         for item in items
     ]
-    found = {name: attention_modules(module) for name, module in denoisers(pipe).items()}
+    found = {name: attention_modules(module) for name, module in denoisers(scene.pipe).items()}
     modules = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
-    return Editor(edits, prompts, family, modules, pipe.scheduler) if edits else None
+    return Editor(edits, prompts, family, modules, scene.pipe.scheduler) if edits else None
 
 
 def _check_prompts(item: AttentionIntervention, prompts: Sequence[Prompt], family: Family) -> None:

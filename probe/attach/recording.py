@@ -15,6 +15,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from probe.attach.aside import Asides, arguments
+from probe.attach.asked.inquiry import Scene
 from probe.attach.assemble import assemble
 from probe.attach.borrow import around, here, lease
 from probe.attach.change.edit import edit_waist
@@ -147,6 +148,7 @@ class Recording:
             *((module, "cache_context", self._name_branch) for module in self._modules.values()),
             (pipe.scheduler, "step", self._step),
             (processor, "postprocess", self._show),
+            (processor, "postprocess_video", self._show),
         )
         for owner, name, wrapper in methods:
             if hasattr(owner, name):
@@ -161,7 +163,7 @@ class Recording:
         return original(*args, **kwargs)
 
     def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = True) -> Any:
-        """Hear a prompt being encoded. The older kind (not `whole`) returns the states of all branches in one."""
+        """Hear a prompt being encoded. The older kind may return the states of all branches in one tensor."""
         bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
         take, listener = self._ready(), self._listener
@@ -172,11 +174,11 @@ class Recording:
         result = original(*args, **kwargs)
         take.encoded.given = listener.given | take.encoded.given
         heard, states = listener.take()
-        take.encoded.note(given, state_groups(result) if whole else states, heard)
+        take.encoded.note(given, state_groups(result) if whole or isinstance(result, list) else states, heard)
         take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits, self._changed)
-        self._asides.plan(take.prompts, self._family, self._pipe, take.encoded.told)
+        self._asides.plan(Scene(self._pipe, self._family, take.prompts, take.encoded.told))
         return result
 
     def _ready(self) -> Take:

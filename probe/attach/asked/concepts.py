@@ -82,7 +82,7 @@ class ConceptReader(Reader):
 
     def _encoded(self, word: str, like: Prompt) -> Tensor:
         """The states of a word that is encoded alone."""
-        text = encode(self.scene.pipe, self.scene.family, word, like=like)
+        text = encode(self.scene, word, like=like)
         return text.states[list(columns(text.prompt, self.scene.family, word))]
 
     def nodes(self) -> Mapping[str, xr.Dataset]:

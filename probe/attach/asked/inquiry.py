@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
@@ -20,15 +20,15 @@ EVERY_FIFTH = 5
 class Scene:
     """What a generation is made of: the live pipeline, its prompts, and where their content words lie.
 
-    `words` has, per prompt, each content word's positions in the sequence of text states. `told` are the arguments of
-    the pipeline's own `encode_prompt`.
+    `told` are the arguments of each call with which the pipeline encoded its prompts. `words` has, per prompt, each
+    content word's positions in the sequence of text states.
     """
 
     pipe: Any
     family: Family
     prompts: Sequence[Prompt]
-    words: Sequence[Mapping[str, tuple[int, ...]]]
-    told: Mapping[str, Any] = field(default_factory=dict)
+    told: Sequence[Mapping[str, Any]]
+    words: Sequence[Mapping[str, tuple[int, ...]]] = ()
 
 
 class Answer(ABC):

@@ -98,7 +98,7 @@ class Remover:
     def _encoded(self, prompt: Prompt, words: Collection[str]) -> Text:
         text = lacking(prompt, words)
         if text not in self._texts:
-            self._texts[text] = encode(self.scene.pipe, self.scene.family, text, like=prompt)
+            self._texts[text] = encode(self.scene, text, like=prompt)
         return self._texts[text]
 
 
@@ -149,7 +149,7 @@ class ShapleyReader(Reader):
 
     def look(self, beside: Beside, step: int) -> None:
         words, place = self.words[beside.row.prompt], (step, beside.row.image)
-        drawn = orders(len(words), self.request.permutations, self.request.seed)
+        drawn = orders(len(words), self.request.permutations, self.request.seed + step)  # errors of steps are apart
         values = self._values(beside, words, drawn)
         gains = [gained(order, values) for order in drawn]
         exact = len(drawn) == math.factorial(len(words))

@@ -112,7 +112,7 @@ class PatchingReader(Reader):
         """The source's text states [t, c]."""
         if self._text is None:
             like = self.scene.prompts[beside.row.prompt]
-            self._text = encode(self.scene.pipe, self.scene.family, self.source, like=like)
+            self._text = encode(self.scene, self.source, like=like)
         if self._text.states.shape != beside.states.shape:
             raise BadInput(
                 f"{self.source!r} has {len(self._text.states)} text states and the prompt {len(beside.states)}: "

@@ -52,7 +52,9 @@ class Rewording:
         weights = self.item.weights(current.step, len(self.scheduler.timesteps))
         if weights is None:
             return given
-        rows = [i for i, row in enumerate(current.rows) if row.branch == "cond"]
+        every = len(given[_states(given)]) // len(current.rows)  # films may repeat the text for every frame
+        own = (i for i, row in enumerate(current.rows) if row.branch == "cond")
+        rows = [i * every + frame for i in own for frame in range(every)]
         return said(given, rows, weighted(weights, self.texts), added=self.item.added)
 
     @torch.no_grad()
@@ -93,7 +95,13 @@ def weighted(weights: Mapping[str, float], texts: Mapping[str, Text]) -> Text:
         )
     pooled = [text.pooled for text in chosen if text.pooled is not None]
     shares = list(weights.values())
-    return Text(chosen[0].prompt, _sum([t.states for t in chosen], shares), _sum(pooled, shares) if pooled else None)
+    return Text(
+        chosen[0].prompt,
+        _sum([text.states for text in chosen], shares),
+        _sum(pooled, shares) if pooled else None,
+        {name: _sum([text.further[name] for text in chosen], shares) for name in chosen[0].further},
+        [torch.stack(masks).amax(0) for masks in zip(*(text.masks for text in chosen), strict=True)],
+    )
 
 
 def _sum(rows: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -106,17 +114,38 @@ def _sum(rows: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 def said(given: Arguments, rows: Sequence[int], text: Text, *, added: bool = False) -> Arguments:
     """The arguments with another text in some rows, or `added` to theirs. Raises BadInput for another shape."""
-    if not any(isinstance(given.get(name), Tensor) for name in STATES):
-        raise BadInput("this denoiser is not given its text states as one tensor, so no other text can take its place")
-    name = name_of(given, STATES)
+    name = _states(given)
     if given[name].shape[1:] != text.states.shape:
         raise BadInput(
             f"{text.prompt.text!r} was encoded to {list(text.states.shape)}, and the denoiser is given "
             f"{list(given[name].shape[1:])} a row; write prompts of the same length"
         )
     put = _add if added else _put
-    given = given | {name: put(given[name], rows, text.states)}
+    parts = {name: text.states} | {name: row for name, row in text.further.items() if name in given}
+    given = given | {name: put(given[name], rows, row) for name, row in parts.items()}
+    given = given if added else _masked(given, rows, text.masks)
     return given if text.pooled is None else _pooled(given, put, rows, text.pooled)
+
+
+def _states(given: Arguments) -> str:
+    """The name of the text states. Raises BadInput where they are no tensor."""
+    if not any(isinstance(given.get(name), Tensor) for name in STATES):
+        raise BadInput("this denoiser is not given its text states as one tensor, so no other text can take its place")
+    return name_of(given, STATES)
+
+
+def _masked(given: Arguments, rows: Sequence[int], masks: Sequence[Tensor]) -> Arguments:
+    """The texts' masks too, wherever the denoiser is given one: of the text alone, or of text and picture after it."""
+    held = {name: x for name, x in given.items() if "mask" in name and isinstance(x, Tensor) and x.ndim == 2}
+    found = dict(given)
+    for mask in masks:
+        fitting = [name for name, x in held.items() if x.shape[1] >= len(mask)]
+        name = min(fitting, key=lambda name: held[name].shape[1], default=None)
+        if name is not None:
+            x = held.pop(name).clone()
+            x[list(rows), : len(mask)] = mask.to(x)
+            found[name] = x
+    return found
 
 
 def _pooled(given: Arguments, put: Put, rows: Sequence[int], pooled: Tensor) -> Arguments:

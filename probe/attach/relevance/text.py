@@ -23,7 +23,7 @@ from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import Family, Stream
 from probe.attach.relevance.denoiser import joined, normalised
 from probe.attach.relevance.unrolled import rolled, starting_at, unrolled
-from probe.attach.text.hearing import texts
+from probe.attach.text.encode import again, calls_for
 from probe.attach.text.lexicon import dictionary
 from probe.attach.text.placing import kept
 from probe.errors import BadInput
@@ -64,24 +64,18 @@ class TextPath:
     def _back(self, states: Tensor, gradient: Tensor) -> Tensor:
         towers = {name: Tower(part) for name, part in encoders(self.scene.pipe).items()}
         with _watching(towers):
-            made = _matching(self._encode(), states)
+            made = _matching(self._made(), states)
             tensors = [tensor for tower in towers.values() for tensor in tower.tensors]
             towards = gradient[: made.shape[1]].to(made)
             found = iter(torch.autograd.grad((made[0] * towards).sum(), tensors, allow_unused=True))
         grads = {name: [next(found) for _ in tower.tensors] for name, tower in towers.items()}
         return self._placed(towers, grads, len(states))
 
-    def _encode(self) -> Any:
-        """What the pipeline makes of this prompt alone, told the same as before."""
-        pipe, told = self.scene.pipe, self.scene.told
-        if not hasattr(pipe, "encode_prompt"):
-            raise BadInput(f"{type(pipe).__name__} has no encode_prompt to go back through; {INSTEAD}")
-        known = {name: value for name, value in told.items() if "embeds" not in name and "negative" not in name}
-        spoken = {name: texts(value) for name, value in known.items() if name.startswith("prompt")}
-        known |= {name: [said[self.index % len(said)]] if said else None for name, said in spoken.items()}
-        known |= {"num_images_per_prompt": 1, "do_classifier_free_guidance": False}
-        accepted = inspect.signature(pipe.encode_prompt).parameters
-        return pipe.encode_prompt(**{name: value for name, value in known.items() if name in accepted})
+    def _made(self) -> list[Any]:
+        """All that the pipeline makes of this prompt alone, told the same as before."""
+        own = self.scene.prompts[self.index].text
+        results = again(self.scene, calls_for(self.scene, own, own))
+        return [value for result in results for value in (result if isinstance(result, tuple | list) else (result,))]
 
     @torch.no_grad()
     def _placed(self, towers: dict[str, Tower], grads: Mapping[str, Sequence[Tensor | None]], text: int) -> Tensor:
@@ -125,9 +119,8 @@ def _streams(prompt: Prompt, family: Family) -> Iterator[tuple[Stream, int, int]
                 yield stream, starts[encoder], prompt.lengths[encoder]
 
 
-def _matching(result: Any, states: Tensor) -> Tensor:
+def _matching(values: Sequence[Any], states: Tensor) -> Tensor:
     """The states [1, t, c], with a graph, that are equal to those that the denoiser read."""
-    values: Sequence[Any] = result if isinstance(result, tuple | list) else (result,)
     found: list[Tensor] = [value for value in values if _like(value, states)]
     near = [value for value in found if _distance(value[0], states) <= TOLERANCE]
     if not near:

@@ -6,17 +6,18 @@ hears nothing of this.
 
 import inspect
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from probe.attach.model.families import Family, denoiser
-from probe.attach.text.hearing import Encoded, Listener, state_groups
+from probe.attach.asked.inquiry import Scene
+from probe.attach.model.families import Family
+from probe.attach.text.hearing import RANKS, Encoded, Listener, state_groups, texts
 from probe.attach.text.lexicon import PADDING, dictionary
 from probe.attach.text.reading import PromptReader
 from probe.errors import BadInput
@@ -24,53 +25,94 @@ from probe.words import Prompt, find_word
 
 Saying = Callable[[Any, str], AbstractContextManager[str]]
 GAP = re.compile(r"\s{2,}")
+MADE = ("embeds", "negative", "attention_mask")  # parts of the names of what is no text of the prompt's
+ALONE = {"num_images_per_prompt": 1, "num_videos_per_prompt": 1, "do_classifier_free_guidance": False}
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text, its words, and what the encoders made of it."""
+    """A text, its words, and what the encoders made of it.
+
+    `further` are the states [t, c] that a denoiser is given apart, by the names of its arguments; `masks` say which of
+    the states, and which of the further ones, are no padding.
+    """
 
     prompt: Prompt
     states: Tensor  # [t, c]
-    pooled: Tensor | None  # [c]
+    pooled: Tensor | None = None  # [c]
+    further: Mapping[str, Tensor] = field(default_factory=dict)
+    masks: Sequence[Tensor] = ()  # [t] each
 
 
-def encode(pipe: Any, family: Family, text: str, *, like: Prompt, saying: Saying | None = None) -> Text:
-    """A text through the pipeline's own `encode_prompt`, in a sequence as long as another prompt's.
+def encode(scene: Scene, text: str, *, like: Prompt, saying: Saying | None = None) -> Text:
+    """A text as the pipeline encoded the prompt `like`: in its place, with all else that the calls were told.
 
     `saying(pipe, text)` gives, as long as it is open, what is encoded for the text.
-    Raises BadInput for a pipeline without `encode_prompt`.
+    Raises BadInput for a pipeline that has no method for it.
     """
-    if not hasattr(pipe, "encode_prompt"):
-        raise BadInput(f"{type(pipe).__name__} has no encode_prompt, so no other text can be encoded")
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_say, pipe, family, text, like, saying).result()
+        return pool.submit(_say, scene, text, like, saying).result()
 
 
-def _say(pipe: Any, family: Family, text: str, like: Prompt, saying: Saying | None) -> Text:
-    with nullcontext(text) if saying is None else saying(pipe, text) as said:
-        return _encode(pipe, family, said, like)
+def again(scene: Scene, calls: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """What the pipeline's own encoding returns for calls told so. Raises BadInput where it has no method for it."""
+    speak = getattr(scene.pipe, "encode_prompt", None) or getattr(scene.pipe, "_encode_prompt", None)
+    if speak is None:
+        raise BadInput(
+            f"{type(scene.pipe).__name__} has no encode_prompt, so no text can be encoded beside its run; ask for what "
+            "needs the states of the run alone: LeaveOneOut(replace='padding'), Relevancy(through_text=False)"
+        )
+    accepted = inspect.signature(speak).parameters
+    return [speak(**{name: value for name, value in call.items() if name in accepted}) for call in calls]
+
+
+def calls_for(scene: Scene, own: str, text: str) -> list[dict[str, Any]]:
+    """The arguments of the calls that encoded the prompt `own`, for that one alone, with `text` in its place."""
+    return [_instead(call, own, text) for call in scene.told]
+
+
+def _instead(call: Mapping[str, Any], own: str, text: str) -> dict[str, Any]:
+    """The arguments of a call, for one prompt, one picture and one branch."""
+    kept = {name: value for name, value in call.items() if not any(part in name for part in MADE)}
+    spoken = {name: said for name in map("prompt{}".format, RANKS) if (said := texts(kept.get(name)))}
+    index = next((said.index(own) for said in spoken.values() if own in said), 0)
+    chosen = {name: said[index % len(said)] for name, said in spoken.items()}
+    return kept | ALONE | {name: [text if said == own else said] for name, said in chosen.items()}
+
+
+def _say(scene: Scene, text: str, like: Prompt, saying: Saying | None) -> Text:
+    with nullcontext(text) if saying is None else saying(scene.pipe, text) as said:
+        return _encode(scene, said, like)
 
 
 @torch.no_grad()
-def _encode(pipe: Any, family: Family, text: str, like: Prompt) -> Text:
-    last = list(dictionary(like, family).starts)[-1]
-    known = {"prompt": text, "prompt_2": None, "prompt_3": None, "device": denoiser(pipe)[1].device}
-    known |= {"num_images_per_prompt": 1, "do_classifier_free_guidance": False}
-    known |= {"max_sequence_length": like.lengths[last]}
-    accepted = inspect.signature(pipe.encode_prompt).parameters
+def _encode(scene: Scene, text: str, like: Prompt) -> Text:
+    listener = Listener(scene.pipe)
     with ExitStack() as stack:
-        listener = Listener(pipe)
         for handle in listener.hooks():
             stack.callback(handle.remove)
-        result = pipe.encode_prompt(**{name: value for name, value in known.items() if name in accepted})
+        calls = calls_for(scene, like.text, text)
+        results = again(scene, calls)
         encoded = Encoded(given=dict(listener.given))
         heard, _ = listener.take()
-    encoded.note({"prompt": (text,)}, state_groups(result), heard)
-    prompt = PromptReader(pipe, family, encoded).prompts()[0]
+    states = [state_groups(result)[0][0] for result in results]
+    encoded.note(calls[0], [[states[0]]], heard)
+    prompt = PromptReader(scene.pipe, scene.family, encoded).prompts()[0]
+    rows = [_rows(result) for result in results]
+    masks = [row for own, s in zip(rows, states, strict=True) for row in own if _is_mask(row, len(s))]
+    pooled = next((row for row in rows[0] if not _is_mask(row, len(states[0]))), None)
+    return Text(prompt, states[0], pooled, dict(zip(scene.family.further, states[1:], strict=False)), masks)
+
+
+def _rows(result: Any) -> list[Tensor]:
+    """What an encoding returned beside states for its one text: pooled states [c], masks [t]."""
     found = result if isinstance(result, tuple | list) else (result,)
-    pooled = next((x[0] for x in found if isinstance(x, Tensor) and x.ndim == 2 and len(x) == 1), None)
-    return Text(prompt, encoded.states["cond"][0], pooled)
+    return [value[0] for value in found if isinstance(value, Tensor) and value.ndim == 2 and len(value) == 1]
+
+
+def _is_mask(row: Tensor, length: int) -> bool:
+    """Whether a row says of each of `length` states if it counts; some masks are repeated channel by channel."""
+    return len(row) % length == 0 and bool(((row == 0) | (row == 1)).all())
 
 
 def columns(prompt: Prompt, family: Family, word: str) -> tuple[int, ...]:

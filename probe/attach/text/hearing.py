@@ -11,6 +11,7 @@ from probe.attach.borrow import here
 from probe.attach.model.compiled import plain
 
 Arguments = dict[str, Any]
+RANKS = ("", "_2", "_3", "_4")  # of the texts that a call has for several encoders: prompt, prompt_2, ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Encoded:
     states: dict[str, list[Tensor]] = field(default_factory=dict)  # rows [t, c]
     heard: list[Heard] = field(default_factory=list)
     given: dict[str, Tensor] = field(default_factory=dict)  # the first row of states [t, c] of each encoder
-    told: Arguments = field(default_factory=dict)  # what the pipeline's encode_prompt was called with first
+    told: list[Arguments] = field(default_factory=list)  # what encoded the prompts: the arguments of each call
 
     @property
     def other(self) -> str:
@@ -93,7 +94,6 @@ class Encoded:
         """Take one call. A second one to the same encoder brings the negative prompt."""
         prompts, negatives = texts(given.get("prompt")), texts(given.get("negative_prompt"))
         encoders = tuple(dict.fromkeys(row.encoder for row in heard))
-        self.told = self.told or given
         again = bool(self.prompts) and bool({row.encoder for row in self.heard} & set(encoders))
         self.heard += heard
         if again:
@@ -101,6 +101,7 @@ class Encoded:
             self._side("other", given, "prompt", encoders)
             self.states |= dict(zip(("other",), groups, strict=False))
             return
+        self.told += [given] if heard else []
         self.prompts, self.negatives = self.prompts or prompts, self.negatives or negatives
         self._side("cond", given, "prompt", encoders)
         self._side("other", given, "negative_prompt", encoders)
@@ -114,7 +115,7 @@ class Encoded:
 
 def spoken(given: Arguments, name: str) -> tuple[str, ...]:
     """All texts that a call gives to any of the encoders: prompt, prompt_2, ..."""
-    return tuple(text for rank in ("", "_2", "_3", "_4") for text in texts(given.get(name + rank)))
+    return tuple(text for rank in RANKS for text in texts(given.get(name + rank)))
 
 
 def texts(value: Any) -> tuple[str, ...]:

@@ -50,7 +50,8 @@ def check_reads(family: Family) -> None:
         )
 
 
-def everywhere(names: Sequence[str], prompt: Prompt, family: Family) -> dict[str, tuple[int, ...]]:
-    """Each word's columns in the text states, of the first encoder."""
-    found = place(names, prompt, family)
+def everywhere(prompt: Prompt, family: Family) -> dict[str, tuple[int, ...]]:
+    """Each content word's columns in the text states, of the first encoder, if that read the word."""
+    first = next(iter(dictionary(prompt, family).starts), "")
+    found = place([word.label for word in prompt.words if word.content and word.tokens.get(first)], prompt, family)
     return {name: tuple(found.columns.start + i for i in own) for name, own in found.positions.items()}

@@ -1,5 +1,8 @@
 """Back through the text encoders: equal to explicit autograd, causal where the encoder is, block by block."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ import probe
 from probe.attach.asked.inquiry import Scene
 from probe.attach.relevance.relevant import Relevancy
 from probe.attach.relevance.text import TextPath
+from probe.attach.text.encode import encode
 from probe.attach.text.lexicon import dictionary
 from probe.errors import BadInput
 from tests import pipelines
@@ -108,12 +112,17 @@ def test_states_that_the_prompt_does_not_make_are_an_error(sd):
 
 
 def test_a_pipeline_without_a_way_to_encode_says_what_to_do(sd):
-    pipe = pipelines.pipeline("instruct_pix2pix")
-    with (
-        pytest.raises(BadInput, match=r"no encode_prompt to go back through; ask for Relevancy\(through_text=False\)"),
-        probe.record(pipe, explain=Relevancy(steps=(0,), target="output")),
-    ):
-        pipelines.run(pipe, "instruct_pix2pix")
+    scene, states, G = sd
+    mute = replace(scene, pipe=SimpleNamespace(components=scene.pipe.components))
+    with pytest.raises(BadInput, match=r"no encode_prompt.*Relevancy\(through_text=False\)"):
+        TextPath(mute, 0).back(states, G)
+
+
+def test_the_older_kind_of_encoding_is_gone_back_through_too():
+    scene, _ = encoded("instruct_pix2pix")
+    states = encode(scene, pipelines.PROMPT, like=scene.prompts[0]).states
+    R = TextPath(scene, 0).back(states, torch.randn(states.shape, generator=torch.Generator().manual_seed(3)))
+    assert float(R.triu(1).abs().max()) == 0.0 and float(R.tril(-1).max()) > 0
 
 
 def test_nothing_is_left_on_the_encoders(sd):
