@@ -93,13 +93,23 @@ def test_a_good_noise_is_left_as_it_is():
     assert torch.equal(found, noise) and losses == [0.0]
 
 
-def test_further_noises_come_from_the_seed_and_differ():
+def tries(first: torch.Tensor, seed: int = 0) -> list[torch.Tensor]:
+    """The noises that a search looks at which never finds a good one."""
     tried: list[torch.Tensor] = []
 
     def look(z: torch.Tensor) -> Score:
         tried.append(z.detach().clone())
         return Score((z**2).mean() + 1)
 
-    better_noise(look, torch.zeros(1, 1, 2, 2), Towards(subjects=("a",), search=Search(rounds=3, iterations=1, last=1)))
-    again = torch.randn(1, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    assert torch.allclose(tried[1], again) and not torch.allclose(tried[2], again)
+    how = Search(rounds=3, iterations=1, last=1, seed=seed)
+    better_noise(look, first, Towards(subjects=("a",), search=how))
+    return tried
+
+
+def test_further_noises_come_from_the_seed_and_the_first_one_and_differ():
+    first = torch.zeros(1, 1, 2, 2)
+    one, again, reseeded, other = tries(first), tries(first), tries(first, seed=1), tries(first + 1)
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert not torch.allclose(one[1], one[2])
+    assert not torch.allclose(one[1], reseeded[1])
+    assert not torch.allclose(one[1], other[1])  # else two pictures that start badly would come out the same

@@ -1,6 +1,7 @@
 """The search for a better noise before the first step (InitNO, Guo et al. 2024; after the released code)."""
 
 from collections.abc import Callable
+from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -18,9 +19,12 @@ def kl(mu: Tensor, logvar: Tensor) -> Tensor:
 
 
 def better_noise(look: Look, noise: Tensor, intervention: LatentIntervention) -> tuple[Tensor, list[float]]:
-    """(a noise whose maps are good, or the best that was found; all losses). `noise` is the first one that is tried."""
+    """(a noise whose maps are good, or the best that was found; all losses). `noise` is the first one that is tried.
+
+    Those after it are drawn from the seed and from the first one, so that no two pictures are given the same.
+    """
     how = intervention.search or Search()
-    rng = torch.Generator().manual_seed(how.seed)
+    rng = torch.Generator().manual_seed(how.seed + crc32(noise.cpu().numpy().tobytes()))
     losses, best, least = list[float](), noise, torch.inf
     for _ in range(how.rounds):
         found, some, good = _descend(look, noise, intervention, how, how.iterations)
