@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from probe.attach.assemble import model_of
 from probe.attach.borrow import around
@@ -25,6 +26,28 @@ ENOUGH, PATIENCE = 0.7, 15  # accuracy of an epoch; epochs without a new best lo
 FIRST_SEED, PER_EPOCH = 35, 5
 
 Classifier = Callable[[Tensor], Tensor]  # pictures [b, rgb, y, x] from 0 to 1 -> logits [b, class], with a graph
+
+
+def classifier(model: Any, processor: Any) -> Classifier:
+    """A transformers image classifier, with its image processor, as `class_token` asks for one.
+
+    Pictures are brought to the processor's size, bicubic, and normalised as it does; nothing is cut off at their sides.
+    Raises BadInput for a processor that names no size.
+    """
+    size = dict(getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {})
+    sides = [size.get(name, size.get("shortest_edge")) for name in ("height", "width")]
+    if None in sides:
+        raise BadInput(
+            f"{type(processor).__name__} names no size of its pictures, but {size}; give the model's own"
+        )
+    told = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0], [1.0])
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in told)
+
+    def classify(pictures: Tensor) -> Tensor:
+        seen = interpolate(pictures.float(), sides, mode="bicubic", antialias=True).clamp(0, 1)
+        return model(pixel_values=((seen - mean.to(seen)) / std.to(seen)).to(model.dtype)).logits
+
+    return classify
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +156,7 @@ class _Learner:
         if not 0 <= self.label < logits.shape[-1]:
             raise BadInput(f"label {self.label} is none of the classifier's {logits.shape[-1]}, which count from 0")
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([self.label], device=logits.device))
-        (loss / PER_EPOCH).backward()
+        (loss / PER_EPOCH).backward(inputs=list(self.vectors.values()))  # the classifier's weights get no gradient
         return float(loss.detach()), int(logits[0].argmax()) == self.label
 
 

@@ -1,13 +1,17 @@
 """Class tokens: the picture is the pipeline's own, the gradient is right, nothing else is touched."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from probe.concepts.bench import borrowed
-from probe.concepts.class_token import RATE, class_token, finished
+from probe.concepts.class_token import RATE, class_token, classifier, finished
 from probe.concepts.speech import encoders, filled, gap
 from probe.concepts.vocabulary import own_vectors
 from probe.errors import BadInput
@@ -57,6 +61,31 @@ def test_a_token_is_learned_and_nothing_else_moves(pipe: Any):
     with found.spoken(pipe) as prompt:
         assert prompt == "a photo of a * cat"
         pipe(prompt, num_inference_steps=1, height=64, width=64, output_type="latent")
+
+
+@pytest.fixture(scope="module")
+def vit() -> tuple[ViTForImageClassification, ViTImageProcessor]:
+    """A tiny image classifier of three classes."""
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = ViTForImageClassification(ViTConfig(image_size=32, patch_size=16, num_labels=3, **size)).eval()
+    return model, ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.4] * 3, image_std=[0.2] * 3)
+
+
+def test_any_image_classifier_reads_as_it_does_with_its_processor(vit: Any):
+    model, processor = vit
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    with torch.no_grad():
+        expected = model(**processor(images=Image.fromarray(pixels), return_tensors="pt")).logits
+        found = classifier(model, processor)(torch.from_numpy(pixels / 255).permute(2, 0, 1)[None])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    with pytest.raises(BadInput, match=r"names no size of its pictures, but \{'longest_edge': 9\}"):
+        classifier(model, SimpleNamespace(size={"longest_edge": 9}))
+
+
+def test_the_classifiers_weights_get_no_gradient(pipe: Any, vit: Any):
+    found = class_token(pipe, "a cat", classifier(*vit), label=1, recipe=small(steps=1))
+    assert len(found.losses) == 1 and all(weight.grad is None for weight in vit[0].parameters())
+    assert all(weight.requires_grad for weight in vit[0].parameters())
 
 
 def test_a_label_that_is_not_there(pipe: Any):
