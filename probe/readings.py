@@ -1,13 +1,13 @@
 """Readings of a trace as maps of words: what explainers and figures both start from. Needs no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 from PIL import Image
 
-from probe.axes import SPECIAL, Branch
+from probe.axes import FRAME, SPECIAL, Branch
 from probe.errors import NoMatch, NoSuchWord, NotRecorded
 from probe.site import Site, select
 from probe.trace import Trace
@@ -19,12 +19,16 @@ Steps = int | slice | Sequence[int] | None
 
 @dataclass(frozen=True)
 class Choice:
-    """Which readings: sites (a pattern, patterns or Sites), steps (as Python indices), picture of the batch, branch."""
+    """Which readings: sites (a pattern, patterns or Sites), steps (as Python indices), picture of the batch, branch.
+
+    `frame` is one frame of a film's latents, as a Python index, and None the mean over all; pictures have none.
+    """
 
     sites: Sites = None
     steps: Steps = None
     image: int = 0
     branch: Branch = "cond"
+    frame: int | None = None
 
 
 ALL = Choice()
@@ -34,8 +38,8 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     """(step, word, y, x) float32: the mean over the chosen sites of the probability that a cell gives to each word.
 
     Sites of different grids are brought to the finest chosen grid, bilinear, and every site counts alike; of a film it
-    is the mean over frames.
-    Raises NoSuchWord, NoMatch (sites, steps) or NotRecorded (nothing there for the steps, picture or branch).
+    is the mean over frames, unless one is chosen.
+    Raises NoSuchWord, NoMatch (sites, steps) or NotRecorded (nothing there for the steps, picture, branch or frame).
     """
     nodes = _nodes(trace)
     labels = [trace.word(word) for word in words]
@@ -45,6 +49,31 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
     found = {f"{part.sizes['y']}x{part.sizes['x']}": int(part.attrs["sites"]) for part in parts}
     return parts[-1].copy(data=mean.astype(np.float32)).assign_attrs(units=UNITS, sites=found)
+
+
+def frame_maps(trace: Trace, word: str, choice: Choice = ALL) -> xr.DataArray:
+    """(frame, y, x) float32: a word's map in each frame of a film's latents, the mean over the chosen sites and steps.
+
+    Raises what `word_maps` raises; NotRecorded for a trace of pictures.
+    """
+    each = (replace(choice, frame=frame) for frame in range(frames(trace)))
+    return xr.concat([word_maps(trace, [word], one).isel(word=0).mean("step") for one in each], FRAME)
+
+
+def frames(trace: Trace) -> int:
+    """How many frames of a film's latents were read apart; 1 where pictures were made."""
+    return next((node.sizes.get(FRAME, 1) for node in trace.attention_nodes()), 1)
+
+
+def of_frame(array: xr.DataArray, frame: int | None) -> xr.DataArray:
+    """One frame of an array, or with None the mean over all; pictures have none and stay. Raises NotRecorded."""
+    count = array.sizes.get(FRAME, 0)
+    if frame is None:
+        return array.mean(FRAME, dtype=np.float64, keep_attrs=True) if count else array
+    if not -count <= frame < count:
+        there = f"its latents have {count}, from 0" if count else "it is of pictures, so leave `frame` out"
+        raise NotRecorded(f"this trace has no frame {frame}: {there}")
+    return array.isel({FRAME: frame}, drop=True)
 
 
 def chosen_sites(trace: Trace, sites: Sites = None) -> tuple[Site, ...]:
@@ -110,9 +139,8 @@ def _read(node: xr.Dataset, labels: list[str], choice: Choice, trace: Trace) -> 
         if wanted not in there:
             raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there)}")
     steps = chosen_steps(choice.steps, array["step"].values.tolist(), trace.run.steps)
-    part = array.sel(branch=choice.branch, image=choice.image, word=labels, step=steps)
-    merged = [axis for axis in ("site", "frame") if axis in part.dims]
-    mean = part.mean(merged, dtype=np.float64).transpose("step", "word", "y", "x")
+    part = of_frame(array.sel(branch=choice.branch, image=choice.image, word=labels, step=steps), choice.frame)
+    mean = part.mean("site", dtype=np.float64).transpose("step", "word", "y", "x")
     return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=array.sizes["site"])
 
 

@@ -3,7 +3,8 @@
 `tree` is an xarray.DataTree with these nodes, each present only if it was recorded:
 
 /attention/{H}x{W}  attention    (site, step, branch, image, word, y, x)  float32: mean over heads of the probability
-                                 that a cell gives to the word (summed over the word's tokens)
+                                 that a cell gives to the word (summed over the word's tokens); of a film its node is
+                                 {F}x{H}x{W}, and `frame`, which counts frames of the latents, stands before y, x
                     timestep     (step)
                     steps        (step): of how many steps each entry is the mean, if that is more than one; `step`
                                  is the first of them
@@ -140,6 +141,12 @@ class Trace:
         nodes = [node.to_dataset() for node in self.tree["attention"].children.values()]
         return sorted(nodes, key=lambda d: d.sizes["y"] * d.sizes["x"])
 
+    def shown(self, image: int) -> tuple[Image.Image, ...]:
+        """The picture of this number in the batch, or all pictures of that film; empty if there are none."""
+        images = self.along(IMAGE)
+        each = len(self.pictures) // max(1, len(images))
+        return self.pictures[images.index(image) * each :][:each] if image in images else ()
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""
@@ -172,8 +179,7 @@ class Trace:
             wanted["time"] = wanted[STEP] | {s + 1 for s in wanted[STEP]}
         paths, images = wanted.get(SITE), wanted.get(IMAGE)
         sites = tuple(s for s in self.sites if paths is None or s.path in paths)
-        shown = zip(self.along(IMAGE), self.pictures, strict=False)
-        pictures = self.pictures if images is None else tuple(picture for i, picture in shown if i in images)
+        pictures = self.pictures if images is None else sum((self.shown(i) for i in sorted(images)), ())
         return replace(self, sites=sites, tree=_narrow(self.tree, wanted), pictures=pictures)
 
     def along(self, axis: str) -> tuple[Any, ...]:
@@ -259,11 +265,8 @@ def _narrow(tree: xr.DataTree, wanted: Mapping[str, set[Any]]) -> xr.DataTree:
     kept: dict[str, xr.Dataset] = {}
     for node in tree.subtree:
         whole, own = node.to_dataset(), node.to_dataset(inherit=False)
-        places = {
-            axis: np.isin(whole[axis].values, list(some)).nonzero()[0]
-            for axis, some in wanted.items()
-            if axis in own.dims
-        }
+        mine = ((axis, some) for axis, some in wanted.items() if axis in own.dims)
+        places = {axis: np.isin(whole[axis].values, list(some)).nonzero()[0] for axis, some in mine}
         if all(len(place) for place in places.values()):
             kept[node.path] = own.isel(places)
     lost = [axis for axis in wanted if axis != "time" and not any(axis in d.dims for d in kept.values())]

@@ -47,6 +47,34 @@ def make_trace(
     return Trace(_run(prompt, steps, size, seed), listed, _tokens(listed), sites, tree, pictures)
 
 
+def make_film(frames: int = 3, r: int = 4, steps: int = 4, images: int = 1) -> Trace:
+    """A film as a causal autoencoder decodes it, 1 + r (frames - 1) pictures: with each frame of the latents, all that
+    is seen and all maps move down by a fourth of the height, and appear again at the top.
+    """
+    whole = make_trace(steps=steps, images=images)
+    nodes = {path: node.to_dataset() for path, node in whole.tree.subtree_with_keys if node.data_vars}
+    kept = {path: each for path, each in nodes.items() if path.split("/")[0] in ("attention", "latents")}
+    moved = {_film_path(path, frames): _moving(each, frames) for path, each in kept.items()}
+    times = [-(-i // r) for i in range(1 + r * (frames - 1))]
+    stills = [np.asarray(picture) for picture in whole.pictures]
+    pictures = [np.roll(still, i * len(still) // 4, 0) for still in stills for i in times]
+    sites = tuple(site.model_copy(update={"frames": frames}) for site in whole.sites)
+    shown = tuple(map(Image.fromarray, pictures))
+    return replace(whole, sites=sites, tree=xr.DataTree.from_dict(moved), pictures=shown)
+
+
+def _film_path(path: str, frames: int) -> str:
+    return path.replace("attention/", f"attention/{frames}x")
+
+
+def _moving(node: xr.Dataset, frames: int) -> xr.Dataset:
+    """The node with a frame axis before y and x, where it has them."""
+    shifts = [i * node.sizes["y"] // 4 for i in range(frames)]
+    planes = {name: each for name, each in node.data_vars.items() if "y" in each.dims}
+    films = {name: xr.concat([each.roll(y=n) for n in shifts], "frame") for name, each in planes.items()}
+    return node.assign({name: each.transpose(..., "frame", "y", "x") for name, each in films.items()})
+
+
 def make_small_trace() -> Trace:
     """A trace of few arrays, quickly written: one attention node, and the latents."""
     whole = make_trace(steps=2, grids=((8, 8),), size=32)

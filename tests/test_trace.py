@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from probe.errors import NoMatch, NoSuchWord, NotRecorded
 from probe.trace import Trace
-from tests.factories import make_trace
+from tests.factories import make_film, make_trace
 
 STEPS, IMAGES = 6, 3
 TRACE = make_trace(steps=STEPS, images=IMAGES, branches=("cond", "uncond"), size=32)
@@ -78,6 +78,14 @@ def test_sel_of_a_sel_keeps_the_numbers() -> None:
     assert late.sel(image=2).pictures == (TRACE.pictures[2],)
     with pytest.raises(NoMatch, match="image 0 was not recorded; there are: 1, 2"):
         late.sel(image=0)
+
+
+def test_a_film_is_shown_and_selected_whole() -> None:
+    films = make_film(frames=2, r=4, images=2)
+    assert len(films.pictures) == 10
+    assert films.shown(1) == films.pictures[5:]
+    assert films.sel(image=1).pictures == films.sel(image=1).shown(1) == films.pictures[5:]
+    assert films.shown(2) == films.sel(image=1).shown(0) == ()
 
 
 def test_sel_finds_words_as_people_write_them() -> None:

@@ -20,14 +20,16 @@ def attention(
     steps: Steps = None,
     image: int = 0,
     branch: Branch = "cond",
+    frame: int | None = None,
 ) -> Heatmap:
     """Mean over sites and steps of the share of its attention (0..1, mean over heads) that each cell gives to a word.
 
     `sites` is a pattern (`"up_blocks"`, `"*attn2"`), a sequence of Sites or patterns, or all; `steps` a number, a
     slice, a sequence of numbers, or all. Grids are resized to the finest chosen one; every site counts alike.
+    Of a film, `frame` is one frame of its latents, which stands for several pictures; left out, the mean over all.
     Raises NoSuchWord, NoMatch or NotRecorded, each naming what there is.
     """
-    maps = word_maps(trace, [word], Choice(sites, steps, image, branch))
+    maps = word_maps(trace, [word], Choice(sites, steps, image, branch, frame))
     field = maps.isel(word=0, drop=True).mean("step", keep_attrs=True)
     provenance = {
         "prompt": trace.run.prompts[min(image, len(trace.run.prompts) - 1)],
@@ -38,6 +40,7 @@ def attention(
         "steps": maps["step"].values.tolist(),
         "image": image,
         "branch": branch,
+        **({} if frame is None else {"frame": frame}),
     }
     return Heatmap(field, trace.word(word), "attention", UNITS, provenance)
 
@@ -50,12 +53,13 @@ def curve(
     steps: Steps = None,
     image: int = 0,
     branch: Branch = "cond",
+    frame: int | None = None,
 ) -> xr.DataArray:
     """(step, statistic) how much attention a word gets at each step: its mean over the cells, and its maximum.
 
     Arguments, units and errors are those of `attention`; the maximum is taken of the mean over sites.
     """
-    maps = word_maps(trace, [word], Choice(sites, steps, image, branch)).isel(word=0, drop=True)
+    maps = word_maps(trace, [word], Choice(sites, steps, image, branch, frame)).isel(word=0, drop=True)
     both = [maps.mean(("y", "x")), maps.max(("y", "x"))]
     joined = xr.concat(both, xr.Variable("statistic", ["mean", "max"])).transpose("step", "statistic")
     return joined.rename(trace.word(word)).assign_attrs(units=UNITS)

@@ -6,7 +6,7 @@ import xarray as xr
 
 from probe.errors import NoSuchWord, NotRecorded
 from probe.heatmap import Heatmap
-from probe.readings import Steps, chosen_steps
+from probe.readings import Steps, chosen_steps, of_frame
 from probe.trace import Trace
 
 
@@ -29,13 +29,13 @@ class Found:
         return trace.node(self.node)
 
     def at(self, trace: Trace, steps: Steps, image: int) -> xr.DataArray:
-        """The variable at the chosen steps of one picture. Raises NotRecorded, NoMatch."""
+        """The variable at chosen steps of one picture, of a film the mean over frames. Raises NotRecorded, NoMatch."""
         array = self.dataset(trace)[self.variable]
         images = array["image"].values.tolist()
         if image not in images:
             raise NotRecorded(f"{self.node} holds no picture {image}; it holds {', '.join(map(str, images))}")
         chosen = chosen_steps(steps, array["step"].values.tolist(), trace.run.steps)
-        return array.sel(image=image, step=chosen).drop_vars("image", errors="ignore")
+        return of_frame(array.sel(image=image, step=chosen).drop_vars("image", errors="ignore"), None)
 
     def map(self, trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
         """The mean over the chosen steps of a word's map. Raises NotRecorded, NoSuchWord, NoMatch."""

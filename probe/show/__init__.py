@@ -1,11 +1,13 @@
 """Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
 
+from probe.show.animation import Animation, animation, film
 from probe.show.audit import AuditCard, AuditPart, Sheet, audit_report, render_audit
 from probe.show.compare import failures, ranking_figure, side_by_side
 from probe.show.comparison import comparison, comparison_curves, comparison_panels
 from probe.show.concept import ConceptCard, concept_report, render_concept
 from probe.show.curves import guidance_curve, has_guidance, word_curves
 from probe.show.evaluation import Interval, Predictor, interval_panels, prediction_curves
+from probe.show.filmstrip import film_strip
 from probe.show.nursing import Story, before_after, has_nursing, nursing_curves
 from probe.show.pull import guidance_strip
 from probe.show.render import html_figure, overlay, overlays, strip
@@ -14,6 +16,7 @@ from probe.show.shares import SharePanel, share_panels
 from probe.show.sheet import contact_sheet
 
 __all__ = [
+    "Animation",
     "AuditCard",
     "AuditPart",
     "ConceptCard",
@@ -22,6 +25,7 @@ __all__ = [
     "SharePanel",
     "Sheet",
     "Story",
+    "animation",
     "audit_report",
     "before_after",
     "comparison",
@@ -30,6 +34,8 @@ __all__ = [
     "concept_report",
     "contact_sheet",
     "failures",
+    "film",
+    "film_strip",
     "guidance_curve",
     "guidance_strip",
     "has_guidance",

@@ -51,7 +51,7 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def publish(text: str, target: Path) -> Path:
+def publish(content: str | bytes, target: Path) -> Path:
     """Write beside the target under a hidden name, then rename: never half a file under the final name."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -62,8 +62,8 @@ def publish(text: str, target: Path) -> Path:
         raise OutputError(f"{target} cannot be written: {error.strerror}; choose a folder you may write to") from error
     part = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
         part.chmod(0o644)
         os.replace(part, target)
     except OSError as error:

@@ -78,7 +78,7 @@ def overlays(
     Raises NoSuchWord, NotRecorded.
     """
     heatmaps = word_heatmaps(trace, tuple(words) if words is not None else content_words(trace), choice)
-    picture = final_picture(trace, choice.image)
+    picture = final_picture(trace, choice.image, choice.frame)
     figure, axes = _grid(len(heatmaps) + 1, picture, own_bars=not shared_scale)
     show_picture(axes[0], picture, "picture")
     shared = scale_of(heatmaps)
@@ -117,12 +117,25 @@ def strip_of(maps: xr.DataArray, pictures: Sequence[Image.Image], name: str, uni
     for ax, field in zip(axes[-1], maps.values, strict=True):
         ax.imshow(field, cmap=style.colour_map(), vmin=scale[0], vmax=scale[1], interpolation="nearest")
         style.picture_axes(ax)
-    for ax, step in zip(axes[0], maps["step"].values.tolist(), strict=True):
-        ax.set_title(f"step {step}", **style.type_of(style.LABEL, style.LIGHT["muted"]))
+    for ax, title in zip(axes[0], step_names(maps), strict=True):
+        ax.set_title(title, **style.type_of(style.LABEL, style.LIGHT["muted"]))
     for row, label in zip(axes, names, strict=True):
         row[0].set_ylabel(label, **style.type_of(style.LABEL))
     colour_scale(figure, [ax for row in axes for ax in row], scale, units)
     return figure
+
+
+def step_names(maps: xr.DataArray) -> list[str]:
+    """What each entry of a step axis is called: its step, or those of which it is the mean."""
+    starts = maps["step"].values.tolist()
+    counts = maps["steps"].values.tolist() if "steps" in maps.coords else [1] * len(starts)
+    return [_steps(*each) for each in zip(starts, counts, [*starts[1:], starts[-1] + counts[-1]], strict=True)]
+
+
+def _steps(start: int, count: int, following: int) -> str:
+    if count == 1:
+        return f"step {start}"
+    return f"steps {start}–{start + count - 1}" if start + count == following else f"{count} steps from {start}"
 
 
 def html_figure(figure: Figure, *, alt: str = "") -> str:

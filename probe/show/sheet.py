@@ -23,8 +23,8 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str] = (),
         raise BadInput(f"a sheet needs pictures, a caption for each or none, and at least one column; got {found}")
     columns = min(columns, len(pictures))
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
-    font = _font(max(9, min(16, width // 10)))
-    written = [_fit(caption, font, width) for caption in captions]
+    font = font_of(max(9, min(16, width // 10)))
+    written = [fit(caption, font, width) for caption in captions]
     line = sum(font.getmetrics()) + 1
     below = line * max((len(rows) for rows in written), default=0) + (4 if captions else 0)
     cell = width + GAP, height + below + GAP
@@ -38,14 +38,15 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str] = (),
     return sheet
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """The font of what is drawn without matplotlib; `size` in pixels."""
     return ImageFont.truetype(findfont(FONT), size)
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The text in lines no wider than `width` pixels; what does not fit in `LINES` ends in an ellipsis."""
+def fit(text: str, font: ImageFont.FreeTypeFont, width: int, *, lines: int = LINES) -> list[str]:
+    """The text in at most `lines` lines no wider than `width` pixels; what does not fit ends in an ellipsis."""
     rows, rest = [], drawable(text, [FONT])
-    while rest and len(rows) < LINES:
+    while rest and len(rows) < lines:
         end = _longest(rest, font, width)
         space = rest.rfind(" ", 1, end + 1)
         cut = space if end < len(rest) and space > 0 else end

@@ -11,6 +11,7 @@ from probe.axes import READING
 from probe.errors import NoMatch, NoSuchWord, NotRecorded
 from probe.explain.attention import attention, curve
 from probe.heatmap import Heatmap
+from probe.readings import frame_maps
 from probe.site import Site
 from probe.trace import Run, Trace
 from tests.factories import centre, make_trace
@@ -114,12 +115,34 @@ def test_the_curve_is_mean_and_maximum_of_each_step():
     assert line.name == "cat"
 
 
-def test_of_a_film_it_is_the_mean_over_frames():
+def film_of_two_frames() -> Trace:
+    """0 in the first frame of the latents, 0.5 in the second."""
     trace = hand_made({"a": np.zeros((2, 2))})
     node = trace.tree["attention/2x2"].to_dataset()
     frames = xr.concat([node["attention"], node["attention"] + 0.5], "frame").transpose(*READING[:5], "frame", "y", "x")
     trace.tree["attention/2x2"] = node.drop_vars("attention").assign(attention=frames)
-    np.testing.assert_allclose(attention(trace, "cat").values, 0.25)
+    return trace
+
+
+@pytest.mark.parametrize(("frame", "expected"), [(None, 0.25), (0, 0.0), (1, 0.5), (-1, 0.5), (-2, 0.0)])
+def test_of_a_film_it_is_one_frame_or_the_mean_over_all(frame: int | None, expected: float):
+    heatmap = attention(film_of_two_frames(), "cat", frame=frame)
+    np.testing.assert_allclose(heatmap.values, expected)
+    assert heatmap.provenance.get("frame") == frame
+    assert float(curve(film_of_two_frames(), "cat", frame=frame).max()) == expected
+
+
+def test_all_frames_are_their_maps_one_after_the_other():
+    found = frame_maps(film_of_two_frames(), "cat")
+    assert found.dims == ("frame", "y", "x")
+    np.testing.assert_allclose(found.values, [np.zeros((2, 2)), np.full((2, 2), 0.5)])
+
+
+def test_a_frame_that_is_not_there_is_named():
+    with pytest.raises(NotRecorded, match="this trace has no frame 2: its latents have 2, from 0"):
+        attention(film_of_two_frames(), "cat", frame=2)
+    with pytest.raises(NotRecorded, match="this trace has no frame 0: it is of pictures, so leave `frame` out"):
+        frame_maps(make_trace(), "cat")
 
 
 def test_a_recorded_trace_gives_a_labelled_heatmap():

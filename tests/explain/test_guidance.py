@@ -20,6 +20,19 @@ def test_the_map_is_the_mean_over_steps_of_the_magnitude():
     assert heatmap.subject == trace.prompt and heatmap.provenance["steps"] == [0, 1]
 
 
+def test_of_a_film_it_is_the_mean_over_frames():
+    trace = make_trace()
+    node = trace.node("guidance")
+    frames = xr.concat([node["magnitude"], 3 * node["magnitude"]], "frame").transpose(
+        "step", "image", "frame", "y", "x"
+    )
+    trace.tree["guidance"] = node.assign(magnitude=frames)
+    expected = 2 * node["magnitude"].sel(image=0).mean("step")
+    np.testing.assert_allclose(probe.guidance(trace).values, expected, rtol=1e-6)
+    shown = probe.show.guidance_strip(trace, steps=2).axes[2].images[0].get_array()
+    np.testing.assert_allclose(shown, 2 * node["magnitude"][0, 0], rtol=1e-6)
+
+
 def test_directions_have_a_step_axis_alone():
     found = directions(make_trace(images=2), image=1)
     assert set(found.dims) == {"step"} and {"cosine_previous", "cosine_final", "difference_norm"} <= set(found)

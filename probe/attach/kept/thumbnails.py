@@ -1,6 +1,7 @@
 """Small pictures of the predicted clean latents, one a step: fitted while recording, decoded when asked for."""
 
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,12 @@ def _features(z: np.ndarray) -> np.ndarray:
 
 
 def pictures_of(result: Any) -> list[Image.Image]:
-    """PIL pictures of a pipeline's output, whatever its type; none for latents."""
-    if isinstance(result, list) and result and isinstance(result[0], Image.Image):
-        return list(result)
+    """PIL pictures of a pipeline's output, whatever its type, film after film; none for latents."""
+    if isinstance(result, list):
+        every = chain.from_iterable(row if isinstance(row, list) else [row] for row in result)
+        return [each for each in every if isinstance(each, Image.Image)]
+    if isinstance(result, Tensor | np.ndarray) and result.ndim == 5:
+        result = result.reshape(-1, *result.shape[2:])
     if isinstance(result, Tensor):
         result = result.detach().float().permute(0, 2, 3, 1).cpu().numpy() if result.ndim == 4 else None
     if isinstance(result, np.ndarray) and result.ndim == 4 and result.shape[-1] == 3:
