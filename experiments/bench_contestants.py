@@ -21,13 +21,14 @@ Draw = Callable[[], torch.Tensor]
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to generate. `run` gives the latents and what was recorded; `weigh` its bytes and layers with data."""
+    """One way to generate. `run` gives the latents and what was recorded; `weigh` its maps' bytes and their layers."""
 
     name: str
     run: Callable[[Any, Draw], tuple[torch.Tensor, Any]]
     weigh: Callable[[Any], tuple[int, int]]
     needs: str = ""  # a module that has to be importable
     bar: float | None = None  # the time ratio that it should not exceed
+    rest: Callable[[Any], int] = lambda held: 0  # bytes of what it keeps besides maps
 
 
 def plain(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
@@ -47,13 +48,22 @@ def recorded(**options: Any) -> Callable[[Any, Draw], tuple[torch.Tensor, Any]]:
 
 
 def weigh_trace(trace: probe.Trace) -> tuple[int, int]:
+    nodes = trace.attention_nodes()
     sites = {
         str(site)
-        for node in trace.attention_nodes()
+        for node in nodes
         for site in node["site"].values
         if np.isfinite(node["attention"].sel(site=site)).any()
     }
-    return trace.nbytes, len(sites)
+    kept = [trace.tree[name] for name in ("attention", "heads") if name in trace.tree.children]
+    return sum(values.nbytes for part in kept for node in part.subtree for values in node.data_vars.values()), len(
+        sites
+    )
+
+
+def rest_of_trace(trace: probe.Trace) -> int:
+    """Latents, predicted x0 of each branch, guidance, scheduler: no rival keeps these."""
+    return trace.nbytes - weigh_trace(trace)[0]
 
 
 def eager(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
@@ -108,9 +118,15 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant("plain", plain, nothing),
-        Contestant("probe, five words", recorded(words=WORDS), weigh_trace, bar=1.05),
-        Contestant("probe, head means", recorded(words=EVERY, keep="maps"), weigh_trace, bar=1.10),
-        Contestant("probe, all heads", recorded(words=EVERY, keep="full", budget=2**40), weigh_trace, bar=1.25),
+        Contestant("probe, five words", recorded(words=WORDS), weigh_trace, bar=1.05, rest=rest_of_trace),
+        Contestant("probe, head means", recorded(words=EVERY, keep="maps"), weigh_trace, bar=1.10, rest=rest_of_trace),
+        Contestant(
+            "probe, all heads",
+            recorded(words=EVERY, keep="full", budget=2**40),
+            weigh_trace,
+            bar=1.25,
+            rest=rest_of_trace,
+        ),
         Contestant("diffusers, eager", eager, nothing),
         Contestant("AMD exact, head means", attention_map_diffusers(mode="exact"), weigh_records, RIVAL),
         Contestant("AMD exact, all heads", attention_map_diffusers(mode="exact", heads="all"), weigh_records, RIVAL),

@@ -3,8 +3,9 @@
 Each contestant has a fresh process with the same pipeline. There it first generates without anything, then in turns
 without and with its recording; the ratio is that of the two medians, so that what else the machine does hits both.
 On one thread, `--clock processor` counts the seconds that the processor worked for it, which no other process adds to.
-Bytes are those of what is held at the end; growth is how much higher the process's memory (on a GPU: the GPU's) has
-peaked than by plain generation. "At length" scales the bytes to all blocks and steps of the published model.
+Bytes are those of the maps held at the end, and of the rest of the run, which only probe keeps; growth is how much
+higher the process's memory (on a GPU: the GPU's) has peaked than by plain generation. "Published" scales the bytes to
+all blocks and steps of the published model.
 Rows that were measured are kept in a file and not measured again; `--write` puts the table into docs/benchmarks.md.
 
     python -m experiments.bench_record --only Menagerie --rounds 5
@@ -50,6 +51,7 @@ from probe.generator.card import insert
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
+LEVEL = "probe, five words"  # whose bytes have a bar
 MIB = 2**20
 
 
@@ -61,7 +63,8 @@ class Row:
     contestant: str
     plain: float = float("nan")  # seconds, median
     traced: float = float("nan")
-    held: int = 0
+    maps: int = 0  # bytes
+    rest: int = 0
     growth: int = 0
     difference: float = float("nan")
     layers: int = 0
@@ -122,7 +125,13 @@ def measure(job: Job) -> Row:
     times = {name: statistics.median(values) for name, values in seconds.items()}
     difference = float((latents.double() - reference.double()).abs().max())
     weight, layers = contestant.weigh(held)
-    found = {"held": weight, "growth": growth, "difference": difference, "layers": layers}
+    found = {
+        "maps": weight,
+        "rest": contestant.rest(held),
+        "growth": growth,
+        "difference": difference,
+        "layers": layers,
+    }
     return Row(shape.name, contestant.name, **times, **found, steps=job.steps or shape.steps)
 
 
@@ -202,27 +211,31 @@ def report(rows: Sequence[Row], quick: bool) -> Table:
     return table
 
 
-COLUMNS = ("plain s", "time ratio", "held MiB", "at length MiB", "growth MiB", "latents differ by", "layers with data")
+COLUMNS = (
+    "plain s", "time ratio", "maps MiB", "published MiB", "rest MiB", "published MiB", "growth MiB",
+    "latents differ by", "layers with data",
+)  # fmt: skip
 
 
 def cells(row: Row, quick: bool) -> list[str]:
     """A row's figures, or why it has none."""
     if row.problem:
         return [row.problem, *[""] * (len(COLUMNS) - 1)]
-    shape = SHAPES[row.shape]
-    full = "" if quick or not row.layers or shape.full is None or "DAAM" in row.contestant else at_length(row, shape)
-    held = f"{row.held / MIB:,.2f}" if row.layers else ""
+    contestant = CONTESTANTS[row.contestant]
+    times = [f"{row.plain:.2f}", f"{row.ratio:.3f}" + (f" (bar {contestant.bar})" if contestant.bar else "")]
     layers = str(row.layers) if row.layers else ""
-    bar = CONTESTANTS[row.contestant].bar
-    times = [f"{row.plain:.2f}", f"{row.ratio:.3f}" + (f" (bar {bar})" if bar else "")]
-    return [*times, held, full, f"{row.growth / MIB:,.0f}", f"{row.difference:.1e}", layers]
+    return [*times, *weights(row, quick), f"{row.growth / MIB:,.0f}", f"{row.difference:.1e}", layers]
 
 
-def at_length(row: Row, shape: Shape) -> str:
-    """The bytes that the published model's sites and steps would take."""
-    assert shape.full is not None
-    sites, steps = shape.full
-    return f"{row.held / MIB * sites / row.layers * steps / row.steps:,.1f}"
+def weights(row: Row, quick: bool) -> list[str]:
+    """MiB of the maps and of the rest, here and in the published model: its sites hold maps, its steps hold both."""
+    shape = SHAPES[row.shape]
+    full = None if quick or "DAAM" in row.contestant else shape.full
+    sites, steps = (full[0] / max(row.layers, 1), full[1] / max(row.steps, 1)) if full else (0, 0)
+    bar = f" (bar {shape.bar})" if shape.bar and row.contestant == LEVEL else ""
+    found = (row.maps, row.maps * sites * steps, row.rest, row.rest * steps)
+    maps, published, rest, of_all = (f"{bytes_ / MIB:,.1f}" if bytes_ else "" for bytes_ in found)
+    return [maps, published and published + bar, rest, of_all]
 
 
 def page(rows: Sequence[Row], command: str) -> str:

@@ -48,6 +48,7 @@ class Shape:
     steps: int
     guidance: float = 5.0
     full: tuple[int, int] | None = None
+    bar: int | None = None  # MiB that the maps of five words should not exceed there
 
     def side(self, quick: bool) -> int:
         """Width and height in pixels."""
@@ -186,10 +187,10 @@ SHAPES = {
     shape.name: shape
     for shape in (
         Shape("Menagerie", menagerie, 128, 50),
-        Shape("SD 1.5", sd15, 512, 2, full=(16, 50)),
+        Shape("SD 1.5", sd15, 512, 2, full=(16, 50), bar=30),
         Shape("SDXL", sdxl, 1024, 1),
         Shape("SD3", sd3, 1024, 1, full=(24, 28)),
-        Shape("FLUX.1", flux1, 1024, 1, 3.5, full=(57, 28)),
+        Shape("FLUX.1", flux1, 1024, 1, 3.5, full=(57, 28), bar=130),
     )
 }
 

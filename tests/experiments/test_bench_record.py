@@ -19,7 +19,7 @@ def test_recording_changes_nothing_and_every_layer_has_data(shape: str):
     row = bench.measure(bench.Job(shape, "probe, five words", 1, True, None))
     assert row.difference == 0.0
     assert row.layers == SITES[shape]
-    assert row.held > 0 and row.plain > 0 and row.traced > 0
+    assert row.maps > 0 and row.rest > 0 and row.plain > 0 and row.traced > 0
 
 
 def test_the_eager_processor_is_given_back():
@@ -48,18 +48,28 @@ def test_sleeping_costs_the_processor_nothing():
 
 def test_the_table_scales_to_the_published_model_and_says_what_is_missing():
     rows = [
-        bench.Row("FLUX.1", "probe, five words", 10.0, 10.2, held=2 * bench.MIB, difference=0.0, layers=2, steps=1),
+        bench.Row(
+            "FLUX.1",
+            "probe, five words",
+            10.0,
+            10.2,
+            maps=2 * bench.MIB,
+            rest=bench.MIB,
+            difference=0.0,
+            layers=2,
+            steps=1,
+        ),
         bench.Row("FLUX.1", "DAAM", problem="ModuleNotFoundError: No module named 'daam'"),
     ]
-    console = Console(width=200, record=True, file=io.StringIO())
+    console = Console(width=260, record=True, file=io.StringIO())
     console.print(bench.report(rows, False))
     text = console.export_text()
-    assert "1.020" in text and f"{2 * 57 / 2 * 28:,.1f}" in text
+    assert "1.020" in text and f"{2 * 57 / 2 * 28:,.1f} (bar 130)" in text and "28.0" in text
     assert "No module named 'daam'" in text
 
 
 JOBS = [bench.Job("Menagerie", name, 1, False, None) for name in ("probe, five words", "DAAM")]
-ROW = bench.Row("Menagerie", "probe, five words", 10.0, 10.3, held=bench.MIB, difference=0.0, layers=7, steps=50)
+ROW = bench.Row("Menagerie", "probe, five words", 10.0, 10.3, maps=bench.MIB, difference=0.0, layers=7, steps=50)
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -90,7 +100,7 @@ def test_the_page_has_the_command_the_bars_and_the_figures(tmp_path: Path, monke
     assert said.startswith("before\n") and said.endswith("\nafter") and "old" not in said
     ours = "experiments.bench_record --only Menagerie --contestants 'probe, five words' --write --rivals rivals`"
     assert f"`python -m {ours}" in said and str(tmp_path) not in said
-    assert "| Menagerie | probe, five words | 10.00 | 1.030 (bar 1.05) | 1.00 |" in said
+    assert "| Menagerie | probe, five words | 10.00 | 1.030 (bar 1.05) | 1.0 |" in said
 
 
 def test_toys_are_written_nowhere(capsys: pytest.CaptureFixture[str]):
