@@ -14,6 +14,7 @@ st.navigation(
         st.Page("views/generate.py", title="Generate & trace", icon=":material/brush:"),
         st.Page("views/nurse.py", title="Diagnose & nurse", icon=":material/healing:"),
         st.Page("views/explorer.py", title="Explorer", icon=":material/travel_explore:"),
+        st.Page("views/compare.py", title="Compare", icon=":material/compare:"),
         st.Page("views/concepts.py", title="Concepts", icon=":material/category:"),
         st.Page("views/bias.py", title="Bias", icon=":material/balance:"),
         st.Page("views/guidance.py", title="Guidance", icon=":material/explore:"),

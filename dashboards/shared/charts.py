@@ -9,6 +9,7 @@ import streamlit as st
 import xarray as xr
 
 from probe.show import style
+from probe.show.comparison import Panel
 from probe.show.curves import COSINES
 from probe.show.nursing import LOSS, iterations, nursed
 from probe.trace import Trace
@@ -66,6 +67,12 @@ def nursing_frame(trace: Trace, image: int = 0) -> pd.DataFrame:
 def nursing_chart(frame: pd.DataFrame, title: str) -> alt.LayerChart:
     """One line a subject."""
     return _lines(frame, "subject", alt.Y("value", title=title), None)
+
+
+def panel_chart(panel: Panel) -> alt.LayerChart:
+    """The curves of a comparison's panel."""
+    parts = [pd.DataFrame({"step": v["step"], "curve": name, "value": v}) for name, v in panel.curves.items()]
+    return _lines(pd.concat(parts).dropna(), "curve", alt.Y("value", title=panel.units), None)
 
 
 def _lines(frame: pd.DataFrame, column: str, y: alt.Y, mark: int | None) -> alt.LayerChart:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from dashboards.shared import traces
+from dashboards.shared.compared import Pair
 from dashboards.shared.opened import Opened, View
 
 
@@ -66,6 +67,19 @@ def numbers_code(held: Opened, view: View, words: Sequence[str]) -> str:
         f"for word in {list(words)!r}:",
         f"    heatmap = probe.attention(trace, word{options})",
         "    print(word, float(heatmap.values.mean()), float(heatmap.values.max()), heatmap.peak)",
+    )
+
+
+def compare_code(pair: Pair, word: str | None, step: int | None) -> str:
+    """A comparison of two traces: its numbers, and the figure of a word, or the curves."""
+    words = "" if pair.words is None else f", words={dict([pair.words])!r}"
+    figure = f"comparison(found, {[word]!r}, step={step})" if word is not None else "comparison_curves(found)"
+    return _lines(
+        *_opening(pair.first),
+        f"other = probe.open({str(traces.find(pair.second.name))!r})",
+        f"found = probe.compare(trace, other{words})",
+        "found.table().to_csv('comparison.csv', index=False)",
+        f"probe.show.{figure}.savefig('comparison.svg')",
     )
 
 

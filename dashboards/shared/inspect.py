@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from dashboards.shared import charts, code, explained, look, panels
+from dashboards.shared import address, charts, code, explained, look, panels
 from dashboards.shared.downloads import Offer, map_frame, offer
 from dashboards.shared.escape import label
 from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps, named
@@ -51,7 +51,7 @@ def _safely(held: Opened) -> None:
 def _look(held: Opened) -> None:
     view = _controls(held)
     word = _viewers(held, view, _word(held, st.query_params.get("word", "")))
-    _address(word=word, step="" if view.step is None else str(view.step))
+    address.keep(word=word, step="" if view.step is None else str(view.step))
     chosen = Look(held, view, _words(held), word or named(held.trace)[0])
     parts = (_maps, _methods, _region, _steps, _guidance, _numbers, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
@@ -117,15 +117,6 @@ def _words(held: Opened) -> list[str]:
 
 def _word(held: Opened, asked: str) -> str:
     return asked if asked in held.trace.labels else named(held.trace)[0]
-
-
-def _address(**chosen: str) -> None:
-    """Keep the address up to date; what is empty is left out."""
-    for name, value in chosen.items():
-        if value:
-            st.query_params[name] = value
-        elif name in st.query_params:
-            del st.query_params[name]
 
 
 def _maps(at: Look) -> None:

@@ -117,8 +117,8 @@ def _head(row: Sequence[Axes], found: Comparison, pictures: Sequence[Image.Image
 
 
 def _differing(found: Comparison) -> list[str]:
-    rows = found.settings.to_numpy().tolist()
-    told = [shorten(f"{name}: {first or '–'} → {second or '–'}", 56) for name, first, second in rows]
+    rows = [[shorten(text, 24) or "–" for text in row] for row in found.settings.to_numpy().tolist()]
+    told = [f"{name}: {first} → {second}" for name, first, second in rows]
     more = [f"and {len(told) - LINES} more"] if len(told) > LINES else []
     return [*told[:LINES], *more] or ["no setting differs"]
 
@@ -167,6 +167,7 @@ def comparison_curves(found: Comparison, *, names: tuple[str, str] = SIDES) -> F
         name_axes(ax, panel.title, panel.units)
         step_axis(ax)
         if len(panel.curves) > 1:
+            ax.margins(y=0.1 + 0.08 * len(panel.curves))
             legend(ax)
     for empty in places[len(shown) :]:
         empty.remove()
