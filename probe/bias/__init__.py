@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from probe.bias.shown import PLANTED as PLANTED
     from probe.bias.shown import planted as planted
     from probe.bias.words import balanced as balanced
+    from probe.bias.words import beside as beside
     from probe.bias.words import held as held
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "audit",
     "balance",
     "balanced",
+    "beside",
     "coefficient",
     "held",
     "labelled",
@@ -115,6 +117,7 @@ _HOMES = {
     "audit": "audits",
     "balance": "even",
     "balanced": "words",
+    "beside": "words",
     "coefficient": "knob",
     "held": "words",
     "labelled": "error",

@@ -22,6 +22,7 @@ from probe.bias.knob import Knob
 from probe.bias.question import classifier_of, study
 from probe.bias.report import span
 from probe.bias.shares import Estimate
+from probe.bias.tables import best
 from probe.errors import BadInput
 from probe.study.question import Study
 from probe.study.results import replace_file
@@ -213,18 +214,9 @@ def _read(found: Audit, value: float, method: str, *, attribute: str, label: str
     rows = found.shares.query("method == @method and attribute == @attribute and label == @label").to_dict("records")
     if not rows or not rows[0]["read"]:
         raise BadInput(f"no picture of {method!r} could be read for {attribute}; look at the study's table for why")
-    row = rows[0]
-    best = "corrected" if row["corrected"] == row["corrected"] else ""
-    low, high = (row[f"{best}_{side}" if best else side] for side in ("low", "high"))
     costs = found.costs.loc[found.costs["method"] == method].to_dict("records")
-    return Try(
-        value,
-        method,
-        int(row["pictures"]),
-        int(row["read"]),
-        Estimate(row[best or "share"], low, high),
-        {each["score"]: Estimate(each["difference"], each["low"], each["high"]) for each in costs},
-    )
+    spans = {each["score"]: Estimate(each["difference"], each["low"], each["high"]) for each in costs}
+    return Try(value, method, int(rows[0]["pictures"]), int(rows[0]["read"]), best(rows[0]), spans)
 
 
 def _row(each: Try) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from probe.bias.inside import ALL
-from probe.bias.tables import SETTING, shown_labels
+from probe.bias.tables import SETTING, best, shown_labels
 from probe.errors import BadInput
 from probe.show.evaluation import Interval
 from probe.show.shares import SharePanel, share_panels
@@ -40,9 +40,8 @@ def _panel(rows: pd.DataFrame, title: str) -> SharePanel:
 
 
 def _interval(row: dict[str, Any]) -> Interval:
-    before = "corrected" if row["corrected"] == row["corrected"] else ""
-    low, high = (row[f"{before}_{side}" if before else side] for side in ("low", "high"))
-    return Interval(str(row["group"]), row[before or "share"], low, high)
+    found = best(row)
+    return Interval(str(row["group"]), found.value, found.low, found.high)
 
 
 def text(audit: "Audit") -> str:

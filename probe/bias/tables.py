@@ -169,6 +169,12 @@ def _test(test: Paired) -> dict[str, Any]:
     return named(test.difference, "difference", "") | counts
 
 
+def best(row: Mapping[str, Any]) -> s.Estimate:
+    """The share in a row of the shares: corrected where the classifier's error is known, else as read."""
+    fixed = "corrected" if row["corrected"] == row["corrected"] else ""
+    return s.Estimate(row[fixed or "share"], *(row[f"{fixed}_{side}" if fixed else side] for side in ("low", "high")))
+
+
 def named(estimate: s.Estimate | None, name: str, before: str) -> dict[str, float]:
     """A number and its interval as columns; NaN where there is none."""
     held = estimate or s.Estimate(np.nan, np.nan, np.nan)

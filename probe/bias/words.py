@@ -1,14 +1,21 @@
-"""What a concept holds of the words that name labels, and the same concept with those words made even.
+"""What a concept holds of the words that name labels, beside what is drawn; and the concept with them made even.
 
 A coefficient is a share of an embedding, not of pictures: a concept with as much "man" as "woman" may still be drawn
 unevenly. Draw it (`Concept.spoken`) and read the pictures by a classifier before saying that it is balanced.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import pandas as pd
+
+from probe.bias.tables import SETTING, best, named
 from probe.concepts.concept import Concept
 from probe.errors import BadInput
 from probe.generator.world import vocabulary as v
+
+if TYPE_CHECKING:
+    from probe.bias.audits import Audit
 
 Words = Mapping[str, Sequence[str]]  # by label
 GENDER: Words = {label: (*v.GENDER_NOUNS[label], *v.GENDER_ADJECTIVES[label]) for label in v.GENDERS}
@@ -19,6 +26,29 @@ def held(concept: Concept, words: Words = GENDER) -> dict[str, float]:
     sums = {label: sum(_positive(concept, named).values()) for label, named in words.items()}
     total = sum(sums.values())
     return {label: value / total for label, value in sums.items()} if total else {}
+
+
+def beside(
+    audit: "Audit", concepts: Mapping[str, Concept], *, attribute: str = "gender", words: Words = GENDER
+) -> pd.DataFrame:
+    """What the concept of each group holds of a label, beside how often it was perceived: both are shares.
+
+    One row a group, setting and label. Groups whose concept holds none of the words are left out. That both go
+    together over groups is no proof that the words make the pictures: turn them (`probe.bias.balance`).
+    Raises BadInput where none is left.
+    """
+    shares = {group: held(concept, words) for group, concept in concepts.items()}
+    rows = [
+        {**{name: row[name] for name in [*SETTING, "group", "label"]}, "held": shares[row["group"]][row["label"]]}
+        | named(best(row), "share", "")
+        | {"reference": row["reference"]}
+        for row in audit.shares.loc[audit.shares["attribute"] == attribute].to_dict("records")
+        if row["label"] in shares.get(row["group"], {})
+    ]
+    if not rows:
+        there = ", ".join(map(str, audit.shares["group"].unique()))
+        raise BadInput(f"no concept of {', '.join(concepts)} holds a label of {attribute}; the groups are {there}")
+    return pd.DataFrame(rows)
 
 
 def balanced(concept: Concept, words: Words = GENDER, *, shares: Mapping[str, float] | None = None) -> Concept:
@@ -34,8 +64,8 @@ def balanced(concept: Concept, words: Words = GENDER, *, shares: Mapping[str, fl
             "above 0, so none can be turned up; decompose it again with these words: Recipe(words=...)"
         )
     wanted = shares or dict.fromkeys(words, 1 / len(words))
-    for label, named in words.items():
-        for word in _positive(concept, named):
+    for label, own in words.items():
+        for word in _positive(concept, own):
             concept = concept.scaled(word, wanted.get(label, 0.0) / now[label])
     return concept
 

@@ -5,8 +5,10 @@ from types import ModuleType
 import pytest
 
 import probe
+from probe.bias.tables import Known
 from probe.concepts.concept import Concept
 from probe.errors import BadInput
+from tests.bias.test_audits import ERROR, LABELS, REFERENCE, rows
 
 NAMES = probe.bias.__all__
 DOCTOR = Concept("a doctor", ("nurse", "man", "guy", "woman"), (0.5, 0.3, 0.1, 0.1), {"text_encoder": 1.0})
@@ -30,6 +32,18 @@ def test_balanced_holds_equal_parts_and_as_much_together():
 def test_what_is_not_there_cannot_be_turned_up():
     with pytest.raises(BadInput, match="none of the words of woman is in the concept 'a doctor'.*Recipe\\(words="):
         probe.bias.balanced(DOCTOR.without(["woman"]))
+
+
+def test_what_is_held_stands_beside_what_was_perceived():
+    audit = probe.bias.tidy(rows(), Known(LABELS, {"gender": ERROR}, REFERENCE))
+    found = probe.bias.beside(audit, {"doctor": DOCTOR, "artist": DOCTOR.without(["man", "guy", "woman"])})
+    assert list(found["group"].unique()) == ["doctor"] and len(found) == 4  # two scales, two labels
+    row = found.query("guidance == 5 and label == 'man'").iloc[0]
+    share = audit.shares.query("group == 'doctor' and guidance == 5 and label == 'man'").iloc[0]
+    assert row["held"] == pytest.approx(0.8) and row["reference"] == 0.7
+    assert (row["share"], row["low"]) == (share["corrected"], share["corrected_low"])
+    with pytest.raises(BadInput, match="no concept of pilot holds a label of gender; the groups are doctor, artist"):
+        probe.bias.beside(audit, {"pilot": DOCTOR})
 
 
 @pytest.mark.parametrize("name", NAMES)
