@@ -14,6 +14,7 @@ from probe.attach.asked.inquiry import Answer, Scene
 from probe.attach.model.families import Family, denoisers
 from probe.attach.model.layout import Plane, plane, unpacked
 from probe.attach.take import SAMPLES, STATES
+from probe.attach.text.encode import masked
 from probe.attach.text.rows import Row
 from probe.errors import BadInput
 
@@ -53,11 +54,16 @@ class Beside:
         return plane(self.given, self._tensor(SAMPLES)[1], self.family)
 
     def predict(
-        self, states: Tensor | None = None, *, sample: Tensor | None = None, pooled: Tensor | None = None
+        self,
+        states: Tensor | None = None,
+        *,
+        sample: Tensor | None = None,
+        pooled: Tensor | None = None,
+        masks: Sequence[Sequence[Tensor]] = (),
     ) -> Tensor:
         """[n, c, y, x] the denoiser's output for n text states [n, t, c], n latents, or both; all else as it was.
 
-        The frames of a film count as channels.
+        `masks` are those of each text, see `Text`; none leaves the prompt's. The frames of a film count as channels.
         """
         count = next((len(given) for given in (states, sample) if given is not None), 1)
         given = _picked(self.given, self.index, len(self.rows), count)
@@ -65,6 +71,8 @@ class Beside:
             given[self._tensor(STATES)[0]] = states
         if sample is not None:
             given[self._tensor(SAMPLES)[0]] = sample
+        for row, own in enumerate(masks):
+            given = masked(given, [row], own)
         return self._run(given if pooled is None else _with_pooled(given, pooled))
 
     @torch.no_grad()

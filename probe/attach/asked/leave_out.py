@@ -93,7 +93,8 @@ class Remover:
             )
         pooled = [text.pooled for text in texts if text.pooled is not None]
         states = torch.stack([text.states for text in texts]).to(beside.states)
-        return beside.predict(states, pooled=torch.stack(pooled).to(beside.states) if pooled else None)
+        whole = torch.stack(pooled).to(beside.states) if pooled else None
+        return beside.predict(states, pooled=whole, masks=[text.masks for text in texts])
 
     def _encoded(self, prompt: Prompt, words: Collection[str]) -> Text:
         text = lacking(prompt, words)

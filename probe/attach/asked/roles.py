@@ -97,19 +97,20 @@ class PatchingReader(Reader):
     @torch.no_grad()
     def look(self, beside: Beside, step: int) -> None:
         layout, place = Layout(self.scene.family, beside.plane, len(beside.states)), (step, beside.row.image)
-        states = torch.stack([beside.states, self._other(beside)])
+        other = self._other(beside)
+        states, masks = torch.stack([beside.states, other.states.to(beside.states)]), [(), other.masks]
         eps, paths = sites(beside, layout)
-        whole = beside.predict(states[1:])[0] - eps[0]
+        whole = beside.predict(states[1:], masks=masks[1:])[0] - eps[0]
         for path in paths:
             with changing(beside.module, at(path, lambda call: patched(call, layout))):
-                moved = beside.predict(states)[0] - eps[0]
+                moved = beside.predict(states, masks=masks)[0] - eps[0]
             self.recovered[*place, self.site(beside, path)] = float(shares(moved, whole).sum())
         with changing(beside.module, lambda call: patched(call, layout)):
-            moved = beside.predict(states)[0] - eps[0]
+            moved = beside.predict(states, masks=masks)[0] - eps[0]
         self.together[place], self.gap[place] = float(shares(moved, whole).sum()), float(whole.norm())
 
-    def _other(self, beside: Beside) -> Tensor:
-        """The source's text states [t, c]."""
+    def _other(self, beside: Beside) -> Text:
+        """The source's text, as long as the prompt's."""
         if self._text is None:
             like = self.scene.prompts[beside.row.prompt]
             self._text = encode(self.scene, self.source, like=like)
@@ -118,7 +119,7 @@ class PatchingReader(Reader):
                 f"{self.source!r} has {len(self._text.states)} text states and the prompt {len(beside.states)}: "
                 f"{self.scene.family.name} does not pad its text; choose prompts of equally many tokens"
             )
-        return self._text.states.to(beside.states)
+        return self._text
 
     def nodes(self) -> Mapping[str, xr.Dataset]:
         """/roles/patching: recovered (step, image, site), of all sites together, and how far the predictions are."""

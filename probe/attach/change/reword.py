@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from probe.attach.change.alter import Arguments, arguments_of_row, name_of
 from probe.attach.kept.attention import Pass
 from probe.attach.take import STATES
-from probe.attach.text.encode import Text
+from probe.attach.text.encode import Text, masked
 from probe.errors import BadInput, NoMatch
 from probe.intervention import PromptIntervention
 from probe.site import matching
@@ -123,7 +123,7 @@ def said(given: Arguments, rows: Sequence[int], text: Text, *, added: bool = Fal
     put = _add if added else _put
     parts = {name: text.states} | {name: row for name, row in text.further.items() if name in given}
     given = given | {name: put(given[name], rows, row) for name, row in parts.items()}
-    given = given if added else _masked(given, rows, text.masks)
+    given = given if added else masked(given, rows, text.masks)
     return given if text.pooled is None else _pooled(given, put, rows, text.pooled)
 
 
@@ -132,20 +132,6 @@ def _states(given: Arguments) -> str:
     if not any(isinstance(given.get(name), Tensor) for name in STATES):
         raise BadInput("this denoiser is not given its text states as one tensor, so no other text can take its place")
     return name_of(given, STATES)
-
-
-def _masked(given: Arguments, rows: Sequence[int], masks: Sequence[Tensor]) -> Arguments:
-    """The texts' masks too, wherever the denoiser is given one: of the text alone, or of text and picture after it."""
-    held = {name: x for name, x in given.items() if "mask" in name and isinstance(x, Tensor) and x.ndim == 2}
-    found = dict(given)
-    for mask in masks:
-        fitting = [name for name, x in held.items() if x.shape[1] >= len(mask)]
-        name = min(fitting, key=lambda name: held[name].shape[1], default=None)
-        if name is not None:
-            x = held.pop(name).clone()
-            x[list(rows), : len(mask)] = mask.to(x)
-            found[name] = x
-    return found
 
 
 def _pooled(given: Arguments, put: Put, rows: Sequence[int], pooled: Tensor) -> Arguments:

@@ -115,6 +115,20 @@ def _is_mask(row: Tensor, length: int) -> bool:
     return len(row) % length == 0 and bool(((row == 0) | (row == 1)).all())
 
 
+def masked(given: dict[str, Any], rows: Sequence[int], masks: Sequence[Tensor]) -> dict[str, Any]:
+    """A denoiser's arguments with a text's masks in some rows, if it is given any: of text, or of text and picture."""
+    held = {name: x for name, x in given.items() if "mask" in name and isinstance(x, Tensor) and x.ndim == 2}
+    found = dict(given)
+    for mask in masks:
+        fitting = [name for name, x in held.items() if x.shape[1] >= len(mask)]
+        name = min(fitting, key=lambda name: held[name].shape[1], default=None)
+        if name is not None:
+            x = held.pop(name).clone()
+            x[list(rows), : len(mask)] = mask.to(x)
+            found[name] = x
+    return found
+
+
 def columns(prompt: Prompt, family: Family, word: str) -> tuple[int, ...]:
     """A word's columns in the text states, in all encoders. Raises NoSuchWord."""
     lexicon = dictionary(prompt, family).lexicon([prompt.find(word).label])

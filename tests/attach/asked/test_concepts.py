@@ -64,8 +64,8 @@ def scene(name: str, prompt: str) -> tuple[Scene, torch.Tensor]:
     read = read_prompt(prompt, {}).model_copy(
         update={"words": trace.words, "tokens": trace.tokens, "lengths": lengths, "fallen": {}}
     )
-    own = Scene(pipe, family(pipe), [read], [{}])
-    return own, encode(pipe, own.family, prompt, like=read).states
+    own = Scene(pipe, family(pipe), [read], [{**pipelines.FAMILIES[name].call, "prompt": prompt, "device": "cpu"}])
+    return own, encode(own, prompt, like=read).states
 
 
 def calls(module: torch.nn.Module, given: dict[str, Any]) -> dict[str, Call]:

@@ -21,6 +21,7 @@ from tests import pipelines
 from tests.fingerprint import fingerprint
 
 WORDS = ["cat", "red", "balloon"]
+TOLD = {"prompt": pipelines.PROMPT, "device": "cpu"}  # what a run tells the encoding
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_shapley_values_sum_to_one_and_all_orders_have_no_error(case: Any):
 def scene() -> Scene:
     pipe = pipelines.pipeline("sd1")
     prompt = read_prompt(pipelines.PROMPT, {"text_encoder": pipe.tokenizer}, lengths={"text_encoder": 77})
-    return Scene(pipe, family(pipe), [prompt], [{}])
+    return Scene(pipe, family(pipe), [prompt], [TOLD])
 
 
 def beside(states: torch.Tensor) -> Any:
@@ -90,7 +91,7 @@ def beside(states: torch.Tensor) -> Any:
 
 def test_a_word_equal_to_padding_leaves_nothing():
     own = scene()
-    text = encode(own.pipe, own.family, pipelines.PROMPT, like=own.prompts[0])
+    text = encode(own, pipelines.PROMPT, like=own.prompts[0])
     empty = padded(own.prompts[0], own.family, text.states, ["cat"])
     eps = Remover(own, "padding").predict(beside(empty), [(), ("cat",), ("red",)])
     np.testing.assert_allclose(eps[1], eps[0], atol=1e-6)
@@ -99,7 +100,7 @@ def test_a_word_equal_to_padding_leaves_nothing():
 
 def test_encoding_again_without_anything_changes_nothing():
     own = scene()
-    text = encode(own.pipe, own.family, pipelines.PROMPT, like=own.prompts[0])
+    text = encode(own, pipelines.PROMPT, like=own.prompts[0])
     eps = Remover(own, "reencode").predict(beside(text.states), [(), ("cat",)])
     np.testing.assert_allclose(eps[0], beside(text.states).predict()[0].detach(), atol=1e-5)
     assert float((eps[1] - eps[0]).abs().max()) > 1e-3
@@ -107,7 +108,7 @@ def test_encoding_again_without_anything_changes_nothing():
 
 def test_what_is_encoded_aside_is_what_the_pipeline_encodes():
     own = scene()
-    text = encode(own.pipe, own.family, "a red cat", like=own.prompts[0])
+    text = encode(own, "a red cat", like=own.prompts[0])
     expected = own.pipe.encode_prompt("a red cat", "cpu", 1, False)[0]
     assert torch.equal(text.states, expected[0]) and not text.states.requires_grad
     assert columns(text.prompt, own.family, "red cat") == (2, 3)
@@ -219,3 +220,20 @@ def test_running_again_without_a_word():
     same = probe.without(pipe, pipelines.PROMPT, [], num_inference_steps=1, height=64, width=96)
     assert float(probe.change(traces[""], same[""]).max()) == 0.0
     assert float(probe.change(traces[""], traces["cat"]).max()) > 0.0
+
+
+def test_a_text_without_a_word_has_its_own_mask():
+    """What the prompt and the text without the word predict in runs of their own."""
+    pipe = pipelines.pipeline("chroma")
+    call = {"num_inference_steps": 1, "output_type": "latent"}
+    asked = probe.LeaveOneOut(words=("red",), steps=(0,), replace="reencode")
+    with probe.record(pipe, explain=asked) as recording:
+        pipelines.run(pipe, "chroma", **call)
+    with probe.record(pipe, words=[]) as own:
+        pipelines.run(pipe, "chroma", **call)
+        pipelines.run(pipe, "chroma", prompt="a cat and a balloon", **call)
+    predictions = [trace.node("latents")["predicted_cond"].values[0].astype(np.float64) for trace in own.traces]
+    difference = predictions[0] - predictions[1]
+    magnitude = recording.trace.node("leave_one_out")["magnitude"].values.squeeze()
+    found = np.sqrt((difference.squeeze() ** 2).sum(0))
+    assert np.corrcoef(found.ravel(), magnitude.ravel())[0, 1] > 0.999
