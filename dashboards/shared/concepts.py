@@ -92,6 +92,20 @@ class Along:
         return save(replace(concept, pictures=pictures, provenance={**concept.provenance, **told}))
 
 
+def lead(concept: Concept) -> str:
+    """The kind of the pictures that stand for it."""
+    kinds = (STEERED, TURNED, DECOMPOSITION, CONCEPT)
+    return next((kind for kind in kinds if concept.pictures.get(kind)), CONCEPT)
+
+
+def subject(concept: Concept, kind: str) -> str:
+    """What pictures of a kind show: the concept, or the prompt that was drawn plain and steered along it."""
+    prompt = concept.provenance.get("steered", {}).get("prompt")
+    if prompt is None or kind not in (TARGET, STEERED):
+        return concept.prompt
+    return f"{prompt}, steered along {concept.prompt}" if kind == STEERED else str(prompt)
+
+
 def _ready(job: Job, shelf: Shelf, name: str) -> tuple[Concept, Any, Recipe]:
     """The concept, its model and how it is drawn. A model is loaded only from this machine."""
     job.enter("loading the model")

@@ -11,15 +11,12 @@ from dashboards.shared.downloads import Offer, offer
 from dashboards.shared.escape import label
 from probe.bias import LIMITS
 from probe.bias.audits import Audit
+from probe.bias.report import SENSITIVE
 from probe.errors import ProbeError
 
 LEAD = (
     "Which attributes are people drawn with? Shares as a named classifier perceives them, with intervals, beside those "
     "in the training data."
-)
-SENSITIVE = (
-    "This is about people. Attributes here are what a classifier perceived in pictures of nobody; its labels are few, "
-    "and they may repeat the stereotypes that the study looks for. Give the classifier and its error with every number."
 )
 COMMAND = "probe bias run --seeds 0-199 --guidance 1,5 --out {folder}"
 CODE = """import probe
@@ -136,7 +133,8 @@ def inside(audit: Audit, attribute: str) -> None:
         st.header("Inside and outside", anchor=False)
         st.markdown(
             "What the model did in pictures with a label, less what it did in the others: attention to the word of the "
-            "group (`noun`), and how hard guidance pulls (`pull`). It goes with the outcome; the noise may decide both."
+            "group (`noun`), its share of the relevancy of all words (`relevancy_noun`), and how hard guidance pulls "
+            "(`pull`). It goes with the outcome; the noise may decide both."
         )
         st.dataframe(every, hide_index=True, column_config=SMALL, alt=f"Inside the model, by {attribute}")
         with st.expander("Group by group"):

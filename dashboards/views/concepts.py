@@ -44,10 +44,11 @@ def card(name: str) -> None:
     if isinstance(held, ProbeError):
         st.text(f"{name}\nThis concept cannot be opened.\n{held}")
         return
-    shown = [picture for each in (STEERED, TURNED, DECOMPOSITION, CONCEPT) for picture in held.pictures.get(each, ())]
+    kind = concepts.lead(held)
+    told, shown = concepts.subject(held, kind), held.pictures.get(kind)
     if shown:
-        st.image(shown[0], alt=f"Picture of the concept {held.prompt}", width="stretch")
-    st.text(held.prompt)
+        st.image(shown[0], alt=f"Picture of {told}", width="stretch")
+    st.text(told)
     st.text(", ".join(held.top(4)))
     st.page_link("views/concepts.py", label="Open", icon=":material/category:", query_params={"concept": name})
 
@@ -56,7 +57,9 @@ def whole(name: str, held: Concept) -> None:
     """One concept from every side."""
     st.page_link("views/concepts.py", label="All concepts", icon=":material/arrow_back:", query_params={})
     st.title("Concepts", anchor=False)
-    st.text(f"{held.prompt} · {held.settings.get('solver', '')} · {len(held.words)} words")
+    st.text(
+        f"{concepts.subject(held, concepts.lead(held))} · {held.settings.get('solver', '')} · {len(held.words)} words"
+    )
     pictures(held)
     st.header("Its words", anchor=False)
     frame = concepts.bars(held)
@@ -75,9 +78,12 @@ def pictures(held: Concept) -> None:
     for kind, title in TITLES.items():
         shown = held.pictures.get(kind, ())
         if shown:
+            told = concepts.subject(held, kind)
             st.markdown(f"**{title}**")
+            if told != held.prompt:
+                st.text(told)
             for place, (i, picture) in zip(st.columns(max(4, len(shown))), enumerate(shown), strict=False):
-                place.image(picture, alt=f"{title}: {held.prompt}, picture {i + 1}", width="stretch")
+                place.image(picture, alt=f"{title}: {told}, picture {i + 1}", width="stretch")
 
 
 def words(held: Concept) -> None:

@@ -1,5 +1,6 @@
 """Concepts: saved ones are listed and opened; words are turned and pictures pruned by the worker, from equal seeds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from dashboards.shared import concepts, traces
+from dashboards.shared.concepts import STEERED, TARGET, TURNED
 from dashboards.shared.generation import worker
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from tests import pipelines
@@ -122,6 +124,19 @@ def test_a_prompt_is_steered_along_a_concept(saved: str):
     plain_one, steered = (np.asarray(concepts.opened(name).pictures[kind][0]) for kind in ("before", "steered"))
     assert not np.array_equal(plain_one, steered)
     assert "a house · strength 3.0 · away from a photo of a thing" in plain(app)
+    assert "Steered: a house, steered along a red balloon, picture 1" in alts(app)
+
+
+def test_steered_pictures_name_the_prompt_and_the_concept():
+    picture, told = (Image.new("RGB", (32, 32), "teal"),), {"steered": {"prompt": "a house"}}
+    held = replace(made(), pictures={TARGET: picture, STEERED: picture}, provenance=told)
+    app, along = page("concepts", concept=concepts.save(held)), "a house, steered along a red balloon"
+    assert not app.exception
+    assert {"Before: a house, picture 1", f"Steered: {along}, picture 1"} <= set(alts(app))
+    assert f"{along} · sparse · 3 words" in plain(app)
+    assert f"Picture of {along}" in alts(page("concepts"))
+    turned = replace(held, pictures={TURNED: picture, TARGET: picture}, provenance={})
+    assert [concepts.subject(turned, kind) for kind in (TURNED, TARGET)] == ["a red balloon"] * 2
 
 
 def test_a_model_that_is_not_here_is_not_fetched():
