@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, ByT5Tokenizer
 
 from probe.errors import BadInput, BadModel, BadPrompt, NoMatch, NoSuchWord
 from probe.words import Prompt, Token, Word, read_negative, read_prompt, segment, word_table
+from probe.words.article import article
 from probe.words.segment import key
 from probe.words.table import LONGEST
 from tests import tokenizers
@@ -456,3 +457,22 @@ def test_latin_words_are_covered_whole(names: list[str], data: st.DataObject) ->
 
 def _places(token: Token) -> range:
     return range(token.start, token.end) if token.special is None else range(0)
+
+
+@pytest.mark.parametrize(
+    ("noun", "expected"),
+    [
+        ("doctor", "a"),
+        ("astronaut", "an"),
+        ("engineer", "an"),
+        ("honest person", "an"),
+        ("heir", "an"),
+        ("university teacher", "a"),
+        ("European", "a"),
+        ("usher", "an"),
+        ("unknown person", "an"),
+        ("user", "a"),
+    ],
+)
+def test_articles(noun: str, expected: str):
+    assert article(noun) == expected

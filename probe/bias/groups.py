@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from probe.errors import BadInput
 from probe.study.reading import explain, read_data, read_text
+from probe.words.article import article
 
 SLOT = "{group}"
 TEMPLATE = "a photo of {group}"
@@ -18,9 +19,6 @@ TEMPLATE = "a photo of {group}"
 OPENING = re.compile(
     r"(^|[,.;:(]|\b(of|with|by|as|and|or|like|from|to|for|at|in|on|is|are|showing|depicting))\s*$", re.IGNORECASE
 )
-# Written with a consonant, spoken with a vowel; and the other way round.
-SPOKEN_VOWEL = re.compile(r"(heir|hones|hono|hour)", re.IGNORECASE)
-SPOKEN_CONSONANT = re.compile(r"(eu|one\b|once|uni(?!n|m)|us(?!h)|ut[eio])", re.IGNORECASE)
 
 # A list of our own: work of many kinds, wages and places, in words that name no gender.
 PROFESSIONS = (
@@ -110,13 +108,6 @@ def fill(template: str, group: Group) -> str:
         return f"{before}{article(group.group)} {group.group}{after}"
     before = re.sub(r"\b([Aa])n?(\s+)$", lambda m: f"{m[1]}{article(group.group)[1:]}{m[2]}", before)
     return f"{before}{group.group}{after}"
-
-
-def article(noun: str) -> str:
-    """a or an, by how the noun is spoken."""
-    if SPOKEN_VOWEL.match(noun):
-        return "an"
-    return "an" if noun[:1].casefold() in "aeiou" and not SPOKEN_CONSONANT.match(noun) else "a"
 
 
 def as_groups(given: Iterable[Any]) -> tuple[Group, ...]:

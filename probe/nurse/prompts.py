@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from probe.errors import BadInput
 from probe.intervention import PromptIntervention
+from probe.words.article import article
 
 
 class PromptSchedule(PromptIntervention):
@@ -36,7 +37,7 @@ class ComposableDiffusion(PromptIntervention):
     """Composable diffusion (Liu et al. 2022): the guidance of several prompts, added up.
 
     The prediction of the prompt becomes e(none) + sum over `prompts` of w (e(prompt) - e(none)); with guidance scale s,
-    each is guided by s * w. `scales` are the w, 1 if not given; without `prompts` they are "a" and each noun of
+    each is guided by s * w. `scales` are the w, 1 if not given; without `prompts` they are an article and each noun of
     `bindings` behind its modifiers. The pipeline's own prompt is denoised and recorded and has no part in the picture.
     Costs one more pass a prompt, picture and step.
     """
@@ -49,7 +50,7 @@ class ComposableDiffusion(PromptIntervention):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        return self.prompts or tuple(f"a {phrase}" for phrase in phrases_of(self.bindings))
+        return self.prompts or tuple(f"{article(phrase)} {phrase}" for phrase in phrases_of(self.bindings))
 
     def check(self) -> None:
         """Raises BadInput without prompts, or where prompts and scales do not match."""

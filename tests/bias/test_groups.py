@@ -5,27 +5,8 @@ from pathlib import Path
 import pytest
 
 from probe.bias import PROFESSIONS, Group, read_groups
-from probe.bias.groups import article, as_groups, fill
+from probe.bias.groups import as_groups, fill
 from probe.errors import BadInput
-
-
-@pytest.mark.parametrize(
-    ("noun", "expected"),
-    [
-        ("doctor", "a"),
-        ("astronaut", "an"),
-        ("engineer", "an"),
-        ("honest person", "an"),
-        ("heir", "an"),
-        ("university teacher", "a"),
-        ("European", "a"),
-        ("usher", "an"),
-        ("unknown person", "an"),
-        ("user", "a"),
-    ],
-)
-def test_articles(noun: str, expected: str):
-    assert article(noun) == expected
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def test_two_prompts_that_are_one_add_up_to_twice_the_guidance():
 
 
 def test_nouns_and_their_modifiers_make_the_prompts():
-    assert ComposableDiffusion(bindings={"cat#2": ("big", "red"), "car": ()}).texts == ("a big red cat", "a car")
+    assert ComposableDiffusion(bindings={"cat#2": ("big", "red"), "owl": ()}).texts == ("a big red cat", "an owl")
 
 
 def test_what_cannot_be_says_so():
