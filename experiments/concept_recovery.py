@@ -2,10 +2,10 @@
 twelve, and a doctor is a man in 70 of 100 pictures.
 
 For each concept and solver: seconds, precision@k (the share of the k largest words that the concept is made of; every
-other content word of the world is a distractor), the share of gender words that man words hold, and how alike pictures
-of concept and decomposition are. Results are kept as they come, one folder each, so the run goes on where it was
-stopped. `--small` takes few pictures and steps, `--write` puts the table into docs/concepts.md. Run it from the root of
-the repository.
+other content word of the world is a distractor), the share of gender words that man words hold, how alike pictures of
+concept and decomposition are, and with `--again 2` how many of the ten largest words come out at other seeds too.
+Results are kept as they come, one folder each, so the run goes on where it was stopped. `--small` takes few pictures
+and steps, `--write` puts the table into docs/concepts.md. Run it from the root of the repository.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import probe
 from probe.concepts.baselines import BASELINES
 from probe.concepts.decompose import SOLVERS
 from probe.concepts.eyes import Eyes
-from probe.concepts.measures import Faithfulness, diversity, faithfulness
+from probe.concepts.measures import Faithfulness, diversity, faithfulness, stability
 from probe.concepts.own import paint
 from probe.concepts.recipe import Recipe
 from probe.generator import weights
@@ -31,6 +31,7 @@ from probe.generator.card import insert
 from probe.generator.world import vocabulary as v
 
 PAGE, SEEDS = Path("docs/concepts.md"), 10_000
+APART = 1000  # seeds of learning: no two learn from the same picture
 SMALL = (
     "A rehearsal (`--small`): at most 4 pictures of 6 steps and 4 steps of learning for every solver, 4 pictures to "
     "compare, so no likeness and no ranking should be read from it. Seconds are of a shared core."
@@ -91,18 +92,24 @@ def recipe(name: str, question: Question, small: bool) -> Recipe:
     return base.model_copy(update={**own, **few, "inference_steps": 6 if small else 20})
 
 
-def solved(pipe: Any, name: str, question: Question, folder: Path, small: bool) -> probe.Concept:
+def solved(pipe: Any, name: str, question: Question, folder: Path, asked: Recipe) -> probe.Concept:
     """The concept by a solver or a baseline; opened if it was solved before."""
-    place = folder / f"{name}-{question.prompt.replace(' ', '-')}"
+    place = folder / f"{name}-{question.prompt.replace(' ', '-')}{f'-{asked.seed}' if asked.seed else ''}"
     if place.is_dir():
         return probe.Concept.open(place)
-    asked, began = recipe(name, question, small), time.monotonic()
+    began = time.monotonic()
     more: Any = {"checkpoint": place.with_suffix(".part"), "progress": told(name)}
     found = probe.decompose(pipe, question.prompt, solver=name, recipe=asked, **more)
     Console(stderr=True).print(f"{name}, {question.prompt}: {time.monotonic() - began:.0f} s")
     found.save(place)
     shutil.rmtree(more["checkpoint"], ignore_errors=True)
     return found
+
+
+def seeded(name: str, question: Question, given: argparse.Namespace) -> list[Recipe]:
+    """The recipe at each seed: other pictures to learn from, other noise, another start."""
+    base = recipe(name, question, given.small)
+    return [base.model_copy(update={"seed": APART * i}) for i in range(1 + given.again)]
 
 
 def told(name: str) -> Any:
@@ -153,17 +160,19 @@ def gallery(pipe: Any, eyes: Eyes, question: Question, count: int, small: bool) 
     return Gallery(pipe, eyes, asked, pictures)
 
 
-def row(held: Gallery, concept: probe.Concept, question: Question) -> list[str]:
-    """One line of the table."""
+def row(held: Gallery, found: Sequence[probe.Concept], question: Question) -> list[str]:
+    """One line of the table: of the first seed, and how alike the words of all seeds are."""
+    concept = found[0]
     like, share = held.likeness(concept), men(concept)
     planted = v.MAN_SHARE.get(question.prompt.split()[-1])
     gender = "" if planted is None else f"{'-' if share is None else f'{share:.2f}'} ({planted:.2f})"
     numbers = (f"{concept.provenance['seconds']:.0f}", f"{precision(concept, question):.2f}", gender)
     measured = (f"{like.cosine:.3f}", f"{like.kid:.3f}", f"{diversity(held.eyes, concept):.2f}")
-    return [question.prompt, str(concept.settings["solver"]), *numbers, *measured, ", ".join(concept.top(5))]
+    stable = f"{stability(found):.2f}" if len(found) > 1 else "-"
+    return [question.prompt, str(concept.settings["solver"]), *numbers, *measured, stable, ", ".join(concept.top(5))]
 
 
-HEAD = ("concept", "solver", "s", "P@k", "man share (planted)", "CLIP", "KID", "diversity", "largest words")
+HEAD = ("concept", "solver", "s", "P@k", "man share (planted)", "CLIP", "KID", "diversity", "stable", "largest words")
 
 
 def main() -> None:
@@ -172,6 +181,7 @@ def main() -> None:
     parser.add_argument("--solvers", nargs="+", default=[*SOLVERS, *BASELINES], choices=[*SOLVERS, *BASELINES])
     parser.add_argument("--concepts", nargs="+", default=[q.prompt for q in QUESTIONS])
     parser.add_argument("--pictures", type=int, default=32, help="pictures that faithfulness is measured on")
+    parser.add_argument("--again", type=int, default=0, help="further seeds to learn at, for the column `stable`")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
@@ -180,8 +190,9 @@ def main() -> None:
     for question in (q for q in QUESTIONS if q.prompt in given.concepts):
         held = gallery(pipe, eyes, question, count, given.small)
         for name in given.solvers:
-            concept = solved(pipe, name, question, given.out / ("small" if given.small else "full"), given.small)
-            rows.append(row(held, concept, question))
+            place = given.out / ("small" if given.small else "full")
+            found = [solved(pipe, name, question, place, asked) for asked in seeded(name, question, given)]
+            rows.append(row(held, found, question))
             print(" | ".join(rows[-1]), flush=True)
     lines = [HEAD, ["---"] * len(HEAD), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
