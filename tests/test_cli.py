@@ -37,7 +37,8 @@ def model() -> str:
 def result(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one `probe trace` wrote. Look, and leave it as it is."""
     folder = tmp_path_factory.mktemp("result") / "deep" / "cat"
-    assert main(["trace", PROMPT, "--model", model, "--steps", str(STEPS), "--seed", "7", "--out", str(folder)]) == 0
+    asked = ["--model", model, "--steps", str(STEPS), "--seed", "7", "--animate"]
+    assert main(["trace", PROMPT, *asked, "--out", str(folder)]) == 0
     return folder
 
 
@@ -64,9 +65,12 @@ def test_trace_writes_picture_record_figures_and_report(result: Path):
         "trace",
     ]
     names = {"overlays", "strip-1-cat", "strip-2-balloon", "guidance"}
-    assert {p.name for p in (result / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in names for kind in ("png", "svg")
-    }
+    moving = {"steps-1-cat.gif", "steps-2-balloon.gif"}
+    still = {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
+    assert {p.name for p in (result / "figures").iterdir()} == still | moving
+    for name in moving:
+        with Image.open(result / "figures" / name) as read:
+            assert read.n_frames == STEPS
     assert [p.name for p in result.parent.iterdir()] == ["cat"]  # no hidden sibling stays
     assert PROMPT in (result / "report.html").read_text(encoding="utf-8")
 

@@ -29,6 +29,7 @@ def trace_options(parser: ArgumentParser) -> None:
     add("--concepts", type=str, metavar="A,B", help="words to look for in the picture, also such as the prompt has not")
     add("--image", type=str, metavar="FILE", help="look into this picture instead, with noise at --steps levels")
     add("--invert", action="store_true", help="follow the picture up to its noise and generate it again")
+    add("--animate", action="store_true", help="each subject's map moving over the steps too, as figures/*.gif")
     _drawing_options(parser)
     _out_options(parser)
 

@@ -17,7 +17,7 @@ from probe.cli import output, say
 from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt, ProbeWarning
 from probe.explain import by, held, needs
-from probe.readings import content_words
+from probe.readings import content_words, frames
 from probe.store.folder import new_folder
 from probe.subjects import find_subjects
 
@@ -176,18 +176,29 @@ def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
     explained = [heatmap for word in _subjects(trace)[:COMPARED] for heatmap in held(trace, word).values()]
     probe.show.report(trace, work / "report.html", story=probe.show.Story(explained=explained))
     (work / output.MARK).write_text(settings(options), encoding="utf-8")
-    return _figures(trace, work / "figures")
+    names = _figures(trace, work / "figures")
+    return names + (_animations(trace, work / "figures") if options.animate else [])
 
 
 def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
-    """Overlays, a strip for each subject and the guidance curve, each as PNG and SVG."""
+    """Overlays, a strip for each subject, of a film one over its frames too, and the guidance curve; as PNG and SVG."""
     folder.mkdir()
     figures = {"overlays": probe.show.overlays(trace)}
     for rank, word in enumerate(_subjects(trace)[:STRIPS], start=1):
         figures[f"strip-{rank}-{output.slug(word)}"] = probe.show.strip(trace, word)
+        if frames(trace) > 1:
+            figures[f"film-{rank}-{output.slug(word)}"] = probe.show.film_strip(trace, word)
     if "guidance" in trace.tree.children and "difference_norm" in trace.node("guidance"):
         figures["guidance"] = probe.show.guidance_curve(trace)
     return save(figures, folder)
+
+
+def _animations(trace: "probe.Trace", folder: Path) -> list[str]:
+    """A GIF over the steps for each subject, of a film one over its pictures too; returns their names."""
+    kinds = {"steps": probe.show.animation} | ({"film": probe.show.film} if frames(trace) > 1 else {})
+    named = [(rank, word, kind) for rank, word in enumerate(_subjects(trace)[:STRIPS], start=1) for kind in kinds]
+    paths = [folder / f"{kind}-{rank}-{output.slug(word)}.gif" for rank, word, kind in named]
+    return [kinds[kind](trace, word).save(path).name for (_, word, kind), path in zip(named, paths, strict=True)]
 
 
 def save(figures: Mapping[str, Any], folder: Path) -> list[str]:

