@@ -1,5 +1,7 @@
 """Films, recorded: every picture of every film is there, and a word has a map in each frame of the latents."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from tests import pipelines
 PICTURES = {"cogvideox": (9, 3), "wan": (5, 2), "ltx": (9, 3), "hunyuan_video": (5, 2), "animate_diff": (4, 4)}
 
 
-def record(family: str, **call: object) -> tuple[Trace, np.ndarray]:
+def record(family: str, **call: Any) -> tuple[Trace, np.ndarray]:
     pipe = pipelines.pipeline(family)
     with probe.record(pipe, words=["cat"]) as recording:
         output = pipelines.run(pipe, family, **call)
