@@ -12,7 +12,8 @@ distances   over (group, step, word), of the maps of a group of sites ("all", "d
             amount        (trace, ...) share of a cell's attention, mean over the cells
 guidance    difference_norm and other norms (trace, step); cosine (step) of the two guidances
 latents     latents (before the step), predicted, thumbnails (0..1): root mean square difference (step)
-mass        share (trace, kind, step) of a cell's attention by class of token, mean over the cells
+mass        share (trace, kind, step) of a cell's attention by class of token, mean over the cells: "content" and
+            "other" words, the special tokens, and what was "not recorded", the rest to 1
 """
 
 import html

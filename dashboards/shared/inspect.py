@@ -91,11 +91,12 @@ def _step(held: Opened, layers: Layers, image: int) -> int | None:
     steps = [ALL, *(str(step) for step in maps(held, layers, image)["step"].values.tolist())]
     asked = st.query_params.get("step", ALL)
     start = asked if asked in steps else ALL
-    chosen = st.select_slider("Step", steps, start, key=f"step:{held.name}", format_func=_step_name)
+    chosen = st.select_slider("Step", steps, start, key=f"step:{held.name}", format_func=step_name)
     return None if chosen == ALL else int(chosen)
 
 
-def _step_name(step: str) -> str:
+def step_name(step: str) -> str:
+    """What a step of a slider is called."""
     return "all steps" if step == ALL else f"step {step}"
 
 

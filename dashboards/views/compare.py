@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboards.shared import address, charts, code, look, panels, traces
 from dashboards.shared.compared import Pair, told
 from dashboards.shared.downloads import Offer, offer
-from dashboards.shared.escape import label
+from dashboards.shared.inspect import ALL, step_name
 from dashboards.shared.opened import Opened, named, try_open
 from probe import show
 from probe.comparison import Comparison
@@ -20,7 +20,6 @@ LEAD = (
     "What was asked differently, and which word's map moved how far?"
 )
 CAPTION = "It says how far, not why: two seeds differ, too. To see what one setting does, change it alone, at one seed."
-ALL = "all"
 SIDES = ("First", "Second")
 
 
@@ -41,7 +40,7 @@ def chosen(names: list[str]) -> list[Opened | ProbeError]:
         if asked not in names:
             look.trouble(f"The {side.lower()} trace in the address cannot be opened.", f"There is no trace {asked!r}.")
         start = names.index(asked) if asked in names else i
-        found.append(try_open(place.selectbox(side, names, start, key=side, format_func=label)))
+        found.append(try_open(place.selectbox(side, names, start, key=side)))
     return found
 
 
@@ -116,7 +115,7 @@ def picked(place: DeltaGenerator, title: str, options: list[str], otherwise: str
     known = {word.casefold(): i for i, word in enumerate(options)}
     start = next((known[each.casefold()] for each in asked if each.casefold() in known), 0)
     key = f"{title}:{pair.first.name}:{pair.second.name}:{otherwise}"
-    return place.selectbox(title, options, start, format_func=label, key=key)
+    return place.selectbox(title, options, start, key=key)
 
 
 def step_of(place: DeltaGenerator, pair: Pair) -> str:
@@ -124,7 +123,8 @@ def step_of(place: DeltaGenerator, pair: Pair) -> str:
     steps = [ALL, *map(str, pair.found.maps["step"].values.tolist())]
     asked = st.query_params.get("step", ALL)
     start = asked if asked in steps else ALL
-    return place.select_slider("Step", steps, start, key=f"step:{pair.first.name}:{pair.second.name}")
+    key = f"step:{pair.first.name}:{pair.second.name}"
+    return place.select_slider("Step", steps, start, key=key, format_func=step_name)
 
 
 def curves(pair: Pair) -> None:
@@ -153,6 +153,6 @@ else:
             look.trouble("This trace cannot be opened.", each)
     if len(opened) == 2:
         try:
-            page(Pair(*opened))
+            page(Pair(opened[0], opened[1]))
         except ProbeError as problem:
             look.trouble("These traces cannot be compared.", problem)

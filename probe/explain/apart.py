@@ -16,7 +16,7 @@ from probe.trace import Trace
 
 NORMS = ("difference_norm", "cond_norm", "uncond_norm", "guided_norm", "update_norm", "update_ratio")
 FAR = {"latents": ("latents", "time"), "predicted": ("latents", STEP), "thumbnails": ("thumbnails", STEP)}
-KINDS = ("content words", "other words", *SPECIAL)
+KINDS = ("content", "other", *SPECIAL)
 REST = "not recorded"
 MAP = (STEP, "word")
 NO_WORD = 'no word is in both; set words beside each other: words={"cat": "dog"}'

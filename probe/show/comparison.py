@@ -78,7 +78,7 @@ def comparison(
 
 
 def _chosen(found: Comparison, words: Sequence[str] | None) -> list[str]:
-    if words is None:
+    if not words:
         return found.ranked()["word"].tolist()[:ROWS]
     missing = [word for word in words if word not in found.words]
     if missing:

@@ -28,4 +28,4 @@ def test_blank_then_two_traces(visit: Open, url: str, folder: Path):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.get_by_role("slider", name="Step").press("ArrowRight")
     page.wait_for_url("**step=0**")
-    expect(page.get_by_text("Over the steps")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_role("heading", name="Over the steps")).to_be_visible(timeout=SLOW)
