@@ -37,7 +37,7 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
         sites=sites_of(take),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
-        extra=asides.extra() | note,
+        extra=asides.extra() | note | adapters(pipe),
     )
 
 
@@ -140,6 +140,21 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
 def model_of(pipe: Any) -> str:
     """The name or folder that a pipeline was loaded by, or that of its class."""
     return str(pipe.config.get("_name_or_path") or type(pipe).__name__)
+
+
+def adapters(pipe: Any) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The adapters that were at work, such as a LoRA, with the scales of their layers, by the part that they change."""
+    parts = {name: part for name, part in vars(pipe).items() if isinstance(part, torch.nn.Module)}
+    found = {name: scales for name, part in parts.items() if (scales := _scales(part))}
+    return {"adapters": found} if found else {}
+
+
+def _scales(part: torch.nn.Module) -> dict[str, list[float]]:
+    """By adapter, the scales that its layers have, without repeats; peft's layers hold them by name."""
+    layers: list[Any] = [layer for layer in part.modules() if isinstance(getattr(layer, "scaling", None), dict)]
+    on = [layer for layer in layers if not layer.disable_adapters]
+    names = dict.fromkeys(name for layer in on for name in layer.active_adapters)
+    return {name: sorted({float(layer.scaling[name]) for layer in on if name in layer.scaling}) for name in names}
 
 
 def versions() -> dict[str, str]:

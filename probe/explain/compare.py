@@ -50,7 +50,7 @@ def compare(
 
 def settings(first: Trace, second: Trace) -> pd.DataFrame:
     """One row a field of the runs that differs: setting, first, second, as text; "" where a run has no such field."""
-    ours, theirs = (_flat(trace.run) | _interventions(trace) for trace in (first, second))
+    ours, theirs = (_flat(trace.run) | _beside(trace) for trace in (first, second))
     rows = [(name, ours.get(name, ""), theirs.get(name, "")) for name in dict.fromkeys((*ours, *theirs))]
     return pd.DataFrame([row for row in rows if row[1] != row[2]], columns=["setting", *SIDES])
 
@@ -64,10 +64,12 @@ def _flat(run: Run) -> dict[str, str]:
     return flat
 
 
-def _interventions(trace: Trace) -> dict[str, str]:
-    """What was changed while the picture was made, one field each."""
+def _beside(trace: Trace) -> dict[str, str]:
+    """What was changed in the model and while the picture was made: adapters and interventions, one field each."""
     asked: Sequence[Mapping[str, Any]] = trace.extra.get("interventions", ())
-    return {f"intervention {i}": ", ".join(f"{k}={v}" for k, v in each.items()) for i, each in enumerate(asked, 1)}
+    parts: Mapping[str, Mapping[str, Any]] = trace.extra.get("adapters", {})
+    scales = {f"adapter.{part}.{name}": _told(each) for part, own in parts.items() for name, each in own.items()}
+    return scales | {f"intervention {i}": ", ".join(f"{k}={v}" for k, v in e.items()) for i, e in enumerate(asked, 1)}
 
 
 def _told(value: Any) -> str:

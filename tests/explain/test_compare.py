@@ -18,6 +18,7 @@ from probe.explain.beside import paired
 from probe.trace import Trace
 from tests import pipelines
 from tests.factories import make_trace
+from tests.pipelines import adapters
 
 RNG = np.random.default_rng(3)
 EVEN = ("correlation", "divergence", "shift")
@@ -187,8 +188,8 @@ def test_mass_by_class_of_token_adds_up():
     whole, cut = share.sel(trace="first"), share.sel(trace="second")
     np.testing.assert_allclose(whole.sel(kind="<start>"), cut.sel(kind="<start>"))
     np.testing.assert_allclose(whole.sel(kind=REST), 0, atol=1e-5)
-    assert np.isnan(cut.sel(kind="<end>")).all() and np.isnan(whole.sel(kind="other words")).all()
-    assert float(cut.sel(kind="content words").mean()) < float(whole.sel(kind="content words").mean())
+    assert np.isnan(cut.sel(kind="<end>")).all() and np.isnan(whole.sel(kind="other")).all()
+    assert float(cut.sel(kind="content").mean()) < float(whole.sel(kind="content").mean())
 
 
 def test_settings_that_differ_are_named():
@@ -246,3 +247,20 @@ def test_a_real_pair_of_runs(tmp_path: Path):
     assert {"all", "down", "mid", "up"} == set(found.distances["group"].values)
     saved = [probe.open(trace.save(tmp_path / str(i))) for i, trace in enumerate(traces)]
     pd.testing.assert_frame_equal(probe.compare(*saved).table(), found.table())
+
+
+def test_a_lora_is_told_and_switched_off_it_leaves_nothing():
+    pipe = pipelines.load("sd1")
+    traces = []
+    for change in (lambda: None, lambda: adapters.load_lora(pipe), pipe.disable_lora):
+        change()
+        with probe.record(pipe, words=["cat"]) as recording:
+            pipe("a cat", num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+        traces.append(recording.trace)
+    plain, tuned, off = traces
+    assert tuned.extra["adapters"] == {"unet": {"tiny": [1.0]}} and "adapters" not in off.extra
+    found = probe.compare(plain, tuned)
+    assert found.settings.to_numpy().tolist() == [["adapter.unet.tiny", "", "1"]]
+    assert float(found.distances["divergence"].max()) > 0 == float(found.latents["latents"][0])
+    same = probe.compare(plain, off)
+    assert same.settings.empty and not same.distances["divergence"].any() and same.picture == 0
