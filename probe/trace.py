@@ -179,7 +179,7 @@ class Trace:
             wanted["time"] = wanted[STEP] | {s + 1 for s in wanted[STEP]}
         paths, images = wanted.get(SITE), wanted.get(IMAGE)
         sites = tuple(s for s in self.sites if paths is None or s.path in paths)
-        pictures = self.pictures if images is None else sum((self.shown(i) for i in sorted(images)), ())
+        pictures = self.pictures if images is None else tuple(p for i in sorted(images) for p in self.shown(i))
         return replace(self, sites=sites, tree=_narrow(self.tree, wanted), pictures=pictures)
 
     def along(self, axis: str) -> tuple[Any, ...]:
