@@ -145,7 +145,7 @@ def _curve(ax: Axes, found: Comparison, word: str, step: int | None) -> None:
 
 def _bar(figure: Figure, axes: Sequence[Axes], colours: ScalarMappable, label: str) -> None:
     """A colour bar below columns of maps, three ticks, as long below two columns as below one."""
-    columns = len({ax.get_subplotspec().colspan.start for ax in axes if ax.get_subplotspec() is not None})
+    columns = len({spec.colspan.start for ax in axes if (spec := ax.get_subplotspec()) is not None})
     low, high = colours.get_clim()
     ticks = [low, (low + high) / 2, high]
     shape = {"location": "bottom", "shrink": 0.9 / columns, "aspect": 18, "pad": 0.03}
