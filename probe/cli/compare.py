@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
@@ -16,8 +16,6 @@ from probe.errors import NotRecorded
 from probe.store.folder import new_folder
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from probe.comparison import Comparison
 
 
@@ -55,7 +53,7 @@ def _write(found: "Comparison", work: Path) -> None:
     _draw(found, probe.show.comparison_curves, work / "curves")
 
 
-def _draw(found: "Comparison", draw: "Callable[[Comparison], Figure]", path: Path) -> None:
+def _draw(found: "Comparison", draw: "Callable[[Comparison], Any]", path: Path) -> None:
     """The figure as PNG and SVG; a word where something for it was not recorded."""
     try:
         figure = draw(found)

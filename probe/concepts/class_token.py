@@ -35,11 +35,9 @@ def classifier(model: Any, processor: Any) -> Classifier:
     Raises BadInput for a processor that names no size.
     """
     size = dict(getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {})
-    sides = [size.get(name, size.get("shortest_edge")) for name in ("height", "width")]
-    if None in sides:
-        raise BadInput(
-            f"{type(processor).__name__} names no size of its pictures, but {size}; give the model's own"
-        )
+    sides = [int(size.get(name, size.get("shortest_edge", 0))) for name in ("height", "width")]
+    if not all(sides):
+        raise BadInput(f"{type(processor).__name__} names no size of its pictures, but {size}; give the model's own")
     told = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0], [1.0])
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in told)
 

@@ -64,7 +64,8 @@ def scene(name: str, prompt: str) -> tuple[Scene, torch.Tensor]:
     read = read_prompt(prompt, {}).model_copy(
         update={"words": trace.words, "tokens": trace.tokens, "lengths": lengths, "fallen": {}}
     )
-    own = Scene(pipe, family(pipe), [read], [{**pipelines.FAMILIES[name].call, "prompt": prompt, "device": "cpu"}])
+    told = {"prompt": prompt, "prompt_2": None, "prompt_3": None, "device": "cpu"}
+    own = Scene(pipe, family(pipe), [read], [pipelines.FAMILIES[name].call | told])
     return own, encode(own, prompt, like=read).states
 
 

@@ -45,7 +45,9 @@ def test_the_estimate_is_right_for_every_family(family: str):
 
 @pytest.mark.parametrize("family", ["sdxl", "flux1", "sd3", "wan22", "z_image", "lumina2", "animate_diff"])
 @pytest.mark.parametrize("surveyed", [False, True])
-def test_the_estimate_of_all_heads_is_right_with_and_without_a_survey(family: str, surveyed: bool, monkeypatch: pytest.MonkeyPatch):
+def test_the_estimate_of_all_heads_is_right_with_and_without_a_survey(
+    family: str, surveyed: bool, monkeypatch: pytest.MonkeyPatch
+):
     survey._known.clear()
     monkeypatch.setattr("probe.attach.kept.budget.Budget._bound", lambda *_: 10**18 * surveyed)
     recording = record(family, keep="full")
