@@ -59,11 +59,12 @@ def qwen_tokenizer(*, length: int = 4096) -> Qwen2Tokenizer:
     return tokenizer
 
 
-def llama_tokenizer(*, length: int = 4096) -> LlamaTokenizer:
-    """Llama's: BPE over words that begin with a low line, unknown characters as bytes; a start; padded on the left."""
+def llama_tokenizer(*, length: int = 4096, side: str = "left") -> LlamaTokenizer:
+    """Llama's: BPE over words that begin with a low line, unknown characters as bytes; a start; padded on a side."""
     specials = ("<unk>", "<s>", "</s>", "<pad>")
     vocab, merges = _bpe(pre_tokenizers.Metaspace(), specials, fallback=True)
-    return LlamaTokenizer(vocab=vocab, merges=merges, pad_token="<pad>", add_bos_token=True, model_max_length=length)
+    options = {"pad_token": "<pad>", "add_bos_token": True, "model_max_length": length, "padding_side": side}
+    return LlamaTokenizer(vocab=vocab, merges=merges, **options)
 
 
 def gemma_tokenizer(*, length: int = 4096) -> GemmaTokenizer:

@@ -156,8 +156,7 @@ def ltx() -> LTXPipeline:
 
 def hunyuan_video() -> HunyuanVideoPipeline:
     """HunyuanVideo: a Llama's text behind the film in one sequence, refined first; the guidance scale embedded."""
-    tokenizer, tokenizer_2 = llm.starting(llama_tokenizer()), clip_tokenizer()
-    tokenizer.padding_side = "right"
+    tokenizer, tokenizer_2 = llm.starting(llama_tokenizer(side="right")), clip_tokenizer()
     denoiser = parts.denoiser(
         HunyuanVideoTransformer3DModel,
         in_channels=4,
