@@ -9,8 +9,8 @@ import numpy as np
 
 from probe.readings import UNITS, Choice, chosen_sites, content_words, resize, special_words, word_maps
 from probe.show import facts, style
-from probe.show.compare import side_by_side
 from probe.show.concept import concept_page
+from probe.show.methods import side_by_side
 from probe.show.nursing import Story, story_page
 from probe.show.pack import pack_maps, pack_picture, pack_pictures
 from probe.show.page import check_target, publish, render_page

@@ -9,7 +9,7 @@ from probe import explain
 from probe.errors import BadInput
 from probe.heatmap import Heatmap
 from probe.show import Story, failures, ranking_figure, render_report, side_by_side
-from probe.show.compare import MISSING, RANGE
+from probe.show.methods import MISSING, RANGE
 from tests.factories import make_trace
 
 
