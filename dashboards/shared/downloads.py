@@ -37,7 +37,7 @@ def offer(what: Offer) -> None:
                 label, make, name, kind, key=f"download:{name}", on_click="ignore", icon=":material/download:"
             )
     with st.expander("Python that makes this", icon=":material/code:"):
-        st.code(what.code, language="python", wrap_lines=True)
+        st.code(what.code, language=None, wrap_lines=True)
 
 
 def map_frame(maps: xr.DataArray) -> pd.DataFrame:

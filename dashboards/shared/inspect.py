@@ -173,4 +173,4 @@ def _numbers(at: Look) -> None:
 def _settings(at: Look) -> None:
     panels.conditions(at.held)
     st.markdown("To draw and record it once more:")
-    st.code(code.run_code(at.held), language="python", wrap_lines=True)
+    st.code(code.run_code(at.held), language=None, wrap_lines=True)

@@ -34,7 +34,7 @@ def blank() -> None:
     """Nothing was studied yet: how to, and what it will say."""
     st.info("There is no bias study yet.", icon=":material/inbox:")
     st.markdown("Draw people of each profession of Menagerie's world, and have its judge read them:")
-    st.code(COMMAND.format(folder=shlex.quote(str(traces.root() / "bias"))), language="sh", wrap_lines=True)
+    st.code(COMMAND.format(folder=shlex.quote(str(traces.root() / "bias"))), language=None, wrap_lines=True)
     st.markdown("Other models, groups, classifiers: `probe bias run --help`. The page then shows, of each attribute:")
     st.markdown(
         "- the share of each label in each group, as read and corrected for the classifier's error\n"

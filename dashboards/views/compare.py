@@ -29,7 +29,7 @@ def blank() -> None:
     st.markdown("Generate a picture twice, with one thing changed: the seed, the guidance, the model, a word.")
     st.page_link("views/generate.py", label="Go to Generate & trace", icon=":material/brush:")
     st.markdown("Or record both in Python, and save them here:")
-    st.code(f"recording.trace.save({str(traces.root() / 'with-lora')!r})", language="python", wrap_lines=True)
+    st.code(f"recording.trace.save({str(traces.root() / 'with-lora')!r})", language=None, wrap_lines=True)
 
 
 def chosen(names: list[str]) -> list[Opened | ProbeError]:

@@ -30,7 +30,7 @@ def gallery() -> None:
     if not found:
         st.info("There is no saved concept yet.", icon=":material/inbox:")
         st.markdown("Take one apart on the command line, with `--out` in the dashboard's folder:")
-        st.code('probe concept "an animal" --solver mixture --out out/animal', language="sh", wrap_lines=True)
+        st.code('probe concept "an animal" --solver mixture --out out/animal', language=None, wrap_lines=True)
         return
     grid = st.grid(min_column_width=220, key="concepts")
     for name in found:

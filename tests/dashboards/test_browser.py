@@ -33,7 +33,8 @@ __all__ = ["browser", "visit"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Open = Callable[..., Visit]
 ONE = "?trace=a-cat-and-a-balloon-000000"
-PLACES = ("", "generate", "nurse", "explorer", "faithfulness", f"guidance{ONE}", f"explorer{ONE}")
+BLANK = ("", "generate", "nurse", "explorer", "faithfulness", "compare", "concepts", "bias")
+PLACES = (*BLANK, f"guidance{ONE}", f"explorer{ONE}")
 TABS = ("Maps", "Methods", "A region", "Over the steps", "Guidance", "Numbers", "Settings")
 
 
@@ -282,9 +283,7 @@ def greeting(port: int, host: str) -> int:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-@pytest.mark.parametrize(
-    "place", ["", "generate", "nurse", "explorer", "faithfulness", f"guidance{ONE}", f"explorer{ONE}"]
-)
+@pytest.mark.parametrize("place", PLACES)
 def test_pages_fit_the_window_and_axe_is_content(visit: Open, url: str, drawn: str, place: str, width: int, dark: bool):
     page = visit(f"{url}/{place}", width=width, dark=dark).page
     expect(page.get_by_role("heading").first).to_be_visible(timeout=SLOW)
