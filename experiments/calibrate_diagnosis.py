@@ -40,7 +40,6 @@ from probe.study.rows import encode_rows
 
 LIVE = ("presence", "attention", "relative")  # what a method can see of itself while it runs
 SIGNALS = (*LIVE, "share", "kept", "overlap")  # what every trace of a cross-attention holds
-COMBINED = "all of them"
 FIRST_SEED = 100_000  # apart from the seeds of the benchmark
 LEAST = 500  # pictures that a calibration has to rest on before it is shipped
 FOLDS, RESAMPLES, BINS = 5, 1000, 8
@@ -184,11 +183,16 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=LEAST)
     parser.add_argument("--steps", type=int, default=50, help="denoising steps of each picture")
     parser.add_argument("--until", type=int, default=10, help="how many of them are looked at")
-    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(LIVE), help="what the shipped fit uses")
+    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(SIGNALS), help="for the shipped fit")
     parser.add_argument("--out", type=Path, default=Path("out/calibration"), help="where the rows are kept")
     parser.add_argument("--device", help="where it draws, e.g. cuda")
     parser.add_argument("--write", action="store_true", help=f"write {SHIPPED.name}, {PAGE} and {FIGURE}")
     return parser.parse_args(argv)
+
+
+def _shipped(signals: list[str], combined: dict[str, list[str]]) -> str:
+    known = (told for told, names in combined.items() if names == signals)
+    return f"shipped: {next(known, ', '.join(signals))}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -198,8 +202,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = given.out / f"{weights.revision()[:12]}-{given.until}-of-{given.steps}"
     span = {"steps": given.steps, "until": given.until}
     rows = collect(folder, given.pictures, device=given.device, **span)
-    chosen = fit(rows, given.signals, f"shipped: {', '.join(given.signals)}")
-    fits = [*(fit(rows, [name]) for name in SIGNALS), chosen, fit(rows, SIGNALS, COMBINED)]
+    combined = {"those seen while it runs": list(LIVE), "all of them": list(SIGNALS)}
+    chosen = fit(rows, given.signals, _shipped(given.signals, combined))
+    fits = [*(fit(rows, [name]) for name in SIGNALS), chosen]
+    fits += [fit(rows, names, told) for told, names in combined.items() if names != given.signals]
     content = page(rows, fits, **span)
     print(content)
     if given.write:

@@ -1,5 +1,6 @@
 """Figures of how well something predicts or does: ROC and reliability curves, and means with their intervals."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from probe.show.curves import name_axes
 from probe.show.text import shorten
 
 LINES = ("-", "--", ":", "-.")
+LEGEND = 3  # columns
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def prediction_curves(predictors: Sequence[Predictor]) -> Figure:
     """ROC curves on the left; on the right how often it happened where it was predicted with a probability."""
     if not predictors:
         raise BadInput("there is nothing to draw; give at least one predictor")
-    figure = Figure(figsize=(style.WIDTH, 4.1), dpi=style.DPI, layout="constrained")
+    height = 4.0 + 0.2 * math.ceil(len(predictors) / LEGEND)
+    figure = Figure(figsize=(style.WIDTH, height), dpi=style.DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     for ax in (left, right):
         style.plain_axes(ax)
@@ -56,7 +59,7 @@ def prediction_curves(predictors: Sequence[Predictor]) -> Figure:
     _across(left, "share of the present that are taken for neglected")
     _across(right, "predicted probability of neglect")
     handles, names = left.get_legend_handles_labels()
-    legend = figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=3)
+    legend = figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=LEGEND)
     for entry in legend.get_texts():
         entry.set(**style.type_of(style.TICK))
     return figure
