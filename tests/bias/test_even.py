@@ -106,7 +106,8 @@ def test_a_words_coefficient_is_turned_and_goes_on_where_it_was_interrupted(tmp_
     assert len(stamps) == 2 * (1 + len(found.tries))  # plain too
     row = probe.bias.open(tmp_path).shares.query("method == 'cat x 1' and label == 'other'").iloc[0]
     first = found.tries[0]
-    assert (first.pictures, first.read, first.share.low) == (2, 2, row["corrected_low"])
+    assert (first.pictures, first.read) == (2, 2)
+    assert first.share.low == pytest.approx(row["corrected_low"], abs=1e-9)  # the table is written with ten digits
     again = probe.bias.balance("doctor", knob, aim=AIM, errors=ERRORS, **asked)
     assert str(again) == str(found) and {path: path.stat().st_mtime_ns for path in stamps} == stamps
     with concept.spoken(pipe("sd1")) as prompt:
