@@ -2,7 +2,7 @@
 
 Each contestant has a fresh process with the same pipeline. There it first generates without anything, then in turns
 without and with its recording; the ratio is that of the two medians, so that what else the machine does hits both.
-On one thread, `--clock processor` counts the seconds that the processor worked for it, which no other process adds to.
+On one thread, `--clock cpu` counts the seconds that the processor worked for it, which no other process adds to.
 Bytes are those of the maps held at the end, and of the rest of the run, which only probe keeps; growth is how much
 higher the process's memory (on a GPU: the GPU's) has peaked than by plain generation. "Published" scales the bytes to
 all blocks and steps of the published model.
@@ -94,7 +94,7 @@ class Job:
     clock: str = "wall"
 
 
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def alone(job: Job) -> Row:
@@ -230,7 +230,7 @@ def cells(row: Row, quick: bool) -> list[str]:
 def weights(row: Row, quick: bool) -> list[str]:
     """MiB of the maps and of the rest, here and in the published model: its sites hold maps, its steps hold both."""
     shape = SHAPES[row.shape]
-    full = None if quick or "DAAM" in row.contestant else shape.full
+    full = shape.full if row.rest and not quick else None  # of a rival it is not known which blocks it would read
     sites, steps = (full[0] / max(row.layers, 1), full[1] / max(row.steps, 1)) if full else (0, 0)
     bar = f" (bar {shape.bar})" if shape.bar and row.contestant == LEVEL else ""
     found = (row.maps, row.maps * sites * steps, row.rest, row.rest * steps)
@@ -266,15 +266,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rivals", metavar="FOLDER", help="where the rivals were installed")
     add("--device", default="cpu", help="where the pipelines run, e.g. cuda")
     add("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    add("--clock", default="wall", choices=list(CLOCKS), help="processor: on one thread only")
+    add("--clock", default="wall", choices=list(CLOCKS), help="cpu: the processor's own, on one thread")
     add("--rows", type=Path, default=Path("out/bench_record.jsonl"), metavar="FILE", help="keeps what was measured")
     add("--quick", action="store_true", help="toys, two steps, one round; nothing is kept or written")
     add("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
     chosen = parser.parse_args(argv)
     if chosen.quick and chosen.write:
         parser.error("--quick measures toys; no figure of them belongs on a page")
-    if chosen.clock == "processor" and (chosen.device != "cpu" or torch.get_num_threads() > 1):
-        parser.error("--clock processor adds up all threads and sees no GPU; set OMP_NUM_THREADS=1, --device cpu")
+    if chosen.clock == "cpu" and (chosen.device != "cpu" or torch.get_num_threads() > 1):
+        parser.error("--clock cpu adds up all threads and sees no GPU; set OMP_NUM_THREADS=1, --device cpu")
     return chosen
 
 
