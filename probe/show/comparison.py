@@ -167,7 +167,7 @@ def comparison_curves(found: Comparison, *, names: tuple[str, str] = SIDES) -> F
         name_axes(ax, panel.title, panel.units)
         step_axis(ax)
         if len(panel.curves) > 1:
-            ax.margins(y=0.1 + 0.08 * len(panel.curves))
+            ax.margins(y=0.3 * math.ceil(len(panel.curves) / 2))  # room for the names, two a row
             legend(ax)
     for empty in places[len(shown) :]:
         empty.remove()
