@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,16 +19,23 @@ EVERY = ("a", "red", "cat", "and", "a#2", "blue", "dog", "in", "the", "snow")
 Draw = Callable[[], torch.Tensor]
 
 
+class Weight(NamedTuple):
+    """Bytes of maps, how many layers have some, and bytes of whatever else was kept."""
+
+    maps: int
+    layers: int
+    rest: int = 0
+
+
 @dataclass(frozen=True)
 class Contestant:
-    """One way to generate. `run` gives the latents and what was recorded; `weigh` its maps' bytes and their layers."""
+    """One way to generate. `run` gives the latents and what was recorded, `weigh` what that weighs."""
 
     name: str
     run: Callable[[Any, Draw], tuple[torch.Tensor, Any]]
-    weigh: Callable[[Any], tuple[int, int]]
+    weigh: Callable[[Any], Weight]
     needs: str = ""  # a module that has to be importable
     bar: float | None = None  # the time ratio that it should not exceed
-    rest: Callable[[Any], int] = lambda held: 0  # bytes of what it keeps besides maps
 
 
 def plain(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
@@ -47,23 +54,17 @@ def recorded(**options: Any) -> Callable[[Any, Draw], tuple[torch.Tensor, Any]]:
     return run
 
 
-def weigh_trace(trace: probe.Trace) -> tuple[int, int]:
-    nodes = trace.attention_nodes()
+def weigh_trace(trace: probe.Trace) -> Weight:
+    """The rest is latents, predicted x0 of each branch, guidance, scheduler: no rival keeps these."""
     sites = {
         str(site)
-        for node in nodes
+        for node in trace.attention_nodes()
         for site in node["site"].values
         if np.isfinite(node["attention"].sel(site=site)).any()
     }
     kept = [trace.tree[name] for name in ("attention", "heads") if name in trace.tree.children]
-    return sum(values.nbytes for part in kept for node in part.subtree for values in node.data_vars.values()), len(
-        sites
-    )
-
-
-def rest_of_trace(trace: probe.Trace) -> int:
-    """Latents, predicted x0 of each branch, guidance, scheduler: no rival keeps these."""
-    return trace.nbytes - weigh_trace(trace)[0]
+    maps = sum(values.nbytes for part in kept for node in part.subtree for values in node.data_vars.values())
+    return Weight(maps, len(sites), trace.nbytes - maps)
 
 
 def eager(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
@@ -91,10 +92,10 @@ def attention_map_diffusers(**options: Any) -> Callable[[Any, Draw], tuple[torch
     return run
 
 
-def weigh_records(records: Sequence[Any]) -> tuple[int, int]:
+def weigh_records(records: Sequence[Any]) -> Weight:
     tensors = [value for r in records for value in (r.data, r.q, r.k) if isinstance(value, torch.Tensor)]
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(storages.values()), len({r.layer_id for r in records if r.data is not None})
+    return Weight(sum(storages.values()), len({r.layer_id for r in records if r.data is not None}))
 
 
 def daam(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
@@ -105,12 +106,12 @@ def daam(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:
     return latents, list(trace.all_heat_maps)
 
 
-def weigh_heat_maps(heat_maps: Sequence[Any]) -> tuple[int, int]:
-    return sum(tensor.nbytes for _, tensor in heat_maps), len({layer for (_, layer, _), _ in heat_maps})
+def weigh_heat_maps(heat_maps: Sequence[Any]) -> Weight:
+    return Weight(sum(tensor.nbytes for _, tensor in heat_maps), len({layer for (_, layer, _), _ in heat_maps}))
 
 
-def nothing(held: Any) -> tuple[int, int]:
-    return 0, 0
+def nothing(held: Any) -> Weight:
+    return Weight(0, 0)
 
 
 RIVAL = "attention_map_diffusers"
@@ -118,15 +119,9 @@ CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
         Contestant("plain", plain, nothing),
-        Contestant("probe, five words", recorded(words=WORDS), weigh_trace, bar=1.05, rest=rest_of_trace),
-        Contestant("probe, head means", recorded(words=EVERY, keep="maps"), weigh_trace, bar=1.10, rest=rest_of_trace),
-        Contestant(
-            "probe, all heads",
-            recorded(words=EVERY, keep="full", budget=2**40),
-            weigh_trace,
-            bar=1.25,
-            rest=rest_of_trace,
-        ),
+        Contestant("probe, five words", recorded(words=WORDS), weigh_trace, bar=1.05),
+        Contestant("probe, head means", recorded(words=EVERY, keep="maps"), weigh_trace, bar=1.10),
+        Contestant("probe, all heads", recorded(words=EVERY, keep="full", budget=2**40), weigh_trace, bar=1.25),
         Contestant("diffusers, eager", eager, nothing),
         Contestant("AMD exact, head means", attention_map_diffusers(mode="exact"), weigh_records, RIVAL),
         Contestant("AMD exact, all heads", attention_map_diffusers(mode="exact", heads="all"), weigh_records, RIVAL),

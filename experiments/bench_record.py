@@ -124,14 +124,7 @@ def measure(job: Job) -> Row:
         seconds["traced"].append(elapsed)
     times = {name: statistics.median(values) for name, values in seconds.items()}
     difference = float((latents.double() - reference.double()).abs().max())
-    weight, layers = contestant.weigh(held)
-    found = {
-        "maps": weight,
-        "rest": contestant.rest(held),
-        "growth": growth,
-        "difference": difference,
-        "layers": layers,
-    }
+    found = {**contestant.weigh(held)._asdict(), "growth": growth, "difference": difference}
     return Row(shape.name, contestant.name, **times, **found, steps=job.steps or shape.steps)
 
 
