@@ -13,8 +13,8 @@ from rich.table import Table
 
 from probe.generator import parts
 from probe.generator.train import autoencoder
-from probe.generator.train.loop import autocast
 from probe.generator.train.optimiser import MatrixOptimiser
+from probe.generator.train.precision import autocast
 from probe.generator.world import World
 
 STEPS, BATCH, WARMUP, WINDOW = 150, 16, 20, 25

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from probe.errors import DamagedFile
 from probe.generator.tokenizer import build
 from probe.generator.train import __main__ as command
-from probe.generator.train import autoencoder, diffusion, loop
+from probe.generator.train import autoencoder, diffusion, loop, optimiser, precision
 from probe.generator.train.loop import Progress, Recipe, Trainer, finished, rate, smooth
-from probe.generator.train.optimiser import MatrixOptimiser
+from probe.generator.train.optimiser import MatrixOptimiser, orthogonal
 from probe.generator.train.stages import STAGES, standardised
 from probe.generator.world import World
 
@@ -191,8 +191,34 @@ def test_smooth_starts_at_the_first_value():
     assert smooth(1.0, 2.0, 0.25) == 1.25
 
 
-def test_kernels_get_muon_on_a_flattened_view():
-    """The kernel must move exactly as the matrix of its rows would."""
+@pytest.mark.parametrize("shape", [(8, 27), (27, 8), (16, 16)])
+def test_an_orthogonal_update_keeps_the_singular_vectors(shape: tuple[int, int]):
+    """The quintic brings singular values between 0.5 and 1.5, all with the signs of their own vectors."""
+    torch.manual_seed(0)
+    G = torch.randn(shape)
+    U, _, Vh = torch.linalg.svd(G, full_matrices=False)
+    rest = U.T @ orthogonal(G, torch.float32) @ Vh.T
+    assert (rest - torch.diag(rest.diagonal())).abs().max() < 1e-3
+    assert rest.diagonal().min() > 0.3 and rest.diagonal().max() < 1.3
+
+
+def test_half_precision_is_used_where_it_is_faster(monkeypatch: pytest.MonkeyPatch):
+    seconds = {torch.bfloat16: 2.0, torch.float32: 1.0}
+    monkeypatch.setattr(precision, "_seconds", seconds.__getitem__)
+    precision.half.cache_clear()
+    with precision.autocast("cpu"):
+        assert precision.half("cpu") is None and not torch.is_autocast_enabled("cpu")
+    precision.half.cache_clear()
+    seconds[torch.bfloat16] = 0.5
+    with precision.autocast("cpu"):
+        assert torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    precision.half.cache_clear()
+    assert precision.half("cuda") == torch.bfloat16 and precision.half("mps") is None
+
+
+def test_kernels_get_muon_on_a_flattened_view(monkeypatch: pytest.MonkeyPatch):
+    """The kernel must move as the matrix of its rows does under torch's own Muon, which works in bfloat16."""
+    monkeypatch.setattr(optimiser, "half", lambda device: torch.bfloat16)
     torch.manual_seed(0)
     kernel = nn.Conv2d(3, 8, 3, bias=False)
     matrix = nn.Parameter(kernel.weight.detach().reshape(8, 27).clone())
@@ -204,7 +230,7 @@ def test_kernels_get_muon_on_a_flattened_view():
         matrix.grad, kernel.weight.grad = gradient.clone(), gradient.reshape(8, 3, 3, 3).clone()
         plain.step()
         ours.step(0.01)
-    assert torch.allclose(kernel.weight.reshape(8, 27), matrix, atol=1e-7)
+    assert torch.allclose(kernel.weight.reshape(8, 27), matrix, atol=2e-4)  # of steps of 0.01
     assert kernel.weight.grad is None
 
 

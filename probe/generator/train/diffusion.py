@@ -12,7 +12,8 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from probe.generator.parts import LATENT_SIDE, PICTURE_SIDE, TEXT_LENGTH
 from probe.generator.train.contrast import pictures, tokens
-from probe.generator.train.loop import Losses, autocast
+from probe.generator.train.loop import Losses
+from probe.generator.train.precision import autocast
 from probe.generator.world import Scene, Thing, World
 
 EMPTY = 0.1  # share of empty captions, for classifier-free guidance
