@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
-from transformers import CLIPModel
+from transformers import CLIPModel, CLIPTextModel
 
 from probe.errors import DamagedFile, NotAPipeline, UnsafeWeights
 from probe.generator import parts
@@ -55,12 +55,20 @@ def load(source: Any = None, *, revision: str | None = None, device: str | None 
 
 
 def clip() -> CLIPModel:
-    """Menagerie's text and picture encoders (128-dimensional projection), float32."""
+    """Menagerie's text and picture encoders (128-dimensional projection), float32.
+
+    Its text tower is its own: the denoiser's began as this one and was trained on with the denoiser (`text_tower`).
+    """
     model = parts.clip(build())
-    text = _checked("text_encoder/model.safetensors")
-    tower = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in text.items()}
-    model.load_state_dict(_checked("clip/model.safetensors") | tower)
+    model.load_state_dict(_checked("clip/model.safetensors"))
     return model.eval().requires_grad_(False)
+
+
+def text_tower() -> CLIPTextModel:
+    """The text tower that the denoiser reads, float32."""
+    tower = CLIPTextModel(parts.clip(build()).config.text_config)
+    tower.load_state_dict(_checked("text_encoder/model.safetensors"))
+    return tower.eval().requires_grad_(False)
 
 
 def judge() -> Judge:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import probe
 from probe.generator import weights
 from probe.generator.train.pack import pack
-from probe.generator.train.stages import Plan, train_denoiser, train_pictures
+from probe.generator.train.stages import Plan, train_clip, train_denoiser
 from probe.generator.world import CONTROL
 
 
@@ -36,11 +36,17 @@ def test_without_checkpoints_nothing_changes(tmp_path: Path):
     assert json.loads(after) == json.loads(before)
 
 
-def test_the_picture_side_is_trained_towards_the_tower_that_the_denoiser_reads(tmp_path: Path):
-    train_pictures(Plan(tmp_path, smoke=True, resume=True))
-    before, after = weights.clip().state_dict(), load_file(tmp_path / "pictures" / "model.safetensors")
-    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
-    assert {"vision_model", "visual_projection", "text_projection"} <= changed and "text_model" not in changed
+def test_the_encoders_are_packed_without_what_they_were_asked_in_training(tmp_path: Path):
+    package = shutil.copytree(weights.MENAGERIE, tmp_path / "menagerie")
+    plan = Plan(tmp_path / "training", smoke=True, resume=True)
+    train_clip(plan)
+    pack(plan, package)
+    before, after = weights.clip().state_dict(), load_file(package / "clip" / "model.safetensors")
+    assert set(before) == set(after)
+    changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value.half(), after[name])}
+    assert {"vision_model", "visual_projection", "text_projection", "text_model"} <= changed
+    tower = "text_encoder/model.safetensors"  # the denoiser reads its own
+    assert (package / tower).read_bytes() == (weights.MENAGERIE / tower).read_bytes()
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from pathlib import Path
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPModel
 
 from probe.generator import parts
 from probe.generator.difference import applied, difference
@@ -23,7 +22,7 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
     if target.exists():
         shutil.copytree(target, fresh)
     _pipeline(plan).save_pretrained(fresh, safe_serialization=True)
-    save_half(_picture_side(trained_clip(plan)), fresh / "clip" / "model.safetensors")
+    save_half(trained_clip(plan).state_dict(), fresh / "clip" / "model.safetensors")
     if plan.has("judge"):
         save_half(load_file(plan.folder / "judge" / "average.safetensors"), fresh / "judge" / "model.safetensors")
     twin = _control(plan, target)
@@ -60,11 +59,6 @@ def _pipeline(plan: Plan) -> StableDiffusionPipeline:
     for part in (pipe.vae, pipe.text_encoder, pipe.unet):
         part.half()
     return pipe
-
-
-def _picture_side(model: CLIPModel) -> dict[str, Tensor]:
-    """All but the text tower, which the pipeline's folder has already."""
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("text_model.")}
 
 
 def save_half(state: dict[str, Tensor], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser (and its control), pictures, judge."""
+"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser (and its control), judge."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from probe.generator.tokenizer import build
 from probe.generator.train import autoencoder, contrast, diffusion, judging
 from probe.generator.train.diffusion import Reader
 from probe.generator.train.loop import Recipe, Trainer, filled, finished
-from probe.generator.weights import MENAGERIE, UNET, VAE, clip
+from probe.generator.weights import MENAGERIE, UNET, VAE, clip, text_tower
 from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
@@ -26,10 +26,9 @@ LATENTS = {"denoiser": 20_000, "control": 10_000}  # scenes whose latents a stag
 
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
-    "clip": Recipe(samples=32_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
+    "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
     "control": Recipe(samples=40_000, batch=64, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
-    "pictures": Recipe(samples=60_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "judge": judging.RECIPE,
 }
 
@@ -70,8 +69,8 @@ class Plan:
 
 def packed(stage: str) -> dict[str, torch.Tensor] | None:
     """A stage's weights as they are in the package; None where it has none, or none of its own yet."""
-    if stage in ("clip", "pictures"):
-        return clip().state_dict()
+    if stage == "clip":
+        return contrast.Pupil(clip().requires_grad_(True)).state_dict()
     if stage == "control" and (MENAGERIE / weights.CONTROL).exists():
         reader = packed_reader()
         reader.unet.load_state_dict(weights.control_weights())
@@ -83,7 +82,7 @@ def packed(stage: str) -> dict[str, torch.Tensor] | None:
 
 def packed_reader() -> Reader:
     """The denoiser and its text tower as they are in the package."""
-    return Reader(filled(parts.denoiser(), MENAGERIE / UNET), parts.text_encoder(clip()))
+    return Reader(filled(parts.denoiser(), MENAGERIE / UNET), text_tower())
 
 
 def train_autoencoder(plan: Plan) -> None:
@@ -93,28 +92,11 @@ def train_autoencoder(plan: Plan) -> None:
 
 
 def train_clip(plan: Plan) -> None:
-    """Stage 2: the text tower that the denoiser begins with."""
-    _contrast(plan.trainer("clip", parts.clip(build())), plan)
-
-
-def train_pictures(plan: Plan) -> None:
-    """Stage 4: the picture side again, towards the text tower as the denoiser has made it."""
-    trainer = plan.trainer("pictures", trained_clip(plan).train().requires_grad_(True))
-    tower = _tower(trained_reader(plan))
-    for module in (trainer.module, trainer.average):
-        module.get_submodule("text_model").load_state_dict(tower)
-    trainer.module.get_submodule("text_model").requires_grad_(False)
-    _contrast(trainer, plan)
-
-
-def _contrast(trainer: Trainer, plan: Plan) -> None:
-    world, tokenizer, count = World(SEED), build(), trainer.recipe.batch
+    """Stage 2: both encoders. The denoiser's own text tower begins as this one, and then goes its own way."""
+    world, tokenizer = World(SEED), build()
+    trainer = plan.trainer("clip", contrast.Pupil(parts.clip(tokenizer)))
     trainer.fit(
-        lambda m, i: contrast.losses(
-            m,
-            contrast.pictures(world, i, count).to(plan.device),
-            contrast.tokens(tokenizer, contrast.captions(world, i, count)).to(plan.device),
-        )
+        lambda m, i: contrast.losses(m, contrast.draw(world, tokenizer, i, trainer.recipe.batch).to(plan.device))
     )
 
 
@@ -145,7 +127,6 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "clip": train_clip,
     "denoiser": train_denoiser,
     "control": partial(train_denoiser, stage="control", dials=CONTROL),
-    "pictures": train_pictures,
     "judge": train_judge,
 }
 
@@ -160,12 +141,10 @@ def trained_autoencoder(plan: Plan) -> AutoencoderKL:
 
 
 def trained_clip(plan: Plan) -> CLIPModel:
-    """The finished encoders, the text tower being the one that the denoiser reads."""
-    stage = next((stage for stage in ("pictures", "clip") if plan.has(stage)), None)
-    model = finished(parts.clip(build()), plan.folder / stage) if stage else clip()
-    if plan.has("denoiser"):
-        model.text_model.load_state_dict(_tower(trained_reader(plan)))
-    return model
+    """The finished encoders; without a checkpoint, the packed ones."""
+    if not plan.has("clip"):
+        return clip()
+    return finished(contrast.Pupil(parts.clip(build())), plan.folder / "clip").clip
 
 
 def trained_reader(plan: Plan, stage: str = "denoiser") -> Reader:
@@ -178,11 +157,6 @@ def trained_reader(plan: Plan, stage: str = "denoiser") -> Reader:
 def untrained_reader(plan: Plan) -> Reader:
     """A denoiser that has seen nothing, and the text tower as contrast has made it."""
     return Reader(parts.denoiser(), parts.text_encoder(trained_clip(plan)))
-
-
-def _tower(reader: Reader) -> dict[str, torch.Tensor]:
-    """The text tower's weights, by their names inside a CLIPModel's `text_model`."""
-    return {name.removeprefix("text_model."): value for name, value in reader.text.state_dict().items()}
 
 
 @torch.no_grad()
