@@ -230,7 +230,7 @@ def test_kernels_get_muon_on_a_flattened_view(monkeypatch: pytest.MonkeyPatch):
         matrix.grad, kernel.weight.grad = gradient.clone(), gradient.reshape(8, 3, 3, 3).clone()
         plain.step()
         ours.step(0.01)
-    assert torch.allclose(kernel.weight.reshape(8, 27), matrix, atol=2e-4)  # of steps of 0.01
+    assert torch.allclose(kernel.weight.reshape(8, 27), matrix, atol=6e-4)  # of steps of 0.01, rounded to 8 bits
     assert kernel.weight.grad is None
 
 
