@@ -3,6 +3,8 @@
 DAAM 0.2.0's map of each word against `probe.explain.daam` (square pictures, guidance on: the only case it has), and
 attention-map-diffusers 1.0.0's exact mode against the trace, every site, step and word. Both run on the same pipeline
 from the same noise as probe does. DAAM computes attention anew, so its latents move (by up to 4e-5 in bench_record).
+Beside the difference from attention-map-diffusers stands how far each of the two is from the truth: from float64
+softmax of the very queries and keys, which are the same in all three runs. probe is asked for `exact=True`.
 
     pip install --no-deps --target rivals attention-map-diffusers==1.0.0 daam==0.2.0
     pip install --no-deps --target rivals spacy "thinc<8.4" cymem preshed murmurhash wasabi srsly catalogue \\
@@ -19,13 +21,15 @@ import os
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -33,13 +37,17 @@ import probe
 from experiments.bench_contestants import WORDS, Draw
 from experiments.bench_record import drawing
 from experiments.bench_shapes import SHAPES, build_pipeline
+from probe.attach.model.families import denoisers, family
+from probe.attach.waist import Call, Waist, attention_modules, scores
 from probe.checkup import support
 from probe.explain.daam import daam
 from probe.generator.card import insert
 from probe.trace import Trace
 
 PAGE = Path(__file__).parent.parent / "docs" / "rivals.md"
-HEAD = ("rival", "pipeline", "largest difference", "largest value", "relative", "its layers", "ours")
+HEAD = (
+    "rival", "pipeline", "largest difference", "it is off by", "we are off by", "largest value", "its layers", "ours",
+)  # fmt: skip
 STEPS = 4
 NOTE = f"{STEPS} steps; all but Menagerie are toys with random weights"
 TOYS = ("SD 1.5", "SDXL", "SD3", "FLUX.1")
@@ -48,12 +56,16 @@ UNETS = ("SD 1.5", "SDXL")
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `layers`: with data, of the rival and of probe. `problem` says why there is none."""
+    """One comparison. `layers`: with data, of the rival and of probe. `problem` says why there is none.
+
+    `off`: the largest differences of the rival and of probe from float64 softmax, where they are means over heads.
+    """
 
     rival: str
     pipeline: str
     difference: float = float("nan")
     largest: float = float("nan")  # value of the rival's maps
+    off: tuple[float, float] | None = None
     layers: tuple[int, int] = (0, 0)
     problem: str = ""
 
@@ -61,8 +73,9 @@ class Row:
         """The row in words."""
         if self.problem:
             return self.rival, self.pipeline, self.problem
-        shares = (f"{self.difference:.1e}", f"{self.largest:.3f}", f"{self.difference / self.largest:.1e}")
-        return (self.rival, self.pipeline, *shares, *map(str, self.layers))
+        off = map("{:.1e}".format, self.off) if self.off else ("", "")
+        figures = (f"{self.difference:.1e}", *off, f"{self.largest:.3f}")
+        return (self.rival, self.pipeline, *figures, *map(str, self.layers))
 
 
 @dataclass(frozen=True)
@@ -112,22 +125,65 @@ def attention_maps(case: Case) -> Row:
     with rival.AttentionCapture(pipe, timesteps="all", mode="exact", max_capture_bytes=None) as capture:
         draw()
     records = [record for record in capture.compute() if record.data is not None]
-    trace = case.trace(keep="maps")
+    trace = case.trace(keep="maps", exact=True)
+    true = truth(case, trace)
     pairs = [pair for record in records for pair in matched(record, trace)]
+    exact = [pair[1] for record in records for pair in matched(true[record.layer_id, record.step_index], trace)]
     return Row(
         "attention-map-diffusers 1.0.0, exact",
         case.name,
         difference=max(float(np.abs(ours - theirs).max()) for ours, theirs in pairs),
+        off=(furthest([theirs for _, theirs in pairs], exact), furthest([ours for ours, _ in pairs], exact)),
         largest=max(float(theirs.max()) for _, theirs in pairs),
         layers=(len({record.layer_id for record in records}), len(trace.sites)),
     )
+
+
+def furthest(maps: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
+    """The largest difference of maps from the true ones."""
+    return max(float(np.abs(one - other).max()) for one, other in zip(maps, true, strict=True))
+
+
+@dataclass(frozen=True)
+class Softmax:
+    """A site's softmax at one step as a rival's record has it: the mean over heads [1, 1, cell, column of the text]."""
+
+    layer_id: str
+    step_index: int
+    data: torch.Tensor
+
+
+def truth(case: Case, trace: Trace) -> dict[tuple[str, int], Softmax]:
+    """The float64 softmax of cells over all columns, by site and step, of the last row of the batch, which is cond."""
+    pipe, draw = case.ready()
+    grids = {site.path: site.grid for site in trace.sites}
+    text_first = family(pipe).text == "first"
+    found: dict[tuple[str, int], Softmax] = {}
+    steps: Counter[str] = Counter()
+
+    def read(call: Call, lse: torch.Tensor | None) -> None:
+        if call.path in grids:
+            s = scores(call, slice(None), torch.arange(call.columns), torch.float64)[-1:]
+            p, cells = s.softmax(-1).mean(1, keepdim=True), prod(grids[call.path])
+            if call.rows > cells:  # text and picture side by side
+                text = call.rows - cells
+                p = p[:, :, text:, :text] if text_first else p[:, :, :cells, cells:]
+            step = steps[call.path]
+            found[call.path, step] = Softmax(call.path, step, p)
+            steps[call.path] += 1
+
+    (name, module), *_ = denoisers(pipe).items()
+    waist = Waist(read, lambda path: True)
+    with waist.on({f"{name}.{path}": part for path, part in attention_modules(module).items()}):
+        draw()
+    return found
 
 
 def matched(record: Any, trace: Trace) -> list[tuple[np.ndarray, np.ndarray]]:
     """(ours, theirs), [cell], for every word of the prompt, at one site and step."""
     node = next(node for node in trace.attention_nodes() if record.layer_id in node["site"].values)
     ours = node["attention"].sel(site=record.layer_id, step=record.step_index, branch="cond", image=0)
-    theirs = record.data[-1, 0].float().numpy()  # the last row is cond; [cell, column of the text]
+    theirs = record.data[-1, 0].double().numpy()  # the last row is cond; [cell, column of the text]
     columns = {word.label: sorted({i for places in word.tokens.values() for i in places}) for word in trace.words}
     return [(ours.sel(word=label).values.ravel(), theirs[:, at].sum(-1)) for label, at in columns.items()]
 
@@ -180,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
         os.environ["XDG_CACHE_HOME"] = cache  # DAAM makes a folder there
         warnings.simplefilter("ignore")
         rows = compared(chosen.only)
-    Console(width=160).print(report(rows))
+    Console(width=200).print(report(rows))
     if chosen.write and any(row.problem for row in rows):
         parser.error("a rival is missing: nothing is written")
     if chosen.write:

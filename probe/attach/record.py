@@ -30,6 +30,7 @@ def record(
     cells: Sequence[Spot] = ((0.5, 0.5),),
     modules: str | Sequence[str] = (),
     text_states: Layers = False,
+    exact: bool = False,
     interventions: Sequence[Intervention] = (),
     explain: Inquiry | Sequence[Inquiry] = (),
     wait: float = 0.0,
@@ -45,7 +46,9 @@ def record(
     (see `probe.trace`), and `cells`, as (y, x) from 0 to 1, the cells that "image->image:rows" and ":columns" are of.
     `modules`: patterns of modules of the denoiser, whole names or with "*"; of their outputs, norms over channels and
     means of channels are kept, "mid_block:whole" keeps them whole, in /modules. `text_states`: what the text encoders
-    held after each layer, or after some (numbers from 0, the embeddings), in /text.
+    held after each layer, or after some (numbers from 0, the embeddings), in /text. `exact`: sums of softmax in float64
+    at every site, also at those with more than 128 columns, where the kernel's float32 sum is taken otherwise; it costs
+    the scores once more (docs/how-to.md).
     `interventions`: what moves the latents, or changes attention or prompt (`probe.nurse`).
     `explain`: what to find out at chosen steps beside them (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.
@@ -67,5 +70,6 @@ def record(
         related=asked(relations, cells),
         modules=(modules,) if isinstance(modules, str) else tuple(modules),
         text_states=text_states,
+        exact=exact,
     )
     return Recording(pipe, request, wait)

@@ -189,7 +189,9 @@ class Recording:
             self._began = time.monotonic()
             related = RelationReader(self._request.related, self._request.budget)
             kept = Kept(self._request.keep)
-            reader = AttentionReader(self._family, self._request.branches, kept=kept, relations=related)
+            reader = AttentionReader(
+                self._family, self._request.branches, kept=kept, relations=related, exact=self._request.exact
+            )
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
             outputs = OutputReader(self._chosen, self._request.branches, self._request.budget)
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)

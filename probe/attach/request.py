@@ -26,6 +26,7 @@ class Request:
     related: Asked = field(default_factory=Asked)
     modules: tuple[str, ...] = ()
     text_states: Layers = False
+    exact: bool = False
 
     def wants(self, path: str) -> bool:
         """Whether a module is among the chosen sites."""

@@ -19,6 +19,8 @@ from probe.attach.borrow import here
 
 FLASH = 1  # torch's number for its fused kernel, as `_fused_sdp_choice` returns it
 CHUNK = 1 << 24  # scores at a time where no fused kernel gives its log-sum-exp
+FEW = 128  # columns, such as the 77 of CLIP, of which a softmax of their own costs next to nothing
+CACHED = 1 << 19  # scores of theirs at a time
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ Changer = Callable[[Call], Tensor | None]
 
 def scores(call: Call, rows: slice, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] of `dtype`."""
-    s = (call.q[..., rows, :].to(dtype) @ call.keys(columns).to(dtype).transpose(-1, -2)) * call.scale
+    s = call.q[..., rows, :].to(dtype) @ (call.keys(columns).to(dtype) * call.scale).transpose(-1, -2)
     bias = call.bias(rows, columns)
     s = s if bias is None else s + bias
     if call.causal:
@@ -81,22 +83,40 @@ def scores(call: Call, rows: slice, columns: Tensor, dtype: torch.dtype = torch.
     return s
 
 
-def probabilities(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None) -> Tensor:
-    """P[:, columns] = exp(S[:, columns] - lse): [b, h, n, t] float32, exact without the full matrix.
+def probabilities(
+    call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None, *, exact: bool = False
+) -> Tensor:
+    """P[:, columns] = exp(S[:, columns] - lse): [b, h, n, t] float32, without the full matrix.
 
-    `lse` [b, h, n] is the log-sum-exp of each row over all columns, as the fused kernel returns it.
+    `lse` [b, h, n] is the log-sum-exp of each row over all columns, as the fused kernel returns it: a float32, so P is
+    off by the share by which float32 misses it, 7e-6 where scores reach 100. Few columns, and any number of them if
+    `exact`, have their sum taken anew, of float64 scores where q is a float32 on the CPU.
     """
-    lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     wide = torch.float64 if call.q.device.type == "cpu" and call.q.dtype == torch.float32 else torch.float32
+    if exact or call.columns <= FEW:
+        return torch.cat([_shares(call, part, lse, wide)[..., columns] for part in _parts(call, rows, CACHED)], dim=-2)
+    lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
+
+
+def _shares(call: Call, rows: slice, lse: Tensor | None, wide: torch.dtype) -> Tensor:
+    """P at chosen rows [b, h, r, m], float32; about 0 is where float32 is fine, so the scores are moved there first."""
+    s = scores(call, rows, torch.arange(call.columns, device=call.q.device), wide)
+    s -= s.amax(-1, keepdim=True) if lse is None else lse[..., rows, None]
+    return s.float().softmax(-1)
+
+
+def _parts(call: Call, rows: slice, size: int) -> list[slice]:
+    """The rows in chunks of about `size` scores."""
+    start, stop, _ = rows.indices(call.rows)
+    each = max(1, size // (call.q.shape[0] * call.heads * call.columns))
+    return [slice(i, min(i + each, stop)) for i in range(start, stop, each)]
 
 
 def log_sum_exp(call: Call, rows: slice) -> Tensor:
     """[b, h, n] float32: log of the sum over all columns, in chunks of rows."""
-    start, stop, _ = rows.indices(call.rows)
     everything = torch.arange(call.columns, device=call.q.device)
-    size = max(1, CHUNK // (call.q.shape[0] * call.heads * call.columns))
-    parts = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
+    parts = _parts(call, rows, CHUNK)
     return torch.cat([torch.logsumexp(scores(call, part, everything), dim=-1) for part in parts], dim=-1)
 
 

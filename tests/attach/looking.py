@@ -50,8 +50,8 @@ def checking() -> Iterator[Checks]:
     """Compare all columns that are read with the explicit softmax of the very same call."""
     checks, columns_of, read = Checks(), attention.probabilities, AttentionReader.read
 
-    def compared(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None) -> Tensor:
-        p = columns_of(call, rows, columns, lse)
+    def compared(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None, *, exact: bool = False) -> Tensor:
+        p = columns_of(call, rows, columns, lse, exact=exact)
         if call.q.is_meta:  # a survey, before the run
             return p
         error = float((p.double() - softmax64(call, rows)[..., columns]).abs().max()) if p.numel() else 0.0

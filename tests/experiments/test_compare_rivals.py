@@ -31,6 +31,17 @@ def test_a_rivals_record_is_matched_word_by_word(name: str):
     assert found == len(trace.sites)
 
 
+@pytest.mark.parametrize("name", ["SDXL", "SD3", "FLUX.1"])
+def test_what_is_recorded_exactly_is_the_float64_softmax(name: str):
+    case = compare.Case(name)
+    trace = case.trace(keep="maps", exact=True)
+    true = compare.truth(case, trace)
+    assert {path for path, _ in true} == {site.path for site in trace.sites}
+    pairs = [pair for one in true.values() for pair in compare.matched(one, trace)]
+    assert len(pairs) == len(trace.sites) * compare.STEPS * len(trace.words)
+    assert compare.furthest(*zip(*pairs, strict=True)) < 1e-8
+
+
 def test_without_rivals_every_row_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(compare.importlib, "import_module", missing)
     rows = compare.main(["--only", "Menagerie", "SD3"])
@@ -55,7 +66,7 @@ def test_nothing_is_written_where_a_rival_is_missing(monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_shows_the_differences():
-    row = compare.Row("one", "SD3", difference=2e-7, largest=0.5, layers=(1, 2))
-    assert "| one | SD3 | 2.0e-07 | 0.500 | 4.0e-07 | 1 | 2 |" in compare.page([row])
+    row = compare.Row("one", "SD3", difference=2e-7, largest=0.5, off=(3e-7, 1e-8), layers=(1, 2))
+    assert "| one | SD3 | 2.0e-07 | 3.0e-07 | 1.0e-08 | 0.500 | 1 | 2 |" in compare.page([row])
     page = compare.PAGE.read_text(encoding="utf-8")
     assert compare.insert(page, "the table").count("the table") == 1

@@ -78,6 +78,7 @@ class AttentionReader:
     places: dict[tuple[str, int], Place] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
     relations: RelationReader = field(default_factory=RelationReader)
+    exact: bool = False  # sums of softmax in float64 at every site
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
@@ -166,7 +167,7 @@ class AttentionReader:
         assert place.site is not None
         cells, first = span(call, place.site, self.family, whose[-1])
         columns, weights, offset = self._columns(whose, call.q.device)
-        p = probabilities(call, cells, columns + first, lse).detach()  # [b * f, h, n, t]
+        p = probabilities(call, cells, columns + first, lse, exact=self.exact).detach()  # [b * f, h, n, t]
         mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
         chosen = self.kept.wish.chosen_heads(call.heads)
         apart = p if len(chosen) == call.heads else p[:, list(chosen)]

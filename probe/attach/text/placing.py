@@ -63,14 +63,13 @@ def _bodies(text: str, encoder: str, tokenizer: Any) -> Iterator[tuple[tuple[Tok
                 yield body, sum(token.special == "<start>" for token in read)
 
 
-def _spellings(text: str) -> Iterator[list[tuple[str, int]]]:
-    """A text as pipelines clean it, with the place of each character in the original."""
+def _spellings(text: str) -> list[list[tuple[str, int]]]:
+    """The different texts that pipelines make of one, with the place of each character in the original."""
     plain = [(letter, place) for place, letter in enumerate(text)]
     lower = [(small, place) for letter, place in plain for small in letter.lower()]
-    for characters in (plain, lower):
-        yield characters
-        yield _stripped(characters)
-        yield _single_spaced(characters)
+    clean = ((c, _stripped(c), _single_spaced(c)) for c in (plain, lower))
+    different = {"".join(letter for letter, _ in characters): characters for three in clean for characters in three}
+    return list(different.values())
 
 
 def _stripped(characters: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
