@@ -164,8 +164,8 @@ class Asked:
     def told(self, table: pd.DataFrame) -> str:
         """What a table of whole cells rests on, and what it lacks."""
         cells = table.drop_duplicates(CELL)
-        seeds = cells.groupby("prompt")["seed"].nunique()
-        each = f"{seeds.min()} to {seeds.max()}" if seeds.min() < seeds.max() else f"{seeds.min()}"
+        seeds = cells["prompt"].value_counts().tolist()
+        each = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else f"{max(seeds)}"
         parts = cells.drop_duplicates("prompt")["subset"].value_counts()
         kinds = ", ".join(f"{parts[subset]} {subset}" for subset in SUBSETS if subset in parts)
         noun = "seed" if each == "1" else "seeds"
