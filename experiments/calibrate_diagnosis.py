@@ -38,8 +38,8 @@ from probe.nurse.diagnosis_signals import read_signals, summary
 from probe.study.results import replace_file
 from probe.study.rows import encode_rows
 
-LIVE = ("presence", "attention", "relative")  # what a method can see of itself while it runs
-SIGNALS = (*LIVE, "share", "kept", "overlap")  # what every trace of a cross-attention holds
+PEAKS = ("presence", "attention", "relative")
+SIGNALS = (*PEAKS, "share", "kept", "overlap")  # what every trace of a cross-attention holds, and Adaptive sees
 FIRST_SEED = 100_000  # apart from the seeds of the benchmark
 LEAST = 500  # pictures that a calibration has to rest on before it is shipped
 FOLDS, RESAMPLES, BINS = 5, 1000, 8
@@ -202,7 +202,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = given.out / f"{weights.revision()[:12]}-{given.until}-of-{given.steps}"
     span = {"steps": given.steps, "until": given.until}
     rows = collect(folder, given.pictures, device=given.device, **span)
-    combined = {"those seen while it runs": list(LIVE), "all of them": list(SIGNALS)}
+    combined = {"largest cells only": list(PEAKS), "all of them": list(SIGNALS)}
     chosen = fit(rows, given.signals, _shipped(given.signals, combined))
     fits = [*(fit(rows, [name]) for name in SIGNALS), chosen]
     fits += [fit(rows, names, told) for told, names in combined.items() if names != given.signals]

@@ -2,31 +2,35 @@
 
 Every method that a prompt alone can set up, with its defaults, from the same noises as the plain run; methods that need
 boxes are told where things go, which no prompt says, and are left out. It is a study in --out, so it goes on where it
-was interrupted, and `probe study` can look at it. Scored by Menagerie's judge and its CLIP. Intervals are paired
-bootstraps over prompts: a method minus plain, prompt by prompt. `--write` puts table and figure into docs. Run it from
-the root of the repository; to try it out: `--prompts 2 --seeds 0 --steps 4 --methods AttendAndExcite`.
+was interrupted, and `probe study` can look at it. It goes cell by cell: one prompt with one seed by every method, the
+prompts in turn from the three subsets, so that whatever ends it leaves a balanced part; `--minutes` ends it in time.
+Scored by Menagerie's judge and its CLIP. Intervals are paired bootstraps over prompts: a method minus plain, prompt by
+prompt, over whole cells only. `--write` puts table and figure into docs and the rows into experiments/results, so that
+later runs add to them (`--minutes 0 --write`: the page of the rows that there are). Rows are of weights and settings:
+if a formula itself changes, remove that file and --out. Run it from the root of the repository; to try it out:
+`--prompts 2 --seeds 0 --steps 4 --methods AttendAndExcite`.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 import probe
 from experiments.menagerie_card import GUIDANCE
+from experiments.neglect_rows import CELL, Balanced, features, joined, keep, kept, spread, whole_cells
 from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.study import Method, Study
-from probe.study.nursing import fields, prompt_methods
-from probe.study.prompts import PromptRow
+from probe.study.drive import Progress
+from probe.study.nursing import EXAMPLE, fields, nurse_for, prompt_methods
+from probe.study.plan import plan
 from probe.study.question import PLAIN
-from probe.study.results import PICTURE, place
-from probe.study.scorers import picture_embedding
 
 RESAMPLES = 2000
 PAGE, FIGURE = Path("docs/nursing.md"), Path("docs/images/nursing.png")
@@ -68,25 +72,26 @@ class Estimate:
 
 def study(names: Sequence[str], given: argparse.Namespace) -> Study:
     """The question as data."""
-    rows = evenly(list(Study(prompts="attend-and-excite").rows), given.prompts)
-    asked = [Method(method=name, **{field: f"${field}" for field in fields(name)}) for name in names]
+    rows = spread(Study(prompts="attend-and-excite").rows, given.prompts)
+    asked = [Method(method=name, **settings(name)) for name in names]
     return Study(
         name="neglect",
         question="Which method brings neglected subjects back, and at what price?",
         prompts=rows,
         seeds=given.seeds,
         interventions=(Method(method=PLAIN), *asked),
-        scorers=("judge", "clip", "time"),
+        scorers=("judge", "clip", "time", Method(method="experiments.neglect_rows:Features", label="features")),
         steps=(given.steps,),
         guidance=(GUIDANCE,),
         folder=str(given.out),
     )
 
 
-def evenly(rows: list[PromptRow], count: int | None) -> list[PromptRow]:
-    """So many rows, spread over all; every one where no count is given."""
-    chosen = np.linspace(0, len(rows) - 1, min(count or len(rows), len(rows)))
-    return [rows[int(i)] for i in dict.fromkeys(chosen.round())]
+def settings(name: str) -> dict[str, Any]:
+    """All that a method does not take from the prompt, also where it is the default: then it is part of a job's key."""
+    filled = fields(name)
+    own = nurse_for(name, EXAMPLE).model_dump(mode="json", exclude_none=True, exclude=set(filled))
+    return own | {field: f"${field}" for field in filled}
 
 
 def estimate(table: pd.DataFrame, method: str, measure: str) -> Estimate:
@@ -126,24 +131,18 @@ def kid(X: np.ndarray, Y: np.ndarray) -> float:
     return float((h.sum() - np.trace(h)) / (n * (n - 1)))
 
 
-def features(folder: Path, keys: Sequence[str]) -> np.ndarray:
-    """[picture, 128] of length 1."""
-    return np.stack([picture_embedding(Image.open(place(folder, key) / PICTURE)) for key in keys])
-
-
-def row(table: pd.DataFrame, method: str, folder: Path) -> str:
+def row(table: pd.DataFrame, method: str) -> str:
     """One line of the table."""
     cells = [str(estimate(table, method, measure)) for measure in MEASURES]
     if method == PLAIN:
         return f"| {method} | {' | '.join(cells)} | | 1 | |"
-    keys = table.pivot_table("key", ["prompt", "seed"], "method", aggfunc="first")[[method, PLAIN]].dropna()
-    sets = [features(folder, keys[name].tolist()) for name in (method, PLAIN)]
-    time = table.groupby("method")["time_picture"].median()
+    pair = [table.loc[table["method"] == name].sort_values(CELL) for name in (method, PLAIN)]
+    time = np.median(pair[0]["time_picture"].to_numpy() / pair[1]["time_picture"].to_numpy())
     cut = neglect_cut(table, method)
     cells += [
         "" if np.isnan(cut) else f"{0.0 - cut:+.0%}",
-        f"{time[method] / time[PLAIN]:.2f}",
-        f"{1000 * kid(*sets):.1f}",
+        f"{time:.2f}",
+        f"{1000 * kid(*map(features, pair)):.1f}",
     ]
     return f"| {method} | {' | '.join(cells)} |"
 
@@ -154,16 +153,41 @@ def neglect_cut(table: pd.DataFrame, method: str) -> float:
     return 1 - missing[1] / missing[0] if missing[0] > 0 else float("nan")
 
 
-def page(table: pd.DataFrame, failed: int, folder: Path) -> str:
+@dataclass(frozen=True)
+class Asked:
+    """What a run was to do, beside what is there: how many prompts and seeds, and how many jobs failed."""
+
+    prompts: int
+    seeds: int
+    failed: int = 0
+
+    def told(self, table: pd.DataFrame) -> str:
+        """What a table of whole cells rests on, and what it lacks."""
+        cells = table.drop_duplicates(CELL)
+        seeds = cells["prompt"].value_counts().tolist()
+        each = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else f"{max(seeds)}"
+        parts = cells.drop_duplicates("prompt")["subset"].value_counts()
+        kinds = ", ".join(f"{parts[subset]} {subset}" for subset in SUBSETS if subset in parts)
+        noun = "seed" if each == "1" else "seeds"
+        told = f"{len(seeds)} prompts ({kinds}) x {each} {noun}, {len(cells)} pictures a method"
+        if len(cells) < self.prompts * self.seeds:
+            told += (
+                f": **a part of the {self.prompts} x {self.seeds} that were asked for**, namely what every method was "
+                "done with"
+            )
+        return told
+
+
+def page(table: pd.DataFrame, asked: Asked) -> str:
     """The tables, each with what it rests on."""
     names = list(dict.fromkeys(table["method"]))
     rule = "|" + " --- |" * (len(MEASURES) + 4)
     told = (
-        f"{table['prompt'].nunique()} prompts x {table['seed'].nunique()} seeds, {int(table['steps'].iloc[0])} steps, "
-        f"guidance {table['guidance'].iloc[0]:g}, weights {weights.revision()[:12]}; {failed} jobs failed. In "
+        f"{asked.told(table)}; {int(table['steps'].iloc[0])} steps, "
+        f"guidance {table['guidance'].iloc[0]:g}, weights {weights.revision()[:12]}; {asked.failed} jobs failed. In "
         "brackets: the difference to plain, and its 95 % interval by a paired bootstrap over prompts."
     )
-    lines = [told, "", HEAD, rule, *(row(table, name, folder) for name in names), ""]
+    lines = [told, "", HEAD, rule, *(row(table, name) for name in names), ""]
     return "\n".join([*lines, "All subjects present, by subset:", "", *by_subset(table, names), "", PUBLISHED])
 
 
@@ -188,29 +212,43 @@ def panels(table: pd.DataFrame) -> list[tuple[str, list[probe.show.Interval]]]:
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--prompts", type=int, help="so many, spread over all 276")
+    parser.add_argument("--prompts", type=int, help="the first so many, in turn from the three subsets")
     parser.add_argument("--seeds", default="0-7", help="0-63 is the published protocol")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--methods", nargs="+", choices=prompt_methods(), default=list(prompt_methods()))
+    parser.add_argument("--minutes", type=float, help="begin no prompt and seed after so long")
     parser.add_argument("--out", type=Path, default=Path("out/neglect"), help="the folder of the study")
     parser.add_argument("--device", help="where it runs, e.g. cuda")
     parser.add_argument("--write", action="store_true", help=f"put table and figure into {PAGE} and {FIGURE}")
     return parser.parse_args(argv)
 
 
+def said(progress: Progress) -> None:
+    """One line a job."""
+    one = progress.result.row
+    print(
+        f"{one['method']}, {one['prompt']!r}, seed {one['seed']}: {one['status']}, {one['seconds']:.1f} s", flush=True
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
     question = study(given.methods, given)
-    status = question.run(device=given.device)
-    rows = question.table()
-    done = rows.loc[rows["status"] == "done"]
-    if PLAIN not in set(done["method"]):
-        raise BadInput(f"no plain picture was made, so there is nothing to compare with: {status}")
-    content = page(done, len(rows) - len(done), question.path)
+    known = kept()
+    status = question.run(device=given.device, executor=Balanced(given.minutes, known["key"]), on_job=said)
+    wanted = {job.key for job in plan(Study.open(question.path))}
+    rows = joined(known, question.table())
+    mine = rows.loc[rows["key"].isin(wanted)]
+    done = whole_cells(mine, [method.name for method in question.interventions]) if len(mine) else mine
+    if not len(done):
+        raise BadInput(f"no prompt and seed was done by every method, so there is nothing to compare: {status}")
+    asked = Asked(len(question.rows), len(question.seeds), int((mine["status"] != "done").sum()))
+    content = page(done, asked)
     print(content)
     if given.write:
         PAGE.write_text(insert(PAGE.read_text(), content))
         probe.show.interval_panels(panels(done)).savefig(FIGURE)
+        print(f"rows are kept in {keep(mine)}")
 
 
 if __name__ == "__main__":

@@ -75,11 +75,15 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A loss (a scalar with a gradient, or 0.0), what each subject contributed, and the loss's parts."""
+    """A loss (a scalar with a gradient, or 0.0), what each subject contributed, and the loss's parts.
+
+    `planes` are maps that later steps ask for, [y, x] by word, without a gradient.
+    """
 
     loss: Array
     subjects: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
+    planes: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def value(self) -> float:
@@ -111,10 +115,13 @@ class LatentIntervention(Intervention):
     `strength` 0 leaves the picture as it is, to the bit. `resolution` is the grid of the sites that are read; None
     takes those nearest to 16 x 16 cells. `sites` are patterns that narrow them down; the pass ends at the last one.
     `encoder` names the text encoder whose columns are read, where several follow one another (default: the first).
+    Sizes of steps are for latents of one variance, as DDIM's. Where a scheduler's latents grow with the noise (Euler,
+    LMS), the step is times their variance over the denoiser's input's, so that the denoiser sees the same move.
     """
 
     looks_at_cells: ClassVar[bool] = False  # whether the loss needs Maps.S
     memory: ClassVar[float] = 0.9  # weight of what was, in Maps.past
+    by_noise: ClassVar[bool] = False  # whether the step is also times the variance of the noise in the latents
 
     subjects: tuple[str, ...] = ()
     strength: float = 1.0
@@ -138,6 +145,10 @@ class LatentIntervention(Intervention):
         """Raises BadInput where there is nothing to nurse."""
         if not self.names:
             raise BadInput(f"{self.method} has no subjects; name them: {self.method}(subjects=('cat', 'dog'))")
+
+    def check_run(self, steps: int) -> None:
+        """Raises BadInput for a run of so many steps if nothing would come of it."""
+        return
 
     def now(self, step: int, seen: Sequence[Score]) -> "LatentIntervention | None":
         """What acts at this step, from what this picture has shown so far; one of strength 0 looks and moves nothing.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from math import floor
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -83,8 +84,11 @@ class LayoutGuidance(Boxed):
     """Backward layout guidance (Chen et al. 2024): E = mean over subjects of (1 - attention in the box / all of it)^2.
 
     Up to `max_refinements` iterations at each of the first `max_steps` steps, while E > `enough`; E is measured anew
-    at every step. The map is the mean over heads of the chosen sites.
+    at every step. The map is the mean over heads of the chosen sites. The step is scale_factor * sigma_t^2: the
+    variance of the noise in the scheduler's own latents, in those of DDIM 1 - alpha-bar_t.
     """
+
+    by_noise: ClassVar[bool] = True
 
     scale_factor: float = 30.0
     scale_range: tuple[float, float] = (1.0, 1.0)

@@ -24,6 +24,7 @@ RULES = (
     f"By uncalibrated rules: neglected below {LOST:.0%} of the strongest subject's attention, "
     f"fused from an overlap of {SAME:g} on, leaked where an attribute is closer to another noun by {STRAY:g}."
 )
+SILENT = "the calibration needs signals of these subjects that are not there, so the rules decide"
 ALONE = "one subject has nothing to be compared with: without a judge it counts as present"
 
 
@@ -52,8 +53,9 @@ def diagnose(
     risks = {} if calibration is None else _risks(trace, cast, image, until, calibration)
     findings = [_finding(signals, s, risks.get(s), sights.get(s, Sight())) for s in cast.subjects]
     seen = int(signals.sizes["step"])
-    basis, notes = _basis(trace, calibration, seen, judged=judge is not None)
-    alone = () if len(findings) > 1 or calibration or judge else (ALONE,)
+    silent = all(risk is None for risk in risks.values())
+    basis, notes = _basis(trace, None if silent else calibration, seen, judged=judge is not None)
+    alone = (ALONE,) if len(findings) == 1 and silent and judge is None else ()
     return Diagnosis(_prompt(trace, image), tuple(findings), signals, basis, notes + alone)
 
 
@@ -152,7 +154,8 @@ def _basis(trace: Trace, calibration: Calibration | None, seen: int, *, judged: 
     """What the verdicts rest on, and what to be careful about."""
     looked = f"{seen} of {trace.run.steps} steps looked at."
     if calibration is None:
-        inside, doubts = RULES, ["the inside signals are not calibrated; experiments/calibrate_diagnosis.py does it"]
+        uncalibrated = "the inside signals are not calibrated; experiments/calibrate_diagnosis.py does it"
+        inside, doubts = RULES, [uncalibrated if shipped() is None else SILENT]
     else:
         inside = f"By a calibration on {calibration.pictures} pictures (AUC {calibration.auc:.2f})."
         doubts = calibration.doubts(trace, min(seen, calibration.until))

@@ -56,27 +56,32 @@ def read_signals(trace: Trace, cast: Cast, *, image: int = 0, until: int | None 
     maps = word_maps(trace, cast.words, _choice(trace, image, until))
     planes = dict(zip(cast.words, torch.from_numpy(maps.values).unbind(1), strict=True))  # label: [step, y, x]
     means = {word: distribution(steps.mean(0)) for word, steps in planes.items()}
-    attention = torch.stack([peaks(planes[subject]) for subject in cast.subjects]).numpy()  # [subject, step]
-    weight = np.array([float(planes[subject].mean()) for subject in cast.subjects])
+    found = attended({subject: planes[subject] for subject in cast.subjects}, _presence(trace, cast, image, until))
+    more = {"leak": ((SUBJECT, OTHER), _leaks(cast, means))}
+    more |= {node: (SUBJECT, _explained(trace, node, cast, image, until)) for node in EXPLAINED}
+    return found.assign(more).assign_coords({STEP: maps[STEP].values}).assign_attrs(grid=maps.shape[-2:])
+
+
+def attended(planes: Mapping[str, Tensor], presence: np.ndarray) -> xr.Dataset:
+    """The signals up to overlap, as in `read_signals`, of maps [step, y, x] by subject; `presence` [subject, step]."""
+    means = {subject: distribution(steps.mean(0)) for subject, steps in planes.items()}
+    attention = torch.stack([peaks(steps) for steps in planes.values()]).numpy()  # [subject, step]
+    weight = np.array([float(steps.mean()) for steps in planes.values()])
     found = {
         "attention": ((SUBJECT, STEP), attention),
-        "presence": ((SUBJECT, STEP), _presence(trace, cast, image, until)),
+        "presence": ((SUBJECT, STEP), presence),
         "relative": ((SUBJECT, STEP), _relative(attention)),
         "share": (SUBJECT, _shares(weight)),
         "kept": (SUBJECT, attention[:, -1] / attention.max(1).clip(1e-12)),
-        "overlap": ((SUBJECT, OTHER), _overlaps(cast, means)),
-        "leak": ((SUBJECT, OTHER), _leaks(cast, means)),
+        "overlap": ((SUBJECT, OTHER), _overlaps(means)),
     }
-    found |= {node: (SUBJECT, _explained(trace, node, cast, image, until)) for node in EXPLAINED}
-    subjects = list(cast.subjects)
-    coords = {SUBJECT: subjects, OTHER: subjects, STEP: maps[STEP].values}
-    return xr.Dataset(found, coords=coords, attrs={"grid": maps.shape[-2:]})
+    return xr.Dataset(found, coords={SUBJECT: list(planes), OTHER: list(planes)})
 
 
 def summary(signals: xr.Dataset, subject: str) -> dict[str, float]:
-    """One number a signal: the largest over steps and others; of what is relative, the last."""
+    """One number a signal that is there: the largest over steps and others; of what is relative, the last."""
     own = signals.sel(subject=subject)
-    found = {name: own[name].values for name in NAMES}
+    found = {name: own[name].values for name in NAMES if name in own}
     found["relative"] = found["relative"][-1:]
     return {name: _largest(values) for name, values in found.items()}
 
@@ -152,9 +157,8 @@ def _shares(weight: np.ndarray) -> np.ndarray:
     return weight / max(float(weight.sum()), 1e-12)
 
 
-def _overlaps(cast: Cast, means: Mapping[str, Tensor]) -> np.ndarray:
-    rows = [[np.nan if a == b else closeness(means[a], means[b]) for b in cast.subjects] for a in cast.subjects]
-    return np.array(rows)
+def _overlaps(means: Mapping[str, Tensor]) -> np.ndarray:
+    return np.array([[np.nan if a == b else closeness(means[a], means[b]) for b in means] for a in means])
 
 
 def _leaks(cast: Cast, means: Mapping[str, Tensor]) -> np.ndarray:

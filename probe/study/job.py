@@ -25,6 +25,7 @@ from probe.study.results import Made, Result, State, write
 from probe.study.scorers import Shot
 
 LONGEST = 2000  # characters of a reason
+UNREAD = (0,)  # steps that are read where nobody looks at the trace, so that methods cost what they cost
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Worker:
         words = None if "traces" in self.work.study.keep else job.row.subjects
         built = build_intervention(job.method, job.method.settings)
         wanted = asked(sayable(self.work.study.explainers, job.method))
+        if words is not None and not self.work.study.explainers:
+            wanted["steps"] = UNREAD
         with record(pipe, words or None, interventions=() if built is None else (built,), **wanted) as recording:
             output = pipe(**given)
         return output, recording.trace

@@ -1,5 +1,6 @@
 """The experiments of diagnosis and nursing, on numbers worked out by hand: fits, intervals, distances, pages."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,18 @@ import pytest
 
 from experiments import calibrate_diagnosis as calibrate
 from experiments import neglect_benchmark as benchmark
+from experiments import neglect_rows as kept
 from experiments import nurse_gallery
 from probe.errors import BadInput
+from probe.generator import weights
 from probe.generator.card import MARKS
 from probe.nurse.diagnosis_calibration import Calibration
+from probe.study import Method, Study
+from probe.study.methods import build_intervention
 from probe.study.nursing import nurse_for
 from probe.study.plan import plan
+
+Make = Callable[..., Study]
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +100,7 @@ def table(after: float = 1.0) -> pd.DataFrame:
                 "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
                 "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
                 "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}",
-                "status": "done",
+                "status": "done", "features_parts": np.eye(4, 8)[i] * 1000,
             })  # fmt: skip
     return pd.DataFrame(made)
 
@@ -141,16 +148,83 @@ def test_the_question_has_every_method_with_what_the_prompt_says():
     assert "BoxDiff" not in benchmark.prompt_methods()
 
 
-def test_published_figures_are_set_apart(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(benchmark, "features", lambda folder, keys: np.eye(4, 8))
-    told = benchmark.page(table(), 1, Path())
-    assert "4 prompts x 1 seeds, 50 steps, guidance 5" in told
+def test_published_figures_are_set_apart():
+    told = benchmark.page(table(), benchmark.Asked(4, 1, failed=1))
+    assert told.startswith("4 prompts (4 animal-animal) x 1 seed, 4 pictures a method; 50 steps, guidance 5")
     assert "| plain | 0.500 |" in told
     assert "1 jobs failed" in told
     line = next(line for line in told.splitlines() if line.startswith("| AttendAndExcite | 1.000"))
-    assert line.split(" | ")[-3:-1] == ["-100%", "1.50"]
+    assert line.split(" | ")[-3:] == ["-100%", "1.50", "0.0 |"]
     assert told.index("Published, and not comparable: another model, another scorer") > told.index("| AttendAndExcite")
     assert all(line.count("|") == 10 for line in told.splitlines()[2:6] if line)
+
+
+def test_a_part_says_that_it_is_one():
+    told = benchmark.Asked(276, 8).told(table())
+    assert told.endswith("**a part of the 276 x 8 that were asked for**, namely what every method was done with")
+
+
+def test_only_whole_cells_are_compared():
+    part = table().drop(index=1)  # the method's picture of the first prompt
+    part.loc[3, "status"] = "failed"
+    methods = ["plain", "AttendAndExcite"]
+    assert kept.whole_cells(part, methods)["prompt"].tolist() == ["p2", "p2", "p3", "p3"]
+    assert not len(kept.whole_cells(part, [*methods, "SynGen"]))
+
+
+def test_every_beginning_of_the_prompts_is_balanced():
+    rows = Study(prompts="attend-and-excite").rows
+    order = kept.spread(rows)
+    assert sorted(row.prompt for row in order) == sorted(row.prompt for row in rows)
+    for count in (3, 24, 198):
+        subsets = [row.columns["subset"] for row in kept.spread(rows, count)]
+        assert {subsets.count(subset) for subset in benchmark.SUBSETS} == {count // 3}
+    assert kept.corput(8) == [0, 4, 2, 6, 1, 5, 3, 7]
+    assert sorted(kept.corput(66)) == list(range(66)) and kept.corput(1) == [0]
+
+
+def test_a_run_goes_cell_by_cell_and_does_not_do_what_is_kept(small: Make):
+    asked = small(prompts=["a cat", "a dog"], seeds=[3, 1])
+    jobs = plan(asked)
+    found = kept.Balanced().ordered(jobs, asked.seeds)
+    assert [(job.seed, job.row.prompt) for job in found] == [(3, "a cat"), (3, "a dog"), (1, "a cat"), (1, "a dog")]
+    assert asked.run(executor=kept.Balanced(minutes=0)).done == 0
+    known = [job.key for job in plan(Study.open(asked.path)) if job.seed == 3]
+    assert asked.run(executor=kept.Balanced(known=known)).done == 2
+    assert set(asked.table()["seed"]) == {1}
+
+
+def test_time_ends_a_run_after_a_whole_cell(small: Make, monkeypatch: pytest.MonkeyPatch):
+    nursed = {"method": "AttendAndExcite", "subjects": "$subjects", "max_steps": 1}
+    asked = small(prompts=["a cat and a dog", "a dog and a car"], seeds=[0], interventions=["plain", nursed])
+    hours = iter([0.0, 0.0, 1.0])
+    monkeypatch.setattr(kept.time, "monotonic", lambda: next(hours, 7200.0))
+    asked.run(executor=kept.Balanced(minutes=60))
+    assert asked.table()[["prompt", "method"]].to_numpy().tolist() == [
+        ["a cat and a dog", "plain"],
+        ["a cat and a dog", "AttendAndExcite"],
+    ]
+
+
+def test_rows_are_kept_and_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kept, "KEPT", tmp_path / "results")
+    assert not len(kept.kept())
+    kept.keep(table().iloc[:4])
+    path = kept.keep(table(after=0.0).iloc[2:])
+    found = kept.kept()
+    assert path.name == f"neglect-{weights.revision()[:12]}.parquet"
+    assert found["key"].tolist() == table()["key"].tolist()
+    assert found["judge_all_present"].tolist() == [True, True, True, False, False, False, False, False]
+    assert benchmark.page(found, benchmark.Asked(4, 1)) == benchmark.page(
+        table().assign(judge_all_present=found["judge_all_present"]), benchmark.Asked(4, 1)
+    )
+
+
+def test_a_key_knows_the_settings_that_nobody_gave():
+    settings = benchmark.settings("AttendAndExcite")
+    assert settings["scale_factor"] == 20.0 and settings["subjects"] == "$subjects"
+    built = build_intervention(Method(method="AttendAndExcite"), settings | {"subjects": ["cat", "dog"]})
+    assert built == nurse_for("AttendAndExcite", "a cat and a dog")
 
 
 def test_the_gallery_has_twelve_prompts_of_the_language():

@@ -4,18 +4,23 @@ import pytest
 import torch
 
 import probe
+from probe.errors import BadInput
 from probe.intervention import Maps, Score
 from probe.nurse import Adaptive, AttendAndExcite
+from probe.nurse.diagnosis_calibration import shipped
+from probe.nurse.diagnosis_signals import Cast, read_signals, summary
 from tests import pipelines
 
 CALL = {"height": 64, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent"}
 
 
 def seen(*presences: tuple[float, float]) -> list[Score]:
-    return [Score(0.0, {"cat": a, "balloon": b}, {"cat": a / 2, "balloon": b / 2}) for a, b in presences]
+    flat = torch.full((16, 16), 0.5)
+    planes = ({"cat": a * flat, "balloon": b * flat} for a, b in presences)
+    return [Score(0.0, {"cat": a, "balloon": b}, planes=p) for (a, b), p in zip(presences, planes, strict=True)]
 
 
-ADAPTIVE = Adaptive(subjects=("cat", "balloon"), watch=2, steady=2)
+ADAPTIVE = Adaptive(subjects=("cat", "balloon"), watch=2, steady=2, predictor=None)
 
 
 def test_it_looks_first():
@@ -44,13 +49,65 @@ class Sure:
     """Says that what holds less than all of the strongest attention will fail."""
 
     def probability(self, signals: dict[str, float]) -> float | None:
-        assert set(signals) == {"presence", "attention", "relative"}
+        assert set(signals) == {"presence", "attention", "relative", "share", "kept", "overlap"}
         return 0.9 if signals["relative"] < 1 else 0.1
 
 
 def test_a_predictor_decides_where_there_is_one():
     acting = ADAPTIVE.model_copy(update={"predictor": Sure()}).now(2, seen((0.9, 0.8), (0.9, 0.8)))
     assert isinstance(acting, Adaptive) and acting.nursed == ("balloon",)
+
+
+def test_its_own_predictor_is_the_calibration_of_diagnoses():
+    adaptive = Adaptive(subjects=("cat", "balloon"))
+    assert adaptive.predictor == shipped() is not None
+    assert adaptive.watch == adaptive.predictor.until
+    assert Adaptive(**adaptive.model_dump(mode="json")) == adaptive
+    assert Adaptive(**ADAPTIVE.model_dump(mode="json")) == ADAPTIVE
+
+
+def test_it_nurses_by_the_probability_that_the_calibration_gives():
+    watched = seen(*[(0.9, 0.7)] * 9, (0.9, 0.3))
+    certain = Adaptive(subjects=("cat", "balloon"))
+    risks = {s: certain.predictor.probability(found) for s, found in certain.signals(watched).items()}
+    assert risks["cat"] < risks["balloon"]
+    for bar, expected in ((0.0, ("cat", "balloon")), (risks["balloon"], ("balloon",)), (1.0, ())):
+        assert certain.model_copy(update={"certain": bar}).failing(watched) == expected
+
+
+def test_of_one_subject_alone_the_rule_decides():
+    """It overlaps with nothing, so the calibration gives no probability."""
+    alone = Adaptive(subjects=("cat",))
+    assert alone.predictor.probability(alone.signals(seen((0.4, 0.9)))["cat"]) is None
+    assert alone.failing(seen((0.4, 0.9))) == ("cat",) and alone.failing(seen((0.6, 0.9))) == ()
+
+
+def test_it_sees_what_a_diagnosis_reads_of_the_trace():
+    pipe = pipelines.load("sd1")
+    looking = Adaptive(subjects=("cat", "balloon"), watch=3, certain=2.0)
+    scores = list[Score]()
+
+    class Kept(Adaptive):
+        def score(self, maps: Maps) -> Score:
+            scores.append(super().score(maps))
+            return scores[-1]
+
+    with probe.record(pipe, words=["*"], interventions=[Kept(**dict(looking))]) as recording:
+        pipe("a cat and a balloon", **CALL, generator=torch.Generator().manual_seed(3))
+    expected = read_signals(recording.trace, Cast(("cat", "balloon")), until=3)
+    for subject, found in looking.signals(scores).items():
+        of_trace = summary(expected, subject)
+        assert found.pop("presence") == pytest.approx(of_trace["presence"], rel=0.05)  # there padding is spread evenly
+        assert found == pytest.approx({name: of_trace[name] for name in found}, rel=1e-3)
+
+
+def test_a_run_that_ends_while_it_still_looks_is_refused():
+    pipe = pipelines.load("sd1")
+    with (
+        pytest.raises(BadInput, match="watches 10 steps, and there are 4 that it may nurse: lower watch"),
+        probe.record(pipe, interventions=[Adaptive(subjects=("cat", "balloon"))]),
+    ):
+        pipe("a cat and a balloon", **CALL)
 
 
 def test_its_loss_is_attend_and_excite_over_those_it_nurses():

@@ -137,6 +137,18 @@ def test_a_signal_that_is_missing_gives_no_probability(uncalibrated: Callable[[C
     found = probe.diagnose(pair(dog=0.05))
     assert found["dog"].probability is None
     assert found["dog"].verdict == "neglected"
+    assert found.basis.startswith("By uncalibrated rules")
+    assert found.notes == ("the calibration needs signals of these subjects that are not there, so the rules decide",)
+
+
+def test_of_one_subject_alone_a_calibration_that_needs_the_others_says_nothing(
+    uncalibrated: Callable[[Calibration], None],
+):
+    uncalibrated(FITTED.model_copy(update={"signals": ("relative", "overlap")}))
+    found = probe.diagnose(pair(dog=0.05), ["dog"])
+    assert found["dog"].probability is None
+    assert "By a calibration" not in found.basis
+    assert found.notes[-1].startswith("one subject has nothing to be compared with")
 
 
 def test_the_probability_rests_on_the_calibrated_steps_alone(uncalibrated: Callable[[Calibration], None]):

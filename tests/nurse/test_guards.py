@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import probe
-from probe.attach.change.alter import FORGETFUL
+from probe.attach.change.alter import FORGETFUL, gain
+from probe.attach.model.prediction import Level
 from probe.errors import BadInput, Diverged, NoSuchWord, ProbeWarning, RecordingError
 from probe.intervention import Maps, Score, Seen
 from probe.nurse import AStar, AttendAndExcite, BoxDiff, Conform, DivideAndBind, LayoutGuidance, ScaleAttention, SynGen
@@ -42,6 +43,35 @@ def test_which_schedulers_forget_what_is_moved_at_their_second_call(name, lost):
         after.append(z)
     assert torch.equal(*after) is lost
     assert (name in FORGETFUL) is lost
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers with numpy
+@pytest.mark.parametrize(
+    "method",
+    [
+        AttendAndExcite(subjects=("cat",), thresholds={}, max_steps=1),
+        LayoutGuidance(boxes={"cat": (0, 0, 0.5, 1)}, max_steps=1, max_refinements=0, enough=1.0),
+    ],
+)
+def test_a_scheduler_whose_latents_grow_with_the_noise_is_moved_as_far(method):
+    """The move as a share of the latents, from one noise: Euler's latents are 14.6 times as large as DDIM's."""
+    moves = {}
+    for name in ("DDIMScheduler", "EulerDiscreteScheduler"):
+        other = pipelines.load("sd1")
+        other.scheduler = getattr(diffusers, name).from_config(other.scheduler.config, timestep_spacing="trailing")
+        with probe.record(other, interventions=[method]) as recording:
+            other(PROMPT, generator=torch.Generator().manual_seed(0), **SIZES | FEW)
+        [entry] = recording.trace.extra["nursing"]
+        moves[name] = entry["shift"] / entry["norm"]
+    assert moves["EulerDiscreteScheduler"] == pytest.approx(moves["DDIMScheduler"], rel=0.02)
+
+
+def test_layout_guidance_goes_by_the_noise_in_the_latents():
+    """sigma^2: where latents keep their variance 1 - alpha-bar; where they grow, Euler's own sigma; in a flow, its."""
+    layout, excite = LayoutGuidance(boxes={"cat": (0, 0, 0.5, 1)}), EXCITE
+    steady, growing, flow = Level("epsilon", 0.8, 0.6), Level("epsilon", 0.8, 0.6, 1.25), Level("flow", 0.4, 0.6)
+    assert [gain(layout, at) for at in (steady, growing, flow)] == pytest.approx([0.36, 0.75**2, 0.36])
+    assert [gain(excite, at) for at in (steady, growing, flow)] == pytest.approx([1.0, 1.25**2, 1.0])
 
 
 def test_such_a_scheduler_is_told_with_the_remedy():

@@ -16,6 +16,7 @@ from probe.attach.change.gradient import GradientPass, without_weight_gradients
 from probe.attach.change.noise import better_noise
 from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family
+from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES
 from probe.attach.text.placed import Placed
 from probe.attach.text.rows import Row
@@ -69,6 +70,8 @@ class Alteration:
         """The denoiser's arguments with moved latents; `latents` is moved in place. Raises Diverged."""
         if not any(row.branch == "cond" for row in current.rows):
             return given
+        if self._done < 0:
+            self.intervention.check_run(len(self.scheduler.timesteps))
         self._done = current.step
         self._begin_step()
         self._check(given, current, latents)
@@ -125,7 +128,8 @@ class Alteration:
 
     def _optimise(self, acting: LatentIntervention, scene: "_Scene", z: Tensor, start: Tensor) -> Tensor:
         """Refine until the target is met, then one update; each forward pass is used once."""
-        alpha = acting.step_size(scene.step, len(self.scheduler.timesteps))
+        times = self.scheduler.timesteps
+        alpha = acting.step_size(scene.step, len(times)) * gain(acting, level(self.scheduler, times[scene.step]))
         scores = list[Score]()
         try:
             z, score = self._forward(acting, scene, z)
@@ -236,6 +240,13 @@ class _Scene:
     @property
     def step(self) -> int:
         return self.current.step
+
+
+def gain(intervention: LatentIntervention, at: Level) -> float:
+    """What a step is times of: latents that a scheduler keeps `scale` times as large as the denoiser's input have
+    gradients that are as much smaller, so the same move needs scale^2; with `by_noise`, the noise's variance in them.
+    """
+    return (at.scale * at.sigma) ** 2 if intervention.by_noise else at.scale**2
 
 
 def settled(score: Score) -> Score:

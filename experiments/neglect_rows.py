@@ -1,0 +1,116 @@
+"""Rows of the neglect benchmark: in which order they come to be, and those that are kept in the repository.
+
+A cell is one prompt with one seed, by every method; only whole cells are compared. A row is known by its job's key,
+which names the weights and all settings of its method, so rows of other weights or settings are never mixed in.
+"""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from probe.generator import weights
+from probe.study import Executor, Job, Local, Scorer, Shot, Work
+from probe.study.prompts import PromptRow
+from probe.study.results import Result, replace_file
+from probe.study.rows import encode_rows
+from probe.study.scorers import picture_embedding
+
+KEPT = Path("experiments/results")
+FINENESS = 1000  # parts of 1 in which features are kept
+CELL = ["prompt", "seed"]
+
+
+class Features(Scorer):
+    """The picture's embedding by Menagerie's CLIP, [128] of length 1, in thousandths: what KID needs of a picture."""
+
+    def score(self, shot: Shot) -> Mapping[str, list[int]]:
+        return {"parts": (picture_embedding(shot.picture) * FINENESS).round().astype(int).tolist()}
+
+
+class Balanced(Executor):
+    """Cell by cell, the first seed of every prompt before the second of any; none is begun after `minutes`.
+
+    So whatever ends a run, every method has been asked for the same prompts and seeds, but for the last cell.
+    """
+
+    def __init__(self, minutes: float | None = None, known: Sequence[str] = ()):
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+        self.known = frozenset(known)  # keys of rows that are kept already
+
+    @property
+    def over(self) -> bool:
+        """Whether no time is left."""
+        return self.end is not None and time.monotonic() >= self.end
+
+    def run(self, jobs: Sequence[Job], work: Work) -> Generator[Result]:
+        left = self.ordered([job for job in jobs if job.key not in self.known], work.study.seeds)
+        last = {(job.row.prompt, job.seed): job.key for job in left}
+        if not left or self.over:
+            return
+        with closing(Local().run(left, work)) as running:
+            for result in running:
+                yield result
+                if self.over and result.key == last[result.row["prompt"], result.row["seed"]]:
+                    return
+
+    def ordered(self, jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
+        """Seed by seed, and as they were within a seed: prompt by prompt, method by method."""
+        rank = {seed: i for i, seed in enumerate(seeds)}
+        return sorted(jobs, key=lambda job: rank[job.seed])
+
+
+def spread(rows: Sequence[PromptRow], count: int | None = None) -> list[PromptRow]:
+    """The first `count` of the rows in an order of which every beginning is balanced: the subsets in turn, as far as
+    each goes, and within a subset by van der Corput's sequence, so that neighbours in the list come far apart.
+    """
+    subsets: dict[str, list[PromptRow]] = {}
+    for row in rows:
+        subsets.setdefault(str(row.columns["subset"]), []).append(row)
+    turns = [(turn, n, some[i]) for n, some in enumerate(subsets.values()) for turn, i in enumerate(corput(len(some)))]
+    return [row for _, _, row in sorted(turns, key=lambda each: each[:2])][:count]
+
+
+def corput(count: int) -> list[int]:
+    """0 to count - 1 in the order in which van der Corput's sequence in base 2 comes upon them."""
+    bits = max(count - 1, 1).bit_length()
+    flipped = (int(f"{k:0{bits}b}"[::-1], 2) for k in range(2**bits))
+    return list(dict.fromkeys(k * count >> bits for k in flipped))
+
+
+def place() -> Path:
+    """Where the rows of the weights at hand are kept."""
+    return KEPT / f"neglect-{weights.revision()[:12]}.parquet"
+
+
+def kept() -> pd.DataFrame:
+    """The rows that earlier runs left in the repository; empty before the first."""
+    return pd.read_parquet(place()) if place().is_file() else pd.DataFrame(columns=["key"])
+
+
+def joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    """All rows, each once: of two with one key the later table's."""
+    there = [table for table in tables if len(table)]
+    return pd.concat(there).drop_duplicates("key", keep="last").reset_index(drop=True) if there else tables[0]
+
+
+def keep(table: pd.DataFrame) -> Path:
+    """Write rows to where they are kept, beside the others that are there."""
+    place().parent.mkdir(parents=True, exist_ok=True)
+    whole = joined(kept(), table).astype(object)
+    return replace_file(place(), encode_rows(whole.where(whole.notna(), None).to_dict("records")))
+
+
+def whole_cells(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """The rows of cells of which every method made a picture."""
+    done = table.loc[(table["status"] == "done") & table["method"].isin(list(methods))]
+    return done.loc[done.groupby(CELL)["method"].transform("nunique") == len(methods)]
+
+
+def features(table: pd.DataFrame) -> np.ndarray:
+    """[picture, 128] of length 1."""
+    X = np.stack([np.asarray(parts, dtype=float) for parts in table["features_parts"]])
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
