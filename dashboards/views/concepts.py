@@ -5,10 +5,10 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboards.shared import concepts, jobs, look, panels
-from dashboards.shared.concepts import STEERED, TARGET, TURNED, Along, Prune, Redraw
+from dashboards.shared.concepts import STEERED, TURNED, Along, Prune, Redraw
 from dashboards.shared.downloads import Offer, offer
 from dashboards.shared.escape import label
-from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET, Concept
 from probe.errors import ProbeError
 
 SLIDERS, LOW, HIGH, STEP = 8, -2.0, 3.0, 0.25
