@@ -185,6 +185,16 @@ def test_least_squares_finds_a_known_mixture():
     assert bool((against >= 0).all())
 
 
+def test_a_ridge_shares_out_among_words_that_answer_alike():
+    one, other = torch.eye(2, 40, dtype=torch.float64)
+    table = torch.stack([one, one + 1e-3 * other, one - 1e-3 * other, other])
+    aim = table @ (one + 5e-4 * other)
+    bare, shared = (nonnegative(table @ table.T, aim, ridge=ridge) for ridge in (0.0, 0.03))
+    assert int((bare > 1e-3).sum()) < 3
+    assert torch.allclose(shared[:3], shared[:3].mean().expand(3), rtol=0.01) and float(shared[3]) < 0.001
+    assert float(shared.sum()) == pytest.approx(3 / (3 + 0.03), abs=1e-3)
+
+
 def test_whole_words_of_tokenizers_that_spell_the_space():
     tokenizer = tokenizers.qwen_tokenizer()
     assert len(tokenizer("a cat").input_ids) == 2
