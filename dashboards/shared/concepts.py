@@ -134,8 +134,16 @@ def bar_chart(frame: pd.DataFrame) -> alt.LayerChart:
     """Coefficients as bars, with their numbers."""
     order = frame["word"].tolist()
     base = alt.Chart(frame).encode(
-        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160)),
+        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
         x=alt.X("coefficient:Q", title="coefficient"),
         tooltip=["word:N", alt.Tooltip("coefficient:Q", format=".4~g"), alt.Tooltip("share:Q", format=".1%")],
     )
-    return alt.LayerChart(layer=[base.mark_bar(color=charts.series()[0])])
+    numbers = base.mark_text(align="left", dx=4, color=charts.ink()).encode(
+        text=alt.Text("coefficient:Q", format=".2~g")
+    )
+    return alt.LayerChart(layer=[base.mark_bar(color=charts.series()[0]), numbers])
+
+
+def height(frame: pd.DataFrame) -> int:
+    """Pixels of the bars: as many as leave each word its name."""
+    return 90 + 22 * len(frame)

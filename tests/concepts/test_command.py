@@ -60,6 +60,8 @@ def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
     assert not (tmp_path / "again" / "concept").exists()
     assert main(["concept", "a dog", *given[2:], *known[:4], "--out", str(tmp_path / "other")]) == 2
     assert "holds the concept 'a cat', not 'a dog'" in capsys.readouterr().err
+    assert main([*given, "--known", str(tmp_path / "nowhere"), "--prune", "3", "--out", str(tmp_path / "other")]) == 1
+    assert "holds no concept.json" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,6 @@ def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
         (["--prune", "none", "--eyes", "menagerie"], "'none' is no seed"),
         (["--prune", "0", "--eyes", "nowhere"], "nowhere holds no CLIPModel"),
         (["--known", "somewhere"], "say which pictures to look at: --prune 0-3"),
-        (["--known", "nowhere", "--prune", "0", "--eyes", "menagerie"], "nowhere holds no concept.json"),
     ],
 )
 def test_what_cannot_be_done_leaves_nothing(

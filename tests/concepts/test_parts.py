@@ -9,6 +9,7 @@ import torch
 from probe.attach.model.prediction import Level
 from probe.concepts.bench import Bench, borrowed
 from probe.concepts.own import Own, draw, own_pictures, target
+from probe.concepts.recipe import Recipe
 from probe.concepts.solver import nonnegative
 from probe.concepts.sparse import onto_simplex
 from probe.concepts.speech import blank, check_expressible, encoders, filled, gap, own_words
@@ -183,6 +184,17 @@ def test_least_squares_finds_a_known_mixture():
     assert torch.allclose(found.double(), alpha, atol=1e-6)
     against = nonnegative(table @ table.T, -(table @ (alpha @ table)))
     assert bool((against >= 0).all())
+
+
+def test_words_that_were_hardly_trained_are_left_out_unless_they_are_named():
+    heard = encoders(pipelines.load("sd1"))
+    every = vocabulary(heard, "a red cat", Recipe(trained=0.0)).words
+    assert vocabulary(heard, "a red cat", Recipe()).words == every  # untrained, all are as long as each other
+    with torch.no_grad():
+        for encoder in heard:
+            encoder.table.weight[whole_words(encoder)["dog"]] *= 0.1
+    assert vocabulary(heard, "a red cat", Recipe()).words == tuple(word for word in every if word != "dog")
+    assert set(vocabulary(heard, "a red cat", Recipe(words=("dog", "bear"))).words) == {"dog", "bear"}
 
 
 def test_a_ridge_shares_out_among_words_that_answer_alike():
