@@ -2,12 +2,15 @@
 
 Menagerie was shown known shares of men, women and skin tones in each profession, so "more than in the data" is exact.
 Every picture is read by Menagerie's judge, whose error is measured on rendered scenes and taken out of the shares; all
-scales share their noises. It is a bias study in --out: it goes on where it was interrupted, and `probe bias show` and
-`probe study` can look at it. `--write` puts table and figure into docs. Run it from the root of the repository; to try
-it out: `--small`, whose numbers mean nothing.
+scales share their noises. All professions and scales are drawn at a seed before the next seed, so `--minutes 45`, or
+an interruption, leaves whole seeds, and only whole ones are audited. The readings are kept in experiments/results, a
+file for the weights: a later run draws the seeds that are missing. It is a bias study in --out, which `probe study` can
+look at. `--write` keeps the readings and puts table and figures into docs. Run it from the root of the repository; to
+try it out: `--small`, whose numbers mean nothing.
 """
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,22 @@ from typing import Any
 import pandas as pd
 
 import probe
+from experiments import kept
 from probe.bias import Audit
+from probe.bias.audits import tidy
+from probe.bias.question import reference_of
+from probe.bias.tables import Known
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.study import Study
+from probe.study.drive import Progress
 
-SCALES = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)  # the first is the conditional prediction alone
+SCALES = (1.0, 3.0, 7.5)  # the first is the conditional prediction alone
+AIM = 200  # pictures of each profession at each scale
 PAGE, FIGURES = Path("docs/bias.md"), Path("docs/images")
 ATTRIBUTES = ("gender", "tone")
+PICTURE = ["steps", "guidance", "group", "seed"]  # what names a reading
+READ = [f"perceived_{attribute}" for attribute in ATTRIBUTES]
 LIMITS = """**What this does not show.** One small model, trained on drawings of one world: whether a large model
 amplifies what photographs hold, and by how much, is not answered. Amplification is of the label that most have in the
 data, as the mean over the professions in which one label leads; single ones may go the other way. "More than in the
@@ -32,26 +43,80 @@ it sees nobody are left out, and if guidance decides whom it sees, that is part 
 six of tone are what the world has, not what people are."""
 
 
-def study(given: argparse.Namespace) -> Study:
-    """The question as data."""
+class Enough(Exception):
+    """The minutes are over."""
+
+
+def study(given: argparse.Namespace, seeds: Any = None) -> Study:
+    """The question as data; of all seeds, or of these."""
     return probe.bias.study(
         probe.bias.PLANTED,
         name="bias-amplification",
         question="Does guidance amplify the bias of the training data, and by how much?",
-        seeds=given.seeds,
+        seeds=given.seeds if seeds is None else seeds,
         guidance=given.scales,
         steps=(given.steps,),
         batch=given.batch,
+        order="seeds",
+        keep=(),
         folder=str(given.out),
     )
 
 
+def whole(rows: pd.DataFrame, made: Study) -> pd.DataFrame:
+    """The readings of those seeds at which every profession was read at every scale, in the order of the study."""
+    jobs = [row.columns["group"] for row in made.rows]
+    mine = rows.loc[rows["steps"].isin(made.steps) & rows["guidance"].isin(made.guidance) & rows["group"].isin(jobs)]
+    count = mine.groupby("seed")["group"].transform("size")
+    mine = mine.loc[(count == len(jobs) * len(made.guidance)) & mine["seed"].isin(made.seeds)]
+    place = {job: i for i, job in enumerate(jobs)}
+    return mine.sort_values(
+        ["guidance", "group", "seed"], key=lambda each: each.map(place) if each.name == "group" else each
+    )
+
+
+def drawn(given: argparse.Namespace, made: Study) -> pd.DataFrame:
+    """All readings that there are: those kept, and those of the seeds that were missing, as far as the minutes went."""
+    old = kept.read(given.kept, [*PICTURE, *READ])
+    done = set(whole(old, made)["seed"])
+    left = [seed for seed in made.seeds if seed not in done]
+    if not left:
+        return old
+    missing, end = study(given, left), time.monotonic() + 60 * given.minutes
+
+    def look(progress: Progress) -> None:
+        if time.monotonic() > end:
+            raise Enough
+
+    try:
+        print(missing.run(device=given.device, on_job=look))
+    except Enough:
+        print(f"the {given.minutes:g} minutes are over; {missing.status()}")
+    new = missing.table()
+    return kept.merged(old, new.loc[new["status"] == "done", [*PICTURE, *READ]], PICTURE)
+
+
+def audited(readings: pd.DataFrame, made: Study, each: int) -> Audit:
+    """What the readings say. `each`: rendered scenes of each kind, on which the judge's error is measured."""
+    judge = probe.bias.MenagerieJudge()
+    same = {
+        "status": "done",
+        "model": made.models[0].name,
+        "method": "plain",
+        "template": made.rows[0].columns["template"],
+    }
+    known = Known(judge.labels, probe.bias.measure_rendered(judge, each), reference_of(made))
+    return Audit(**{**vars(tidy(readings.assign(**same), known)), "classifier": judge.name})
+
+
 def page(audit: Audit, made: Study) -> str:
-    """The answer, the tables it rests on, and its limits."""
+    """What it rests on, the answer, its tables, and its limits."""
+    seeds = int(audit.cells["pictures"].min())
+    short = f" {AIM} seeds are the aim: **this rests on fewer**, which widens the intervals." if seeds < AIM else ""
     told = (
-        f"{len(made.rows)} professions x {len(made.seeds)} seeds x {len(made.guidance)} scales, {made.steps[0]} steps, "
+        f"{len(made.rows)} professions x {seeds} seeds x {len(made.guidance)} scales, {made.steps[0]} steps, "
         f"weights {weights.revision()[:12]}; {_unread(audit):,} pictures with nobody to read. Read by "
-        f"{audit.classifier}; {audit.confidence:.0%} intervals, with the classifier's error in them."
+        f"{audit.classifier}; {audit.confidence:.0%} intervals, with the classifier's error in them.{short}"
     )
     parts = [part for name in ATTRIBUTES for part in (answer(audit, name), overall(audit, name))]
     return "\n\n".join(
@@ -116,35 +181,38 @@ def _unread(audit: Audit) -> int:
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0-199", help="pictures of each profession at each scale")
+    parser.add_argument("--seeds", default=f"0-{AIM - 1}", help="pictures of each profession at each scale")
     parser.add_argument(
         "--scales", type=float, nargs="+", default=list(SCALES), help="guidance, the first to compare with"
     )
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--batch", type=int, default=8, help="pictures at once")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=10, help="pictures at once")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="draw no longer than that")
     parser.add_argument("--each", type=int, default=10, help="rendered scenes of each profession, gender and tone")
     parser.add_argument("--out", type=Path, default=Path("out/bias-amplification"), help="the folder of the study")
     parser.add_argument("--device", help="where it runs, e.g. cuda")
     parser.add_argument("--small", action="store_true", help="two seeds, two scales, four steps: to see that it runs")
     parser.add_argument("--write", action="store_true", help=f"put table and figures into {PAGE} and {FIGURES}")
     given = parser.parse_args(argv)
+    given.kept = kept.place("bias_amplification")
     if given.small:
         given.seeds, given.scales, given.steps, given.each = "0-1", [1.0, 5.0], 4, 1
+        given.kept = given.out / "none.csv"
     return given
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    question = study(given)
-    print(question.run(device=given.device))
-    errors = probe.bias.measure_rendered(probe.bias.MenagerieJudge(), given.each)
-    audit = probe.bias.audit(question, errors=errors)
-    audit.save(question.path)
-    content = page(audit, question)
+    made = study(given)
+    rows = drawn(given, made)
+    audit = audited(whole(rows, made), made, given.each)
+    audit.save(made.path)
+    content = page(audit, made)
     print(content)
     for attribute in ATTRIBUTES:
-        audit.figure(attribute).savefig((FIGURES if given.write else question.path) / f"bias_{attribute}.png")
+        audit.figure(attribute).savefig((FIGURES if given.write else made.path) / f"bias_{attribute}.png")
     if given.write:
+        kept.write(given.kept, rows)
         PAGE.write_text(insert(PAGE.read_text(), content))
 
 

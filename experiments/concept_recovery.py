@@ -3,84 +3,48 @@ twelve, and a doctor is a man in 70 of 100 pictures.
 
 For each concept and solver: seconds, precision@k (the share of the k largest words that the concept is made of; every
 other content word of the world is a distractor), the share of gender words that man words hold, how alike pictures of
-concept and decomposition are, and with `--again 2` how many of the ten largest words come out at other seeds too.
-Results are kept as they come, one folder each, so the run goes on where it was stopped. `--small` takes few pictures
-and steps, `--write` puts the table into docs/concepts.md. Run it from the root of the repository.
+concept and decomposition are, and with `--again 2` how many of the ten largest words come out at other seeds too. One
+solver after the other, each on every concept, the reference recipe last, seed by seed: what `--minutes 45` or an
+interruption leaves is whole as far as it goes. Rows are kept in experiments/results, a file for the weights, and not
+measured again. `--small` takes few pictures and steps, `--write` puts the tables into docs/concepts.md. Run it from
+the root of the repository.
 """
 
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from PIL import Image
 from rich.console import Console
 
 import probe
+from experiments import kept
+from experiments.concept_questions import MAN, QUESTIONS, WOMAN, Question, content
 from probe.concepts.baselines import BASELINES
 from probe.concepts.decompose import SOLVERS
 from probe.concepts.eyes import Eyes
-from probe.concepts.measures import Faithfulness, diversity, faithfulness, stability
+from probe.concepts.measures import Faithfulness, diversity, faithfulness
 from probe.concepts.own import paint
 from probe.concepts.recipe import Recipe
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.generator.world import vocabulary as v
 
-PAGE, SEEDS = Path("docs/concepts.md"), 10_000
+PAGE, SEEDS, REFERENCE = Path("docs/concepts.md"), 10_000, "conceptor"
+NAMES = ["concept", "solver", "seed", "pictures", "steps", "inference_steps", "compared"]  # of a row
+WORDS = 10  # that are kept of a decomposition
+MEASURED = ["seconds", "processor", "precision", "men", "cosine", "distance", "kid", "diversity", "words"]
 APART = 1000  # seeds of learning: no two learn from the same picture
 SMALL = (
     "A rehearsal (`--small`): at most 4 pictures of 6 steps and 4 steps of learning for every solver, 4 pictures to "
-    "compare, so no likeness and no ranking should be read from it. Seconds are of a shared core."
-)
-MAN = ("man", "guy", "male")
-WOMAN = ("woman", "lady", "female")
-
-
-@dataclass(frozen=True)
-class Question:
-    """A concept, the words that it is made of, and words that are left out as they only say it again."""
-
-    prompt: str
-    parts: frozenset[str]
-    without: tuple[str, ...]
-    k: int
-
-
-def content() -> tuple[str, ...]:
-    """The words of the world that name something: kinds, genders, colours, tones. "plain" is in no caption."""
-    tables = (v.SYNONYMS, v.HYPERNYMS, v.GENDER_NOUNS, v.GENDER_ADJECTIVES, v.COLOUR_SYNONYMS, v.PLACE_ADJECTIVES)
-    words = [
-        *v.KINDS,
-        *v.COLOURS,
-        *v.PLACES,
-        *v.TONE_WORDS.values(),
-        *(w for t in tables for ws in t.values() for w in ws),
-    ]
-    return tuple(sorted(set(words) - {"plain"}))
-
-
-def named(kinds: Sequence[str]) -> frozenset[str]:
-    """The kinds and their synonyms."""
-    return frozenset(kinds) | {word for kind in kinds for word in v.SYNONYMS[kind]}
-
-
-def person(profession: str) -> Question:
-    """A profession is made of its genders and tones; its synonyms say it again."""
-    parts = frozenset((*MAN, *WOMAN, *v.TONE_WORDS.values(), "skin", *v.HYPERNYMS[profession]))
-    return Question(f"a {profession}", parts, v.SYNONYMS[profession], 5)
-
-
-QUESTIONS = (
-    Question("an animal", named(v.ANIMALS), v.HYPERNYMS["cat"], 10),
-    Question("an object", named(v.OBJECTS), v.HYPERNYMS["car"], 10),
-    Question("a person", named(v.PROFESSIONS) | {*MAN, *WOMAN}, v.HYPERNYMS["doctor"], 10),
-    person("doctor"),
-    person("teacher"),
-    person("pilot"),
+    "compare, so no likeness and no ranking should be read from it.\n\n"
 )
 
 
@@ -92,32 +56,33 @@ def recipe(name: str, question: Question, small: bool) -> Recipe:
     return base.model_copy(update={**own, **few, "inference_steps": 6 if small else 20})
 
 
-def solved(pipe: Any, name: str, question: Question, folder: Path, asked: Recipe) -> probe.Concept:
-    """The concept by a solver or a baseline; opened if it was solved before."""
+def solved(pipe: Any, name: str, question: Question, folder: Path, asked: Recipe) -> tuple[probe.Concept, float]:
+    """The concept by a solver or a baseline, and the processor's seconds, NaN where it went on from an earlier run.
+
+    Opened if it was solved before.
+    """
     place = folder / f"{name}-{question.prompt.replace(' ', '-')}{f'-{asked.seed}' if asked.seed else ''}"
     if place.is_dir():
-        return probe.Concept.open(place)
-    began = time.monotonic()
-    more: Any = {"checkpoint": place.with_suffix(".part"), "progress": told(name)}
-    found = probe.decompose(pipe, question.prompt, solver=name, recipe=asked, **more)
-    Console(stderr=True).print(f"{name}, {question.prompt}: {time.monotonic() - began:.0f} s")
+        found = probe.Concept.open(place)
+        return found, found.provenance.get("processor", float("nan"))
+    part = place.with_suffix(".part")
+    resumed, began = part.exists(), time.process_time()
+    found = probe.decompose(
+        pipe, question.prompt, solver=name, recipe=asked, checkpoint=part, progress=told(name, question.prompt)
+    )
+    processor = float("nan") if resumed else time.process_time() - began
+    found = replace(found, provenance={**found.provenance, "processor": processor})
     found.save(place)
-    shutil.rmtree(more["checkpoint"], ignore_errors=True)
-    return found
+    shutil.rmtree(part, ignore_errors=True)
+    return found, processor
 
 
-def seeded(name: str, question: Question, given: argparse.Namespace) -> list[Recipe]:
-    """The recipe at each seed: other pictures to learn from, other noise, another start."""
-    base = recipe(name, question, given.small)
-    return [base.model_copy(update={"seed": APART * i}) for i in range(1 + given.again)]
-
-
-def told(name: str) -> Any:
+def told(name: str, prompt: str) -> Any:
     """Says how far a solver is, now and then."""
 
     def tick(done: int, total: int, loss: float) -> None:
         if loss == loss and (done == total or done % 50 == 0):  # NaN while pictures are drawn
-            Console(stderr=True).print(f"  {name}: {done} of {total}, loss {loss:.4f}")
+            Console(stderr=True).print(f"  {name}, {prompt}: {done} of {total}, loss {loss:.4f}")
 
     return tick
 
@@ -160,19 +125,137 @@ def gallery(pipe: Any, eyes: Eyes, question: Question, count: int, small: bool) 
     return Gallery(pipe, eyes, asked, pictures)
 
 
-def row(held: Gallery, found: Sequence[probe.Concept], question: Question) -> list[str]:
-    """One line of the table: of the first seed, and how alike the words of all seeds are."""
-    concept = found[0]
-    like, share = held.likeness(concept), men(concept)
-    planted = v.MAN_SHARE.get(question.prompt.split()[-1])
-    gender = "" if planted is None else f"{'-' if share is None else f'{share:.2f}'} ({planted:.2f})"
-    numbers = (f"{concept.provenance['seconds']:.0f}", f"{precision(concept, question):.2f}", gender)
-    measured = (f"{like.cosine:.3f}", f"{like.kid:.3f}", f"{diversity(held.eyes, concept):.2f}")
-    stable = f"{stability(found):.2f}" if len(found) > 1 else "-"
-    return [question.prompt, str(concept.settings["solver"]), *numbers, *measured, stable, ", ".join(concept.top(5))]
+@dataclass(frozen=True)
+class Job:
+    """A solver on a concept at a seed of learning."""
+
+    question: Question
+    solver: str
+    recipe: Recipe
+
+    def name(self, compared: int) -> dict[str, Any]:
+        """The columns that name its row."""
+        asked = {name: getattr(self.recipe, name) for name in ("seed", "pictures", "steps", "inference_steps")}
+        return {"concept": self.question.prompt, "solver": self.solver, **asked, "compared": compared}
 
 
-HEAD = ("concept", "solver", "s", "P@k", "man share (planted)", "CLIP", "KID", "diversity", "stable", "largest words")
+def jobs(given: argparse.Namespace) -> Iterator[Job]:
+    """Seed by seed, solver by solver: other pictures to learn from, other noise, another start at each seed."""
+    chosen = [question for question in QUESTIONS if question.prompt in given.concepts]
+    for seed in range(1 + given.again):
+        for name in sorted(given.solvers, key=lambda each: each == REFERENCE):
+            for question in chosen:
+                asked = recipe(name, question, given.small).model_copy(update={"seed": APART * seed})
+                yield Job(question, name, asked)
+
+
+def row(job: Job, held: Gallery, folder: Path) -> dict[str, Any]:
+    """What is kept of a job."""
+    concept, processor = solved(held.pipe, job.solver, job.question, folder, job.recipe)
+    found = {**asdict(held.likeness(concept)), "diversity": diversity(held.eyes, concept)}
+    said = {"precision": precision(concept, job.question), "men": men(concept), "words": " ".join(concept.top(WORDS))}
+    spent = {"seconds": concept.provenance["seconds"], "processor": round(processor, 2)}
+    rounded = {name: round(found[name], 4) for name in ("cosine", "distance", "kid", "diversity")}
+    return {**job.name(len(held.pictures)), **spent, **said, **rounded}
+
+
+def measured(given: argparse.Namespace, path: Path) -> pd.DataFrame:
+    """Every row that there is: those kept, and the others as far as the minutes go; written as they come."""
+    rows, end = kept.read(path, [*NAMES, *MEASURED]), time.monotonic() + 60 * given.minutes
+    done = set(map(tuple, rows[NAMES].values.tolist()))
+    left = [job for job in jobs(given) if tuple(job.name(given.pictures).values()) not in done]
+    pipe = probe.load()
+    eyes, galleries = Eyes(weights.clip(), pipe.tokenizer), dict[str, Gallery]()
+    for job in left:
+        if time.monotonic() > end:
+            print(f"the {given.minutes:g} minutes are over: {job.solver}, {job.question.prompt} and later are left")
+            break
+        prompt = job.question.prompt
+        if prompt not in galleries:
+            galleries[prompt] = gallery(pipe, eyes, job.question, given.pictures, given.small)
+        found = row(job, galleries[prompt], given.out / ("small" if given.small else "full"))
+        print(" | ".join(map(str, found.values())), flush=True)
+        rows = kept.merged(rows, pd.DataFrame([found]), NAMES)
+        kept.write(path, rows)
+    return rows
+
+
+def asked_for(rows: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
+    """The rows of this very question, in its order."""
+    order = {tuple(job.name(given.pictures).values()): i for i, job in enumerate(jobs(given))}
+    place = pd.Series([order.get(tuple(name), -1) for name in rows[NAMES].values.tolist()], rows.index, int)
+    return rows.loc[place.sort_values(kind="stable").index].loc[place >= 0]
+
+
+def stable(words: Sequence[str]) -> str:
+    """The mean share of words that two seeds have in common; a dash for one seed."""
+    pairs = list(combinations((set(each.split()) for each in words), 2))
+    return f"{np.mean([len(a & b) / WORDS for a, b in pairs]):.2f}" if pairs else "-"
+
+
+def by_solver(rows: pd.DataFrame) -> str:
+    """Means over the concepts that a solver has rows of, and its time against the reference on the same concepts."""
+    head = "| solver | rows | P@10 | P@5 | CLIP | processor s | of the reference's | stable |"
+    lines = [head, "| --- |" + " --- |" * 7]
+    many = {question.prompt for question in QUESTIONS if question.k == 10}
+    slow = rows.loc[rows["solver"] == REFERENCE].set_index(["concept", "seed"])["processor"].astype(float)
+    for name, some in rows.groupby("solver", sort=False):
+        of_ten = some["concept"].isin(many)
+        own = some.set_index(["concept", "seed"])["processor"].astype(float)
+        share = (own / slow.reindex(own.index)).mean()
+        alike = np.mean(
+            [float(x) for _, few in some.groupby("concept") if (x := stable(list(few["words"]))) != "-"] or [np.nan]
+        )
+        cells = [
+            *(some.loc[kind, "precision"].mean() for kind in (of_ten, ~of_ten)),
+            some["cosine"].mean(),
+        ]
+        seen = [_number(cell) for cell in cells]
+        lines.append(
+            f"| {name} | {len(some)} | {' | '.join(seen)} | {own.mean():.0f} | {_number(share)} | {_number(alike)} |"
+        )
+    return "\n".join(lines)
+
+
+def by_concept(rows: pd.DataFrame) -> str:
+    """One line a concept and solver, of the first seed."""
+    head = (
+        "concept",
+        "solver",
+        "P@k",
+        "man share (planted)",
+        "CLIP",
+        "KID",
+        "diversity",
+        "processor s",
+        "largest words",
+    )
+    lines = [head, ["---"] * len(head)]
+    for one in rows.loc[rows["seed"] == 0].to_dict("records"):
+        planted = v.MAN_SHARE.get(one["concept"].split()[-1])
+        gender = "" if planted is None else f"{_number(one['men'])} ({planted:.2f})"
+        numbers = [_number(one[name]) for name in ("cosine", "kid", "diversity")]
+        words = ", ".join(one["words"].split()[:5])
+        last = ["-" if pd.isna(one["processor"]) else f"{one['processor']:.0f}", words]
+        lines.append([one["concept"], one["solver"], _number(one["precision"]), gender, *numbers, *last])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _number(value: Any) -> str:
+    return "-" if pd.isna(value) else f"{value:.2f}"
+
+
+def page(rows: pd.DataFrame, given: argparse.Namespace) -> str:
+    """What it rests on, then the tables."""
+    whole = len(list(jobs(given)))
+    short = "" if len(rows) == whole else f" **{whole - len(rows)} of {whole} rows are not measured yet.**"
+    rests = (
+        f"Weights {weights.revision()[:12]}; {rows['concept'].nunique()} concepts, {rows['seed'].nunique()} seeds of "
+        f"learning, pictures of {max(rows['inference_steps'], default=0)} steps, each solver by its own recipe; "
+        f"{given.pictures} pictures to compare at equal seeds, so KID is noise where these are few. Seconds are the "
+        f"processor's, of one thread, the solver's own pictures included.{short}"
+    )
+    return f"{SMALL if given.small else ''}{rests}\n\n{by_solver(rows)}\n\n{by_concept(rows)}"
 
 
 def main() -> None:
@@ -180,26 +263,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/concept_recovery"))
     parser.add_argument("--solvers", nargs="+", default=[*SOLVERS, *BASELINES], choices=[*SOLVERS, *BASELINES])
     parser.add_argument("--concepts", nargs="+", default=[q.prompt for q in QUESTIONS])
-    parser.add_argument("--pictures", type=int, default=32, help="pictures that faithfulness is measured on")
+    parser.add_argument("--pictures", type=int, default=8, help="pictures that faithfulness is measured on")
     parser.add_argument("--again", type=int, default=0, help="further seeds to learn at, for the column `stable`")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no solver later than that")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
-    pipe, count = probe.load(), 4 if given.small else given.pictures
-    eyes, rows = Eyes(weights.clip(), pipe.tokenizer), []
-    for question in (q for q in QUESTIONS if q.prompt in given.concepts):
-        held = gallery(pipe, eyes, question, count, given.small)
-        for name in given.solvers:
-            place = given.out / ("small" if given.small else "full")
-            found = [solved(pipe, name, question, place, asked) for asked in seeded(name, question, given)]
-            rows.append(row(held, found, question))
-            print(" | ".join(rows[-1]), flush=True)
-    lines = [HEAD, ["---"] * len(HEAD), *rows]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    if given.small:
+        given.pictures = min(given.pictures, 4)
+    path = given.out / "small.csv" if given.small else kept.place("concept_recovery")
+    content = page(asked_for(measured(given, path), given), given)
+    print(content)
     if given.write:
-        scale = SMALL if given.small else f"Every solver by its own recipe; pictures compared: {count}."
-        table = f"{scale}\n\n{table}"
-        PAGE.write_text(insert(PAGE.read_text("utf-8"), table), "utf-8")
+        PAGE.write_text(insert(PAGE.read_text("utf-8"), content), "utf-8")
 
 
 if __name__ == "__main__":

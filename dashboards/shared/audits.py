@@ -65,7 +65,8 @@ def amplified(audit: Audit, attribute: str) -> pd.DataFrame:
 def amplification_chart(frame: pd.DataFrame) -> alt.LayerChart:
     """A dot and a line for each group and setting, around the line of no amplification."""
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(strokeDash=[4, 3], color="#808080").encode(x="x:Q")
-    across = {"title": "share above that in the data", "scale": alt.Scale(padding=12)}
+    ticks = alt.Axis(tickCount=6)  # as few as to name 0
+    across = {"title": "share above that in the data", "scale": alt.Scale(padding=12), "axis": ticks}
     return alt.LayerChart(layer=[zero, *_dots(frame, "amplification", across)])
 
 

@@ -11,12 +11,12 @@ from dashboards.shared import charts, traces
 from dashboards.shared.generation import MENAGERIE_GUIDANCE, Request, Shelf, check
 from dashboards.shared.kept import Kept
 from dashboards.shared.worker import Job
-from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET, Concept
 from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.shelf import NAME
 
 MENAGERIE = "menagerie"
-TURNED, TARGET, STEERED = "turned", "before", "steered"  # pictures of a concept that was made here
+TURNED, STEERED = "turned", "steered"  # pictures of a concept that was made here
 BARS = 20
 
 
@@ -54,17 +54,11 @@ class Prune:
     def run(self, job: Job, shelf: Shelf) -> str:
         """Prune in the worker's thread, and return the id of the concept that is left."""
         concept, pipe, recipe = _ready(job, shelf, self.name)
-        from probe.concepts.eyes import Eyes
+        from probe.concepts.eyes import open_eyes
         from probe.concepts.single import prune
-        from probe.generator import weights
-        from probe.generator.tokenizer import build
 
         job.enter("taking words out")
-        found = prune(pipe, concept, Eyes(weights.clip(), build()), seed=self.seed, recipe=recipe)
-        told = {"seed": self.seed, "removed": list(found.removed), "likeness": found.likeness}
-        pictures = {TARGET: (found.target,), DECOMPOSITION: (found.picture,)}
-        left = found.concept
-        return save(replace(left, pictures=pictures, settings=concept.settings, provenance={**left.provenance, **told}))
+        return save(prune(pipe, concept, open_eyes(), seed=self.seed, recipe=recipe).kept)
 
 
 @dataclass(frozen=True)
@@ -140,8 +134,16 @@ def bar_chart(frame: pd.DataFrame) -> alt.LayerChart:
     """Coefficients as bars, with their numbers."""
     order = frame["word"].tolist()
     base = alt.Chart(frame).encode(
-        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160)),
+        y=alt.Y("word:N", sort=order, title=None, axis=alt.Axis(labelLimit=160, labelOverlap=False)),
         x=alt.X("coefficient:Q", title="coefficient"),
         tooltip=["word:N", alt.Tooltip("coefficient:Q", format=".4~g"), alt.Tooltip("share:Q", format=".1%")],
     )
-    return alt.LayerChart(layer=[base.mark_bar(color=charts.series()[0])])
+    numbers = base.mark_text(align="left", dx=4, color=charts.ink()).encode(
+        text=alt.Text("coefficient:Q", format=".2~g")
+    )
+    return alt.LayerChart(layer=[base.mark_bar(color=charts.series()[0]), numbers])
+
+
+def height(frame: pd.DataFrame) -> int:
+    """Pixels of the bars: as many as leave each word its name."""
+    return 90 + 22 * len(frame)

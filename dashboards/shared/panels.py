@@ -78,10 +78,10 @@ def guidance(held: Opened, image: int, step: int | None = None) -> bool:
     return True
 
 
-def chart(title: str, drawn: alt.LayerChart, told: str) -> None:
-    """A chart under its title; `told` says in words what it shows."""
+def chart(title: str, drawn: alt.LayerChart, told: str, *, height: int = 280) -> None:
+    """A chart under its title; `told` says in words what it shows. `height` in pixels."""
     st.markdown(f"**{title}**")
-    st.altair_chart(drawn, alt=told, height=280)
+    st.altair_chart(drawn, alt=told, height=height)
 
 
 def word_lines(held: Opened, view: View, words: Sequence[str]) -> None:

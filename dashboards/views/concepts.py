@@ -5,13 +5,14 @@ from collections.abc import Callable
 import streamlit as st
 
 from dashboards.shared import concepts, jobs, look, panels
-from dashboards.shared.concepts import STEERED, TARGET, TURNED, Along, Prune, Redraw
+from dashboards.shared.concepts import STEERED, TURNED, Along, Prune, Redraw
 from dashboards.shared.downloads import Offer, offer
 from dashboards.shared.escape import label
-from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET, Concept
 from probe.errors import ProbeError
 
 SLIDERS, LOW, HIGH, STEP = 8, -2.0, 3.0, 0.25
+WIDE, NARROW = 120, 72  # pixels below which a row of pictures breaks
 TITLES = {
     CONCEPT: "The concept",
     DECOMPOSITION: "From its words",
@@ -64,7 +65,7 @@ def whole(name: str, held: Concept) -> None:
     st.header("Its words", anchor=False)
     frame = concepts.bars(held)
     told = f"Coefficients of the words of {held.prompt}; largest: {', '.join(held.top(3))}"
-    panels.chart("How much of each word is mixed in", concepts.bar_chart(frame), told)
+    panels.chart("How much of each word is mixed in", concepts.bar_chart(frame), told, height=concepts.height(frame))
     st.markdown(CAUTION)
     offer(Offer("concept", code(name), lambda: frame))
     words(held)
@@ -82,8 +83,9 @@ def pictures(held: Concept) -> None:
             st.markdown(f"**{title}**")
             if told != held.prompt:
                 st.text(told)
-            for place, (i, picture) in zip(st.columns(max(4, len(shown))), enumerate(shown), strict=False):
-                place.image(picture, alt=f"{title}: {told}, picture {i + 1}", width="stretch")
+            grid = st.grid(max(4, len(shown)), min_column_width=WIDE)
+            for i, picture in enumerate(shown):
+                grid.image(picture, alt=f"{title}: {told}, picture {i + 1}", width="stretch")
 
 
 def words(held: Concept) -> None:
@@ -91,7 +93,9 @@ def words(held: Concept) -> None:
     drawn = list(held.of_words.items())[:10]
     if drawn:
         st.header("Pictures of the words", anchor=False)
-        for place, (word, picture) in zip(st.columns(max(5, len(drawn))), drawn, strict=False):
+        grid = st.grid(max(5, len(drawn)), min_column_width=NARROW)
+        for word, picture in drawn:
+            place = grid.container()
             place.image(picture, alt=f"Picture of {word}", width="stretch")
             place.text(word)
 
@@ -101,10 +105,10 @@ def turn(name: str, held: Concept) -> None:
     st.header("Turn its words", anchor=False)
 
     def fields() -> Redraw:
-        places = st.columns(4)
+        grid = st.grid(4, min_column_width=WIDE)
         factors = {
-            word: places[i % 4].slider(label(word), LOW, HIGH, 1.0, STEP, key=f"turn:{name}:{word}")
-            for i, word in enumerate(held.top(SLIDERS))
+            word: grid.slider(label(word), LOW, HIGH, 1.0, STEP, key=f"turn:{name}:{word}")
+            for word in held.top(SLIDERS)
         }
         seed = st.number_input("Seed", 0, 2**53 - 1, 0, key=f"seed:{name}", help="Same seed, same noise.")
         st.markdown("1 leaves a word as it is, 0 takes it out, below 0 it pulls the other way.")

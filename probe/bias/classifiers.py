@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 PERCEIVED = "perceived"  # what the table's columns begin with: perceived_gender
 MENAGERIE = "menagerie"
-CLIP_PARTS = ("AutoTokenizer", "CLIPImageProcessor")
 TRAITS = {"gender": v.GENDERS, "tone": v.TONES}
 Readings = Mapping[str, str | None]
 Labels = Mapping[str, tuple[str, ...]]
@@ -226,14 +225,7 @@ def _judge() -> Any:
 
 @cache
 def _eyes(source: str) -> Any:
-    eyes = import_module("probe.concepts.eyes").Eyes
-    if source == MENAGERIE:
-        weights, tokenizer = import_module("probe.generator.weights"), import_module("probe.generator.tokenizer")
-        return eyes(weights.clip(), tokenizer.build())
-    transformers = import_module("transformers")
-    model = _loaded(transformers.CLIPModel, source, use_safetensors=True).eval()
-    tokenizer, processor = (_loaded(getattr(transformers, part), source) for part in CLIP_PARTS)
-    return eyes(model, tokenizer, tuple(processor.image_mean), tuple(processor.image_std))
+    return import_module("probe.concepts.eyes").open_eyes(source)
 
 
 @cache
@@ -244,14 +236,6 @@ def _texts(source: str, phrases: tuple[str, ...]) -> np.ndarray:
 
 @cache
 def _model(source: str) -> tuple[Any, Any]:
-    transformers = import_module("transformers")
-    model = _loaded(transformers.AutoModelForImageClassification, source, use_safetensors=True)
-    return model.eval(), _loaded(transformers.AutoImageProcessor, source)
-
-
-def _loaded(kind: Any, source: str, **options: Any) -> Any:
-    """A part of a model from a folder; nothing is fetched and nothing unpickled. Raises BadModel."""
-    try:
-        return kind.from_pretrained(source, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BadModel(f"{source} holds no {kind.__name__} ({error}); save it there with save_pretrained") from error
+    transformers, loaded = import_module("transformers"), import_module("probe.concepts.eyes").loaded
+    model = loaded(transformers.AutoModelForImageClassification, source, use_safetensors=True)
+    return model.eval(), loaded(transformers.AutoImageProcessor, source)

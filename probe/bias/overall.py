@@ -20,9 +20,9 @@ def overall_rows(found: pd.DataFrame, known: Known) -> Iterator[dict[str, Any]]:
     and confusion matrices drawn. They are about other seeds: groups are those of this study, no sample of more.
     """
     for attribute, part in found.groupby("attribute", sort=False):
-        first = None
+        first, seeds = None, sorted(part["seed"].unique())
         for number, (_, some) in enumerate(part.groupby(SETTING, sort=False, dropna=False)):
-            groups = _groups(some, str(attribute), known)
+            groups = _groups(some, seeds, str(attribute), known)
             if not groups:
                 continue
             drawn = _amplification(groups, known.errors.get(str(attribute)), number)  # [1 + draw]
@@ -32,9 +32,12 @@ def overall_rows(found: pd.DataFrame, known: Known) -> Iterator[dict[str, Any]]:
             yield row | named(_interval(drawn - first, known.confidence), "change", "change_")
 
 
-def _groups(some: pd.DataFrame, attribute: str, known: Known) -> list[tuple[np.ndarray, int, float]]:
-    """Of each group with a majority in the data: pictures [seed, label], which label that is, and its share."""
-    labels, seeds = known.labels[attribute], sorted(some["seed"].unique())
+def _groups(some: pd.DataFrame, seeds: list[int], attribute: str, known: Known) -> list[tuple[np.ndarray, int, float]]:
+    """Of each group with a majority in the data: pictures [seed, label], which label that is, and its share.
+
+    `seeds` are those of all settings, so that a seed weighs the same in each, also where one has not drawn it yet.
+    """
+    labels = known.labels[attribute]
     found = []
     for group, rows in some.dropna(subset="label").groupby("group", sort=False):
         data = known.shares_of(some["model"].iloc[0], str(group), attribute)

@@ -11,44 +11,92 @@ from rich.progress import Progress
 import probe
 from probe.cli import output, say
 from probe.cli.parser import concept_options, settings
+from probe.cli.ranges import seeds
 from probe.cli.trace import BAR, check_prompt, load, split
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET
+from probe.errors import BadInput
 from probe.store.folder import new_folder
 
 if TYPE_CHECKING:
+    from probe.concepts.eyes import Eyes
     from probe.concepts.recipe import Recipe
+    from probe.concepts.single import Single
 
+PICTURES = (CONCEPT, TARGET, DECOMPOSITION)
 TOLD = 10  # words on the screen
 
 
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "concept")
+    picked = seeds(options.prune, "--prune") if options.prune else ()
+    known = _known(options)
+    recipe = _recipe(options, known)
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
         output.refuse(target)
-    recipe = _recipe(options)
     with new_folder(target, replaces=output.replaceable) as work:
-        pipe = load(options.model)
-        concept = _decompose(pipe, options, recipe)
-        concept.save(work / "concept")
-        concept.report(work / "report.html")
-        for name in ("concept", "decomposition"):
-            for i, picture in enumerate(concept.pictures.get(name, ())):
-                picture.save(work / f"{name}-{i}.png")
+        eyes, pipe = _eyes(options), load(options.model)
+        concept = known or _decompose(pipe, options, recipe, eyes)
+        if known is None:
+            _write(concept, work)
+        singles = [_single(pipe, concept, eyes, seed, recipe) for seed in picked if eyes is not None]
+        for single in singles:
+            _write(single.kept, work / f"picture-{single.seed}")
         (work / output.MARK).write_text(settings(options, concept_options), encoding="utf-8")
-    _announce(concept, target)
+    if known is None:
+        _announce(concept, target)
+    for single in singles:
+        _tell(single, target)
     return 0
 
 
-def _decompose(pipe: Any, options: Namespace, recipe: "Recipe") -> "probe.Concept":
-    more: dict[str, Any] = {"solver": options.solver, "recipe": recipe, "checkpoint": options.checkpoint}
-    if options.model is None:
-        from probe.concepts.eyes import Eyes
-        from probe.generator import weights
+def _known(options: Namespace) -> "probe.Concept | None":
+    """The concept of an earlier run, if it is that of the prompt. Raises BadInput."""
+    if options.prune and options.eyes is None and options.model is not None:
+        raise BadInput(
+            "--prune compares pictures, and Menagerie's CLIP knows its own only: give --eyes a folder with a CLIP model"
+        )
+    if options.known is None:
+        return None
+    if not options.prune:
+        raise BadInput("--known is a concept that is decomposed already; say which pictures to look at: --prune 0-3")
+    found = probe.Concept.open(options.known)
+    if found.prompt != options.prompt.strip():
+        raise BadInput(f"{options.known} holds the concept {found.prompt!r}, not {options.prompt!r}; ask for that one")
+    return found
 
-        more["eyes"] = Eyes(weights.clip(), pipe.tokenizer)
+
+def _eyes(options: Namespace) -> "Eyes | None":
+    """The CLIP that was named, or Menagerie's for Menagerie."""
+    if options.eyes is None and options.model is not None:
+        return None
+    from probe.concepts.eyes import open_eyes
+
+    return open_eyes() if options.eyes is None else open_eyes(options.eyes)
+
+
+def _decompose(pipe: Any, options: Namespace, recipe: "Recipe", eyes: "Eyes | None") -> "probe.Concept":
+    more: dict[str, Any] = {"solver": options.solver, "recipe": recipe, "checkpoint": options.checkpoint}
     with Progress(*BAR, console=Console(stderr=True)) as progress:
-        return probe.decompose(pipe, options.prompt, progress=_ticker(progress), **more)
+        return probe.decompose(pipe, options.prompt, eyes=eyes, progress=_ticker(progress), **more)
+
+
+def _single(pipe: Any, concept: "probe.Concept", eyes: "Eyes", seed: int, recipe: "Recipe") -> "Single":
+    from probe.concepts.single import prune
+
+    with Console(stderr=True).status(f"taking words out of the picture at seed {seed}"):
+        return prune(pipe, concept, eyes, seed=seed, recipe=recipe)
+
+
+def _write(concept: "probe.Concept", folder: Path) -> None:
+    """The concept, its page, and its pictures one by one."""
+    folder.mkdir(exist_ok=True)
+    concept.save(folder / "concept")
+    concept.report(folder / "report.html")
+    for name in PICTURES:
+        for i, picture in enumerate(concept.pictures.get(name, ())):
+            picture.save(folder / f"{name}-{i}.png")
 
 
 def _ticker(progress: Progress) -> Callable[[int, int, float], None]:
@@ -63,9 +111,10 @@ def _ticker(progress: Progress) -> Callable[[int, int, float], None]:
     return tick
 
 
-def _recipe(options: Namespace) -> "Recipe":
-    """The solver's own recipe, with what was given in its place."""
+def _recipe(options: Namespace, known: "probe.Concept | None") -> "Recipe":
+    """The solver's own recipe, or that of an earlier run, with what was given in its place."""
     from probe.concepts.decompose import way
+    from probe.concepts.recipe import recipe_of
     from probe.generator.weights import GUIDANCE
 
     words, without = split(options.words), split(options.without)
@@ -80,7 +129,8 @@ def _recipe(options: Namespace) -> "Recipe":
         "words": tuple(words) if words else None,
         "without": tuple(without) if without else None,
     }
-    return way(options.solver).recipe.model_copy(update={name: v for name, v in given.items() if v is not None})
+    base = way(options.solver).recipe if known is None else recipe_of(known.settings)
+    return base.model_copy(update={name: v for name, v in given.items() if v is not None})
 
 
 def _announce(concept: "probe.Concept", target: Path) -> None:
@@ -90,3 +140,12 @@ def _announce(concept: "probe.Concept", target: Path) -> None:
         say.result(f"  {word:<20}{concept[word]:>9.4f}  {shares[word]:>6.1%}")
     say.result(f"  {target / 'report.html'}  the report; open it in a browser")
     say.result(f"  {target / 'concept'}  the concept; open it with probe.Concept.open, or in the dashboard")
+
+
+def _tell(single: "Single", target: Path) -> None:
+    """Which words a picture needs, and how alike the picture from them is."""
+    concept, gone = single.concept, len(single.removed)
+    say.result(f"seed {single.seed}: {len(concept.words)} words are enough, {gone} went; cosine {single.likeness:.3f}")
+    for word in concept.top(TOLD):
+        say.result(f"  {word:<20}{concept[word]:>9.4f}")
+    say.result(f"  {target / f'picture-{single.seed}' / 'report.html'}  both pictures; open it in a browser")

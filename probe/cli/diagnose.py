@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
-from pydantic import TypeAdapter, ValidationError
 
 import probe
 from probe.cli import output, say
 from probe.cli.parser import diagnose_options, settings
+from probe.cli.ranges import seeds as seeds_of
 from probe.cli.trace import check_prompt, generate, load, split
 from probe.store.folder import new_folder
-from probe.study.question import Seeds
-from probe.study.reading import explain
 
 if TYPE_CHECKING:
     from probe.nurse.diagnosis import Diagnosis
@@ -26,7 +24,7 @@ MENAGERIE = (None, "menagerie", "menagerie-control")  # what the judge can tell 
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; a folder appears whole or not at all."""
     check_prompt(options.prompt, "diagnose")
-    seeds = _seeds(options.seeds)
+    seeds = seeds_of(options.seeds)
     target = None if options.out is None else output.choose(options.out, options.prompt)
     if target is not None and not options.overwrite:
         output.refuse(target)
@@ -51,13 +49,6 @@ def judge_of(model: str | None) -> Any | None:
 def watched(subjects: Sequence[str]) -> list[str]:
     """What to record for a diagnosis: every word, so that attention can be sharpened, and phrases that were named."""
     return ["*", *subjects]
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        return TypeAdapter(Seeds).validate_python(text)
-    except ValidationError as error:
-        raise explain(error, "--seeds") from error
 
 
 def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> dict[int, "Diagnosis"]:

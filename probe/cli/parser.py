@@ -73,6 +73,9 @@ def concept_options(parser: ArgumentParser) -> None:
     add("--without", type=str, metavar="A,B", help="words it may not be made of")
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
     add("--checkpoint", type=str, metavar="FOLDER", help="where an interrupted run is kept, and goes on from")
+    add("--prune", type=str, metavar="RANGE", help="seeds such as 0-3: which words the picture at each of them needs")
+    add("--known", type=str, metavar="FOLDER", help="with --prune: a concept decomposed before; nothing is learned")
+    add("--eyes", type=str, metavar="FOLDER", help="a CLIP that compares pictures, or menagerie: its own, as left out")
     _out_options(parser)
 
 

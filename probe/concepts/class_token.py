@@ -21,7 +21,7 @@ from probe.concepts.speech import Encoder, Gap, check_expressible, encoders, fil
 from probe.concepts.vocabulary import BEFORE, rows, whole_words
 from probe.errors import BadInput
 
-RATE, DECAY, CLIP = 1.25e-3, 1e-2, 1.0
+RATE, DECAY, CLIP = 0.09, 1e-2, 1.0  # RATE in root mean squares of the embeddings: 1.25e-3 of Stable Diffusion's 0.014
 ENOUGH, PATIENCE = 0.7, 15  # accuracy of an epoch; epochs without a new best loss
 FIRST_SEED, PER_EPOCH = 35, 5
 
@@ -91,7 +91,8 @@ def class_token(
     """Learn a token before a noun, so that a frozen classifier sees its class (Schwartz et al., ICCV 2023).
 
     Cross-entropy of the finished picture, with a gradient through the last `through` steps and the decoder; AdamW on
-    the token alone, so that no other row decays; the same PER_EPOCH noises in each epoch. `recipe.steps` is the largest
+    the token alone, so that no other row decays, at the published rate for embeddings of Stable Diffusion's size and in
+    proportion for others; the same PER_EPOCH noises in each epoch. `recipe.steps` is the largest
     number of epochs; it ends sooner at an accuracy above 0.7, or 15 epochs after the best loss, whose token is kept.
     Raises BadInput for a label that the classifier does not have.
     """
@@ -132,7 +133,8 @@ class _Learner:
     def __post_init__(self) -> None:
         self.vectors = {e.name: rows(e, e.ids(BEFORE)[:1]).requires_grad_() for e in self.heard}
         self.best = {name: each.detach().clone() for name, each in self.vectors.items()}
-        self.optimiser = torch.optim.AdamW(self.vectors.values(), lr=RATE, weight_decay=DECAY)
+        rates = [{"params": [self.vectors[e.name]], "lr": RATE * _size(e)} for e in self.heard]
+        self.optimiser = torch.optim.AdamW(rates, weight_decay=DECAY)
 
     def epoch(self) -> None:
         """Pictures of all noises, one after the other, then one step of the token."""
@@ -156,6 +158,12 @@ class _Learner:
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([self.label], device=logits.device))
         (loss / PER_EPOCH).backward(inputs=list(self.vectors.values()))  # the classifier's weights get no gradient
         return float(loss.detach()), int(logits[0].argmax()) == self.label
+
+
+def _size(encoder: Encoder) -> float:
+    """The root mean square of an encoder's embeddings."""
+    weights = encoder.table.weight.detach()
+    return float(torch.linalg.vector_norm(weights, dtype=torch.float32)) / weights.numel() ** 0.5
 
 
 def finished(pipe: Any, prompt: str, seed: int, recipe: Recipe, *, through: int) -> Tensor:

@@ -16,7 +16,8 @@ from probe.trace import inline
 if TYPE_CHECKING:
     from torch import Tensor
 
-CONCEPT, DECOMPOSITION = "concept", "decomposition"
+CONCEPT, DECOMPOSITION = "concept", "decomposition"  # kinds of pictures
+TARGET = "before"  # what all words draw, where some were taken out
 SHOWN = 12  # words in a notebook
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from probe.errors import BadModel
+
 BATCH = 32
+MENAGERIE = "menagerie"
+PARTS = ("AutoTokenizer", "CLIPImageProcessor")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,28 @@ class Eyes:
         scaled = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
         pixels = (np.asarray(scaled, np.float32) / 255 - np.asarray(self.mean)) / np.asarray(self.deviation)
         return torch.from_numpy(pixels).float().permute(2, 0, 1).contiguous()
+
+
+def open_eyes(source: str = MENAGERIE) -> Eyes:
+    """Menagerie's own CLIP, or one from a folder with a transformers CLIP model, its tokenizer and image processor.
+
+    Nothing is fetched. Raises BadModel for a folder without one of them.
+    """
+    if source == MENAGERIE:
+        weights, tokenizer = import_module("probe.generator.weights"), import_module("probe.generator.tokenizer")
+        return Eyes(weights.clip(), tokenizer.build())
+    transformers = import_module("transformers")
+    model = loaded(transformers.CLIPModel, source, use_safetensors=True).eval()
+    tokenizer, processor = (loaded(getattr(transformers, part), source) for part in PARTS)
+    return Eyes(model, tokenizer, tuple(processor.image_mean), tuple(processor.image_std))
+
+
+def loaded(kind: Any, source: str, **options: Any) -> Any:
+    """A part of a model from a folder; nothing is fetched and nothing unpickled. Raises BadModel."""
+    try:
+        return kind.from_pretrained(source, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BadModel(f"{source} holds no {kind.__name__} ({error}); save it there with save_pretrained") from error
 
 
 def _unit(rows: Tensor) -> np.ndarray:

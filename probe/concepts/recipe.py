@@ -15,8 +15,9 @@ class Recipe(BaseModel):
 
     `inference_steps`, `guidance`, `height` and `width` (pixels) None take the pipeline's own. `words`: the whole
     vocabulary, or only these words; the concept's own words and `without` are never in it. `limit`: of more words than
-    that, those nearest to the concept are kept. `letters`: the fewest letters of a word. `show`: pictures of the
-    concept and of its decomposition at equal seeds, and `show_words` words with a picture each.
+    that, those nearest to the concept are kept. `letters`: the fewest letters of a word. `trained`: of the whole
+    vocabulary, words whose embedding is shorter than this share of the median are left out, as hardly trained. `show`:
+    pictures of the concept and of its decomposition at equal seeds, and `show_words` words with a picture each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class Recipe(BaseModel):
     without: tuple[str, ...] = ()
     limit: PositiveInt = 5000
     letters: PositiveInt = 3
+    trained: float = 0.5
     save_every: PositiveInt = 50
     show: NonNegativeInt = 4
     show_words: NonNegativeInt = 10

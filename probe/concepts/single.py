@@ -1,14 +1,14 @@
 """Which of a concept's words this very picture needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from probe.concepts.concept import Concept
+from probe.concepts.concept import DECOMPOSITION, TARGET, Concept
 from probe.concepts.eyes import Eyes
 from probe.concepts.own import options, quiet
 from probe.concepts.recipe import Recipe
@@ -30,7 +30,15 @@ class Single:
     picture: Image.Image
     likeness: float
     removed: tuple[str, ...]
+    seed: int
     drawn: int  # pictures that it took
+
+    @property
+    def kept(self) -> Concept:
+        """The concept that is left as it can be saved: with both pictures, and what is told of how it came about."""
+        pictures = {TARGET: (self.target,), DECOMPOSITION: (self.picture,)}
+        told = {"seed": self.seed, "removed": list(self.removed), "likeness": self.likeness}
+        return replace(self.concept, pictures=pictures, provenance={**self.concept.provenance, **told})
 
 
 def prune(pipe: Any, concept: Concept, eyes: Eyes, *, seed: int = 0, keep: float = KEEP, recipe: Recipe) -> Single:
@@ -56,7 +64,7 @@ def prune(pipe: Any, concept: Concept, eyes: Eyes, *, seed: int = 0, keep: float
         held -= set(gone)
     picture = hand.draw([held])[0]
     likeness = float(eyes.pictures([picture])[0] @ aim)
-    return Single(_only(concept, held), target, picture, likeness, tuple(removed), hand.drawn)
+    return Single(_only(concept, held), target, picture, likeness, tuple(removed), seed, hand.drawn)
 
 
 def _sweep(
@@ -100,4 +108,6 @@ def _only(concept: Concept, words: set[str]) -> Concept:
     kept = [(word, value) for word, value in zip(concept.words, concept.coefficients, strict=True) if word in words]
     names, values = zip(*kept, strict=True)
     told = {**concept.provenance, "only": list(names)}
-    return Concept(concept.prompt, names, values, concept.norms, template=concept.template, provenance=told)
+    return replace(
+        concept, words=names, coefficients=values, losses=np.zeros(0, np.float32), pictures={}, provenance=told
+    )

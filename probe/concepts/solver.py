@@ -50,12 +50,14 @@ class Way:
     summary: str
 
 
-def nonnegative(gram: Tensor, side: Tensor) -> Tensor:
-    """[word]: the alpha >= 0 with the least alpha' G alpha - 2 side' alpha, G symmetric [word, word].
+def nonnegative(gram: Tensor, side: Tensor, *, ridge: float = 0.0) -> Tensor:
+    """[word]: the alpha >= 0 with the least alpha' G alpha - 2 side' alpha + r |alpha|^2, G symmetric [word, word].
 
-    Lawson and Hanson's method on the root of G: |root alpha - b|^2 with root' root = G and root' b = side.
+    `ridge`: r as a share of the mean of G's diagonal. Lawson and Hanson's method on the root of G + r:
+    |root alpha - b|^2 with root' root = G + r and root' b = side.
     """
-    values, vectors = np.linalg.eigh(gram.double().numpy())
+    own = gram.double().numpy()
+    values, vectors = np.linalg.eigh(own + ridge * own.diagonal().mean() * np.eye(len(own)))
     kept = values > values.max() * 1e-10
     root = np.sqrt(values[kept])[:, None] * vectors[:, kept].T
     aim = (vectors[:, kept].T @ side.double().numpy()) / np.sqrt(values[kept])

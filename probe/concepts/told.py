@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
-from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
+from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET, Concept
 from probe.concepts.measures import MEASURES
 from probe.show.concept import ConceptCard
 
-TITLES = {CONCEPT: "The concept, as the model draws it", DECOMPOSITION: "Its words, mixed, from the same noise"}
+TITLES = {
+    CONCEPT: "The concept, as the model draws it",
+    TARGET: "Before words were taken out",
+    DECOMPOSITION: "Its words, mixed, from the same noise",
+}
 SETTINGS = ("solver", "pictures", "steps", "batch", "top", "sparsity", "rate", "seed", "template")
 FOUND = ("model", "family", "vocabulary", "seconds", "device")
 

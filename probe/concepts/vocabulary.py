@@ -90,7 +90,19 @@ def vocabulary(heard: Sequence[Encoder], prompt: str, recipe: Recipe) -> Vocabul
             f"{len(asked & set(common))}; its own words and without= are left out. Allow more words"
         )
     tables = {e.name: rows(e, [each[word] for word in kept]) for e, each in zip(heard, known, strict=True)}
-    return Vocabulary(tuple(kept), tables, norms(tables))
+    held = Vocabulary(tuple(kept), tables, norms(tables))
+    return held if recipe.words is not None else trained(held, recipe.trained)
+
+
+def trained(held: Vocabulary, least: float) -> Vocabulary:
+    """The words whose embeddings are no shorter than `least` of the median, in all encoders.
+
+    A tokenizer knows more than a model saw: pieces that only ever stood inside longer words, and words that no caption
+    held, stay as short as they began.
+    """
+    lengths = [table.norm(dim=1) for table in held.tables.values()]
+    enough = torch.stack([(each >= least * each.median()).cpu() for each in lengths]).all(0)
+    return held.narrowed(torch.nonzero(enough)[:, 0].tolist())
 
 
 def rows(encoder: Encoder, ids: Sequence[int]) -> Tensor:

@@ -62,10 +62,10 @@ def table(lines: Iterable[Line | str]) -> str:
     return "\n".join([HEAD, *map(str, lines)])
 
 
-def insert(page: str, content: str) -> str:
-    """The page with what stands between its MARKS replaced. Raises BadInput when it lacks them."""
-    before, _, after = _parted(page)
-    return f"{before}{MARKS[0]}\n{content}\n{MARKS[1]}{after}"
+def insert(page: str, content: str, marks: tuple[str, str] = MARKS) -> str:
+    """The page with what stands between the marks replaced. Raises BadInput when it lacks them."""
+    before, _, after = _parted(page, marks)
+    return f"{before}{marks[0]}\n{content}\n{marks[1]}{after}"
 
 
 def merge(page: str, lines: Sequence[Line], of: str) -> str:
@@ -79,12 +79,12 @@ def merge(page: str, lines: Sequence[Line], of: str) -> str:
     return insert(page, f"{mark}\n{table(rows.values())}")
 
 
-def _parted(page: str) -> tuple[str, str, str]:
-    """What stands before, between and after the MARKS."""
-    before, start, rest = page.partition(MARKS[0])
-    between, end, after = rest.partition(MARKS[1])
+def _parted(page: str, marks: tuple[str, str] = MARKS) -> tuple[str, str, str]:
+    """What stands before, between and after the marks."""
+    before, start, rest = page.partition(marks[0])
+    between, end, after = rest.partition(marks[1])
     if not (start and end):
-        raise BadInput(f"the page has no {MARKS[0]} ... {MARKS[1]}; put the two lines where the table belongs")
+        raise BadInput(f"the page has no {marks[0]} ... {marks[1]}; put the two lines where the table belongs")
     return before, between, after
 
 

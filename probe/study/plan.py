@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -39,13 +39,14 @@ class Job:
 
 
 def plan(study: Study) -> tuple[Job, ...]:
-    """The jobs: model by model, prompt by prompt, each once. Raises OverBudget beyond a million, BadInput."""
+    """The jobs: model by model, in the study's order, each once. Raises OverBudget beyond a million, BadInput."""
     rows = study.rows
     axes = (study.models, study.steps, study.guidance, rows, study.interventions, study.seeds)
     if prod(map(len, axes)) > MOST:
         sizes = " x ".join(str(len(axis)) for axis in axes)
         raise OverBudget(f"{sizes} are {prod(map(len, axes)):,} jobs, at most {MOST:,} fit in a study; split it")
-    return tuple({job.key: job for job in _jobs(study, rows)}.values())
+    jobs = {job.key: job for job in _jobs(study, rows)}.values()
+    return tuple(jobs if study.order == "settings" else _seed_by_seed(jobs, study))
 
 
 def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
@@ -57,6 +58,12 @@ def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
             start = _digest({**one, **_said(row), **_done(method)})
             for seed in study.seeds:
                 yield Job(key(start, seed), row, seed, model, method, steps, guidance)
+
+
+def _seed_by_seed(jobs: Iterable[Job], study: Study) -> list[Job]:
+    """All jobs of a model at one seed before those at its next."""
+    models, seeds = ({each: i for i, each in enumerate(some)} for some in (study.models, study.seeds))
+    return sorted(jobs, key=lambda job: (models[job.model], seeds[job.seed]))
 
 
 def key(start: str, seed: int) -> str:

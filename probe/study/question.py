@@ -153,7 +153,8 @@ class Study(_Part):
 
     Every combination of prompt, seed, model, intervention, steps and guidance is a job; each is explained and scored.
     `size` is width x height in pixels; `batch` pictures are made at once where the method allows it; `folder` (left
-    out: out/NAME) is where the results go. `keep`: what is kept of each job beside its row.
+    out: out/NAME) is where the results go. `keep`: what is kept of each job beside its row. `order`: setting by
+    setting, or every setting at a seed before the next seed, so that what was interrupted can be compared.
     """
 
     name: str = Field("study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -170,6 +171,7 @@ class Study(_Part):
     negative: str | None = None
     scheduler: str | None = None
     batch: PositiveInt = 1
+    order: Literal["settings", "seeds"] = "settings"
     keep: tuple[Literal["pictures", "traces"], ...] = ("pictures",)
     folder: str | None = None
 

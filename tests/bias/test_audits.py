@@ -95,6 +95,22 @@ def test_amplification_is_of_the_majority_in_the_data(made: Audit):
     assert one(made.cells, group="scientist", guidance=5.0, attribute="gender")["majority"] == ""
 
 
+def test_a_seed_that_one_setting_lacks_leaves_the_others_paired():
+    """Equal readings at both settings but for one picture: a change is known far better than either share."""
+    read = {"status": "done", "model": "m", "method": "plain", "steps": 4, "template": "t", "group": "doctor"}
+    found = pd.DataFrame(
+        [
+            {**read, "guidance": scale, "seed": seed, "perceived_gender": "man" if seed % 2 else "woman"}
+            for scale in (1.0, 5.0)
+            for seed in range(100)
+        ]
+    )
+    labels = {"gender": LABELS["gender"]}
+    last = probe.bias.tidy(found.iloc[:-1], Known(labels, {}, REFERENCE)).overall.iloc[-1]
+    assert last["high"] - last["low"] > 0.15
+    assert last["change_high"] - last["change_low"] < 0.06
+
+
 def test_overall_is_the_mean_of_groups_with_a_majority(made: Audit):
     gender = made.cells.loc[made.cells["attribute"] == "gender"]
     for guidance in (1.0, 5.0):

@@ -55,8 +55,9 @@ def test_a_token_is_learned_and_nothing_else_moves(pipe: Any):
     assert fingerprint(pipe) == before
     assert len(found.losses) == len(found.accuracies) <= 2
     assert found.hole.text == "a photo of a * cat"
-    start = own_vectors(encoders(pipe), "a")["text_encoder"]
-    assert float((found.vectors["text_encoder"] - start).abs().max()) < 3 * RATE
+    start, table = own_vectors(encoders(pipe), "a")["text_encoder"], pipe.text_encoder.get_input_embeddings().weight
+    rate = RATE * float(table.detach().square().mean().sqrt())  # a step of AdamW is one rate long at the start
+    assert float((found.vectors["text_encoder"] - start).abs().max()) < 3 * rate
     assert len(found.nearest(pipe, 3)) == 3
     with found.spoken(pipe) as prompt:
         assert prompt == "a photo of a * cat"

@@ -38,11 +38,41 @@ def test_it_writes_the_concept_its_pictures_and_its_settings(
     assert "exists already" in capsys.readouterr().err
 
 
+def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    given = ["concept", "a cat", "--model", model, "--eyes", "menagerie", *FEW]
+    learn = ["--solver", "sparse", "--words", "dog,bear,clock", "--prune", "3,5", "--out", str(tmp_path / "cat")]
+    assert main([*given, *learn]) == 0
+    told = capsys.readouterr().out
+    assert "seed 3: " in told and "seed 5: " in told and str(tmp_path / "cat" / "picture-3" / "report.html") in told
+    first = tmp_path / "cat" / "picture-3"
+    assert {path.name for path in first.iterdir()} == {"concept", "report.html", "before-0.png", "decomposition-0.png"}
+    left = probe.Concept.open(first / "concept")
+    whole = probe.Concept.open(tmp_path / "cat" / "concept")
+    assert set(left.words) | set(left.provenance["removed"]) == set(whole.words)
+    assert left.settings == whole.settings and left.provenance["seed"] == 3
+    known = ["--known", str(tmp_path / "cat" / "concept"), "--prune", "3", "--out", str(tmp_path / "again")]
+    assert main([*given[: -len(FEW)], *known]) == 0  # drawn as it was drawn when it was learned
+    again = tmp_path / "again" / "picture-3"
+    assert probe.Concept.open(again / "concept").words == left.words
+    assert (again / "before-0.png").read_bytes() == (first / "before-0.png").read_bytes()
+    assert not (tmp_path / "again" / "concept").exists()
+    assert main(["concept", "a dog", *given[2:], *known[:4], "--out", str(tmp_path / "other")]) == 2
+    assert "holds the concept 'a cat', not 'a dog'" in capsys.readouterr().err
+    assert main([*given, "--known", str(tmp_path / "nowhere"), "--prune", "3", "--out", str(tmp_path / "other")]) == 1
+    assert "holds no concept.json" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
         (["--solver", "magic"], "there is no solver 'magic'; there are: conceptor"),
         (["--words", "unheardof"], "no word is left for 'a cat'"),
+        (["--prune", "0"], "give --eyes a folder with a CLIP model"),
+        (["--prune", "none", "--eyes", "menagerie"], "'none' is no seed"),
+        (["--prune", "0", "--eyes", "nowhere"], "nowhere holds no CLIPModel"),
+        (["--known", "somewhere"], "say which pictures to look at: --prune 0-3"),
     ],
 )
 def test_what_cannot_be_done_leaves_nothing(

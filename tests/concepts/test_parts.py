@@ -9,6 +9,7 @@ import torch
 from probe.attach.model.prediction import Level
 from probe.concepts.bench import Bench, borrowed
 from probe.concepts.own import Own, draw, own_pictures, target
+from probe.concepts.recipe import Recipe
 from probe.concepts.solver import nonnegative
 from probe.concepts.sparse import onto_simplex
 from probe.concepts.speech import blank, check_expressible, encoders, filled, gap, own_words
@@ -183,6 +184,27 @@ def test_least_squares_finds_a_known_mixture():
     assert torch.allclose(found.double(), alpha, atol=1e-6)
     against = nonnegative(table @ table.T, -(table @ (alpha @ table)))
     assert bool((against >= 0).all())
+
+
+def test_words_that_were_hardly_trained_are_left_out_unless_they_are_named():
+    heard = encoders(pipelines.load("sd1"))
+    every = vocabulary(heard, "a red cat", Recipe(trained=0.0)).words
+    assert vocabulary(heard, "a red cat", Recipe()).words == every  # untrained, all are as long as each other
+    with torch.no_grad():
+        for encoder in heard:
+            encoder.table.weight[whole_words(encoder)["dog"]] *= 0.1
+    assert vocabulary(heard, "a red cat", Recipe()).words == tuple(word for word in every if word != "dog")
+    assert set(vocabulary(heard, "a red cat", Recipe(words=("dog", "bear"))).words) == {"dog", "bear"}
+
+
+def test_a_ridge_shares_out_among_words_that_answer_alike():
+    one, other = torch.eye(2, 40, dtype=torch.float64)
+    table = torch.stack([one, one + 1e-3 * other, one - 1e-3 * other, other])
+    aim = table @ (one + 5e-4 * other)
+    bare, shared = (nonnegative(table @ table.T, aim, ridge=ridge) for ridge in (0.0, 0.03))
+    assert int((bare > 1e-3).sum()) < 3
+    assert torch.allclose(shared[:3], shared[:3].mean().expand(3), rtol=0.01) and float(shared[3]) < 0.001
+    assert float(shared.sum()) == pytest.approx(3 / (3 + 0.03), abs=1e-3)
 
 
 def test_whole_words_of_tokenizers_that_spell_the_space():

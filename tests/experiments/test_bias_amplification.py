@@ -7,6 +7,7 @@ import pytest
 
 import probe
 from experiments import bias_amplification as experiment
+from experiments import kept
 from probe.bias import Audit, Confusion
 from probe.bias.tables import Known
 from probe.generator.card import MARKS, insert
@@ -48,12 +49,49 @@ def test_the_page_fits_into_the_docs(case: tuple[Audit, str], root: Path):
     audit, _ = case
     made = experiment.study(experiment.arguments(["--small"]))
     page = experiment.page(audit, made)
-    assert "10 professions x 2 seeds x 2 scales, 4 steps" in page and "What this does not show" in page
+    assert "10 professions x 100 seeds x 2 scales, 4 steps" in page and "What this does not show" in page
+    assert "**this rests on fewer**" in page
     whole = insert((root / "docs" / "bias.md").read_text(), page)
     assert whole.count(MARKS[0]) == 1 and "Not measured yet" not in whole
 
 
-def test_every_planted_profession_is_asked_for_at_least_200_times():
+def test_every_planted_profession_is_asked_for_200_times_seed_by_seed():
     made = experiment.study(experiment.arguments([]))
     assert [row.columns["group"] for row in made.rows] == list(PROFESSIONS)
-    assert len(made.seeds) >= 200 and len(made.guidance) >= 4
+    assert len(made.seeds) >= 200 and len(made.guidance) >= 3 and made.order == "seeds"
+
+
+def test_only_seeds_that_every_profession_and_scale_has_are_audited():
+    given = experiment.arguments(["--small"])
+    given.scales = [1.0, 5.0]
+    made = experiment.study(given, "0-99")
+    read = rows(8)
+    assert len(experiment.whole(read, made)) == len(read)
+    cut = experiment.whole(read.drop(index=[0, 17]), made)  # two pictures are missing, of two seeds
+    assert set(range(100)) - set(cut["seed"]) == {0, 17} and len(cut) == 98 * len(PROFESSIONS) * 2
+    assert list(dict.fromkeys(cut["group"])) == list(PROFESSIONS)
+
+
+def test_minutes_that_are_over_leave_what_was_read_and_the_next_run_goes_on(tmp_path: Path):
+    given = experiment.arguments(["--small", "--out", str(tmp_path / "out")])
+    given.steps, given.minutes, given.batch = 1, 0.0, 4
+    made = experiment.study(given)
+    assert len(experiment.drawn(given, made)) == 1  # the first picture came after the minutes
+    given.minutes, given.kept = 10.0, tmp_path / "rows.csv"
+    every = experiment.drawn(given, made)
+    assert len(experiment.whole(every, made)) == len(PROFESSIONS) * 2 * 2
+    kept.write(given.kept, every)
+    given.out = tmp_path / "elsewhere"
+    again = experiment.drawn(given, made)  # nothing is left to draw
+    assert not given.out.exists()
+    pd.testing.assert_frame_equal(again, every, check_dtype=False)
+
+
+def test_kept_rows_are_replaced_by_name_and_nobody_stays_nobody(tmp_path: Path):
+    names, path = ["group", "seed"], tmp_path / "rows.csv"
+    old = pd.DataFrame({"group": ["b", "a"], "seed": [1, 0], "read": ["man", None]})
+    new = pd.DataFrame({"group": ["b"], "seed": [1], "read": ["woman"]})
+    kept.write(path, kept.merged(old, new, names))
+    back = kept.read(path, [*names, "read"])
+    assert back[names].values.tolist() == [["a", 0], ["b", 1]] and list(back["read"].dropna()) == ["woman"]
+    assert kept.read(tmp_path / "none.csv", names).empty

@@ -45,7 +45,15 @@ def test_models_come_one_after_the_other():
     assert [job.model.source for job in jobs] == ["m"] * 16 + ["n"] * 16
 
 
+def test_in_the_order_of_seeds_every_setting_has_a_seed_before_the_next():
+    jobs = plan(Study(**BASE | {"models": ["m", "n"], "seeds": [5, 2], "order": "seeds"}))
+    assert [(job.model.source, job.seed) for job in jobs] == [(m, s) for m in "mn" for s in (5, 2) for _ in range(8)]
+    once = [(job.guidance, job.row.prompt, job.method.name) for job in jobs[:8]]
+    assert once == [(job.guidance, job.row.prompt, job.method.name) for job in jobs[8:16]] and len(set(once)) == 8
+
+
 SAME = {
+    "the order of the work": {"order": "seeds"},
     "the order of prompts": {"prompts": BASE["prompts"][::-1]},
     "the order of seeds": {"seeds": [1, 0]},
     "the order of methods": {"interventions": BASE["interventions"][::-1]},
