@@ -75,15 +75,12 @@ class Maps:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A loss (a scalar with a gradient, or 0.0), what each subject contributed, and the loss's parts.
-
-    `planes` are maps that later steps ask for, [y, x] by word, without a gradient.
-    """
+    """A loss (a scalar with a gradient, or 0.0), what each subject contributed, and the loss's parts."""
 
     loss: Array
     subjects: Mapping[str, float] = field(default_factory=dict)
     terms: Mapping[str, float] = field(default_factory=dict)
-    planes: Mapping[str, Array] = field(default_factory=dict)
+    planes: Mapping[str, Array] = field(default_factory=dict)  # [y, x] by word, without a gradient, for later steps
 
     @property
     def value(self) -> float:
