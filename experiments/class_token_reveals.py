@@ -126,7 +126,9 @@ def rows(pipe: Any, given: argparse.Namespace) -> Iterator[Row]:
     yield Row("none", float("nan"), **told(plain, judge, None), epochs=0, words=())
     for way in WAYS:
         model = trained(way, given)
-        token = class_token(pipe, NOUN, model, label=CAT, recipe=recipe, progress=partial(print, way, flush=True))
+        token = class_token(
+            pipe, NOUN, model, label=CAT, recipe=recipe, through=given.through, progress=partial(print, way, flush=True)
+        )
         with token.spoken(pipe) as prompt:
             pictures = paint(pipe, prompt, seeds, recipe)
         yield Row(way, right(model, given.scenes), **told(pictures, judge, model), **learned(pipe, token))
@@ -141,7 +143,8 @@ def page(found: Sequence[Row], given: argparse.Namespace) -> str:
     """The table and what it rests on."""
     rests = (
         f"Weights {weights.revision()[:12]}; {given.pictures} pictures a row at seeds that no token saw, {given.steps} "
-        f"steps at guidance {given.guidance:g}; one token a classifier, so other starts may find others."
+        f"steps at guidance {given.guidance:g}, learned through the last {given.through}; one token a classifier, so "
+        "other starts may find others."
     )
     return "\n".join([rests, "", HEAD, *map(str, found)])
 
@@ -152,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--pictures", type=int, default=16, help="pictures a row")
     add("--epochs", type=int, default=25, help="the most epochs of five pictures that a token learns")
     add("--steps", type=int, default=10, help="denoising steps")
+    add("--through", type=int, default=3, help="last steps that the gradient goes through")
     add("--guidance", type=float, default=weights.GUIDANCE)
     add("--scenes", type=int, default=400, help="rendered scenes to train on, and as many to test")
     add("--training", type=int, default=300, help="steps of each classifier")
@@ -159,7 +163,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--write", action="store_true", help=f"put the table into {PAGE}")
     given = parser.parse_args(argv)
     if given.small:
-        given.pictures, given.epochs, given.steps, given.scenes, given.training = 2, 1, 2, 8, 2
+        given.pictures, given.epochs, given.steps, given.scenes, given.training, given.through = 2, 1, 2, 8, 2, 1
     content = page(list(rows(probe.load(), given)), given)
     print(content)
     if given.write:

@@ -20,12 +20,12 @@ def read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """The rows that are kept, with these columns; none if there is no file. An empty cell is NaN."""
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
-    return pd.read_csv(path)[list(columns)]
+    return pd.read_csv(path).loc[:, list(columns)]
 
 
 def merged(old: pd.DataFrame, new: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """Both, sorted by the columns that name a row; of two rows of one name the new one."""
-    both = pd.concat([part for part in (old, new) if len(part)] or [old], ignore_index=True)
+    both: pd.DataFrame = pd.concat([part for part in (old, new) if len(part)] or [old], ignore_index=True)
     return both.drop_duplicates(list(keys), keep="last").sort_values(list(keys)).reset_index(drop=True)
 
 
