@@ -120,7 +120,7 @@ def _tables(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
 def _rows(array: "xr.DataArray") -> str:
     """A table in lines."""
     frame = array.reset_coords(drop=True).to_pandas()
-    text = frame.to_string(float_format=lambda value: f"{value:.3g}")
+    text = frame.map(lambda value: f"{value:.3g}").to_string()
     return "\n".join(f"  {line}" for line in text.splitlines() if line.strip())
 
 

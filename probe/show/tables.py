@@ -78,7 +78,7 @@ def _cells(ax: Axes, table: xr.DataArray) -> None:
     if len(columns) <= DIGITS:
         for (row, column), value in np.ndenumerate(table.values):
             light = sum(shown.to_rgba(value)[:3]) > 1.5
-            ink = {"ha": "center", "va": "center"} | style.type_of(style.TICK, "black" if light else "white")
+            ink = style.type_of(style.TICK, "black" if light else "white", ha="center", va="center")
             ax.text(column, row, f"{value:.2f}" if abs(value) < 10 else f"{value:.0f}", **ink)
 
 
