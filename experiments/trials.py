@@ -5,7 +5,7 @@ import copy
 import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -23,8 +23,11 @@ from probe.heatmap import Heatmap
 from probe.trace import Trace
 
 SIDE = 32  # of the maps that are kept for looking at
-GLIMPSES = 3  # noise levels from which a rendered scene is seen again
+COMPLETE = "completeness"
+GLIMPSES = 2  # noise levels from which a rendered scene is seen again
 SLOPE = "input_x_gradient"
+COSTLY = ("shapley", "gradients", "gradient x input")  # tens of passes a word, on fewer pictures and at fewer looks
+FEWER: Mapping[str, Mapping[str, Any]] = {"Gradients": {"samples": 4, "at_once": 4, "checkpoints": False}}
 Explain = Callable[[Trace, str], Heatmap]
 
 
@@ -62,6 +65,13 @@ class Case:
     source: str
     trace: Trace
     known: Mapping[str, Known]
+    maps: dict[tuple[str, str], Heatmap | None] = field(default_factory=dict)  # that were asked for already
+
+    def map(self, bench: "Bench", name: str, word: str) -> Heatmap | None:
+        """The map of a method, made once; None where it has none of this word, or does not compete here."""
+        if (name, word) not in self.maps:
+            self.maps[name, word] = maybe(bench.methods.get(name), self.trace, word)
+        return self.maps[name, word]
 
 
 @dataclass(frozen=True)
@@ -119,13 +129,25 @@ def slope(trace: Trace, word: str) -> Heatmap:
 
 
 def asked(names: Mapping[str, Explain], steps: int, looks: int) -> dict[str, Any]:
-    """What `probe.record` is asked for: relations, and, at some looks spread over so many steps, what takes passes."""
-    chosen = tuple(sorted({int((i + 0.5) * steps / looks) for i in range(looks)}))
+    """What `probe.record` is asked for: relations, and, at some looks spread over so many steps, what takes passes.
+
+    What takes tens of passes a word is asked at half of the looks, and integrated gradients take 4 points of the path.
+    """
+    every = spread(steps, looks)
+    few = tuple(every[i] for i in spread(len(every), (len(every) + 1) // 2))
     inquiries, relations = needs(names)
-    found = [getattr(probe, name)(steps=chosen) for name in inquiries]
+    found = []
+    for name in inquiries:
+        at = few if name.casefold() in COSTLY else every
+        found.append(getattr(probe, name)(steps=at, **FEWER.get(name, {})))
     if slope in names.values():
-        found.append(probe.Gradients(method=SLOPE, label=SLOPE, steps=chosen))
+        found.append(probe.Gradients(method=SLOPE, label=SLOPE, steps=few, checkpoints=False))
     return {"explain": found, "relations": relations}
+
+
+def spread(count: int, looks: int) -> tuple[int, ...]:
+    """So many of 0 .. count - 1, in the middles of equal parts."""
+    return tuple(sorted({int((i + 0.5) * count / looks) for i in range(looks)}))
 
 
 def role(word: str) -> str:
@@ -135,8 +157,8 @@ def role(word: str) -> str:
 
 def localised(case: Case, bench: Bench) -> Iterator[Row]:
     """Each map against its mask, and against what leaving the word out changes."""
-    for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
-        found, truth = maybe(explain, case.trace, word), maybe(bench.methods.get("leave_one_out"), case.trace, word)
+    for name, (word, known) in itertools.product(bench.methods, case.known.items()):
+        found, truth = case.map(bench, name, word), case.map(bench, "leave_one_out", word)
         if found is None:
             continue
         row = partial(Row, case.number, case.source, name, word, known.role, known.kind)
@@ -173,8 +195,8 @@ def caused(case: Case, bench: Bench) -> Iterator[Row]:
             return bench.glimpse(case.trace.pictures[0], prompt, case.number)
         return np.asarray(bench.paint(prompt, case.number), dtype=float)
 
-    for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
-        maps = {each: maybe(explain, case.trace, each) for each in words}
+    for name, (word, known) in itertools.product(bench.methods, case.known.items()):
+        maps = {each: case.map(bench, name, each) for each in words}
         found = {each: heatmap for each, heatmap in maps.items() if heatmap is not None}
         if known.role == "noun" and len(found) == len(words):
             order = ranked(found, known.mask)
@@ -227,7 +249,7 @@ def sane(case: Case, bench: Bench, prompt: str) -> Iterator[Row]:
     theirs = next(word.label for word in other.words if word.content and role(word.text) == "noun")
     for (name, explain), (word, known) in itertools.product(bench.methods.items(), case.known.items()):
         row = partial(Row, case.number, case.source, name, word, known.role, known.kind)
-        found, against = maybe(explain, case.trace, word), {"shuffled weights": maybe(explain, random, word)}
+        found, against = case.map(bench, name, word), {"shuffled weights": maybe(explain, random, word)}
         against |= {"another prompt": maybe(explain, other, theirs)} if known.role == "noun" else {}
         for measure, map_ in against.items():
             if found is not None and map_ is not None:
@@ -235,10 +257,24 @@ def sane(case: Case, bench: Bench, prompt: str) -> Iterator[Row]:
     yield Row(case.number, case.source, "attention", "*", "all", "all", "sums to one", total(case, bench))
 
 
+def complete(case: Case) -> Iterator[Row]:
+    """How far from what they must sum to the attributions are that promise a sum, as a share of it."""
+    held = {path.strip("/") for path in case.trace.tree.groups}
+    if "shapley" in held:
+        sums = case.trace.node("shapley")["share"].sum("word")
+        yield Row(case.number, case.source, "shapley", "*", "all", "all", COMPLETE, float(abs(sums - 1).max()))
+    if "gradients/latents" in held and case.trace.node("gradients/latents").attrs["complete"]:
+        node = case.trace.node("gradients/latents")
+        for word, known in case.known.items():
+            own = node.sel(word=word)
+            part = float(abs(own["delta"]).sum() / abs(own["value"] - own["baseline"]).sum())
+            yield Row(case.number, case.source, "gradients", word, known.role, known.kind, COMPLETE, part)
+
+
 def total(case: Case, bench: Bench) -> float:
-    """The largest distance from 1 of attention, summed over all words and special tokens."""
+    """The largest distance from 1 of attention, summed over all words and special tokens, in a drawing of few steps."""
     with probe.record(bench.pipe, ["*"]) as recording:
-        bench.paint(case.trace.prompt, case.number)
+        replace(bench, steps=bench.looks).paint(case.trace.prompt, case.number)
     sums = [node["attention"].sum("word") for node in recording.trace.attention_nodes()]
     return max(float(abs(each - 1).max()) for each in sums)
 

@@ -5,9 +5,10 @@ Localisation: overlap (mIoU) at one fixed threshold for each method, chosen on t
 precision of pixels; pointing game; rank agreement with leave-one-out. Causality: words are taken from the prompt in the
 order in which a map ranks them for a subject, and the change of its pixels is followed: generated pictures are drawn
 again from the same seed, scenes noised again from the same seed and predicted from there. Sanity: shuffled weights,
-another prompt, attention that sums to one.
-Rows are kept for each picture, so it goes on where it was stopped. `--write` puts the results into the package and the
-table into docs/faithfulness.md; `--small` tries everything in minutes. Run it from the root of the repository.
+another prompt, attention that sums to one, attributions that sum to what they must. What takes tens of passes a word is
+measured on the first pictures alone. Rows are kept for each picture, so it goes on where it was stopped, and `--look`
+tells what there is so far. `--write` puts the results into the package and the table into docs/faithfulness.md;
+`--small` tries everything in minutes. Run it from the root of the repository.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,21 @@ from rich.progress import track
 
 import probe
 from experiments.menagerie_card import GUIDANCE, HELD_OUT, pair_prompts, seen_pairs
-from experiments.trials import SIDE, Bench, Case, Known, Row, asked, caused, localised, methods, role, sane
+from experiments.trials import (
+    COSTLY,
+    SIDE,
+    Bench,
+    Case,
+    Known,
+    Row,
+    asked,
+    caused,
+    complete,
+    localised,
+    methods,
+    role,
+    sane,
+)
 from probe import show
 from probe.errors import BadInput
 from probe.explain import ranking
@@ -36,7 +51,7 @@ from probe.generator import card, weights
 from probe.generator.world import Mention, Scene
 
 EVERYTHING = 10**6  # pairs
-SMALL = {"pictures": 2, "steps": 4, "looks": 2, "causal": 1, "sane": 1}
+SMALL = {"pictures": 2, "costly": 2, "steps": 4, "looks": 2, "causal": 1, "sane": 1}
 WORST = 4  # cases a method that are shown
 MEASURES = (ranking.OVERLAP, "precision", "pointing")
 PAGE, FIGURE = Path("docs/faithfulness.md"), Path("docs/images/faithfulness.png")
@@ -96,18 +111,34 @@ def measure(bench: Bench, given: argparse.Namespace) -> pd.DataFrame:
     for number, source in track(jobs, "pictures", console=Console(stderr=True), transient=True):
         path = parts / f"{source}-{number:05d}.parquet"
         if not path.exists():
-            case = SOURCES[source](bench, number)
+            one = bench if number < given.costly else without_costly(bench)
+            case = SOURCES[source](one, number)
             case.trace.pictures[0].save(parts / f"{path.stem}.png")
             write(
-                path, pd.DataFrame([asdict(row) for row in rows(case, bench, given)], columns=list(Row.__annotations__))
+                path, pd.DataFrame([asdict(row) for row in rows(case, one, given)], columns=list(Row.__annotations__))
             )
-    found = [pd.read_parquet(parts / f"{source}-{number:05d}.parquet") for number, source in jobs]
-    return pd.concat([part for part in found if len(part)], ignore_index=True)
+    return gathered(given)
+
+
+def gathered(given: argparse.Namespace) -> pd.DataFrame:
+    """The rows that are on disk, of the pictures that are asked for. Raises BadInput where there are none."""
+    jobs = itertools.product(range(given.pictures), SOURCES)
+    paths = [given.out / "parts" / f"{source}-{number:05d}.parquet" for number, source in jobs]
+    found = [part for part in map(pd.read_parquet, filter(Path.exists, paths)) if len(part)]
+    if not found:
+        raise BadInput(f"{given.out} holds no rows yet; measure some, or name another folder with --out")
+    return pd.concat(found, ignore_index=True)
+
+
+def without_costly(bench: Bench) -> Bench:
+    """Without the methods that take tens of passes a word."""
+    return replace(bench, methods={name: each for name, each in bench.methods.items() if name not in COSTLY})
 
 
 def rows(case: Case, bench: Bench, given: argparse.Namespace) -> Iterator[Row]:
     """All that one picture says; the costly parts only for the first pictures."""
     yield from localised(case, bench)
+    yield from complete(case)
     if case.number < given.causal:
         yield from caused(case, bench)
     if case.source == "generated" and case.number < given.sane:
@@ -120,6 +151,7 @@ def settings(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
     shared = {
         "steps": given.steps,
         "looks": given.looks,
+        "costly": given.costly,
         "causal": given.causal,
         "sane": given.sane,
         "methods": list(bench.methods),
@@ -187,18 +219,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--pictures", type=int, default=200, help="of each source: rendered scenes, and generated pictures")
-    add("--steps", type=int, default=50, help="denoising steps of generated pictures")
-    add(
-        "--looks",
-        type=int,
-        default=10,
-        help="steps at which gradients and counterfactuals are asked for; noise levels of scenes",
-    )
-    add("--causal", type=int, default=50, help="of each source, whose words are taken away")
-    add("--sane", type=int, default=20, help="generated pictures that are tried with shuffled weights")
+    add("--costly", type=int, default=12, help=f"of each source, for {', '.join(COSTLY)}: tens of passes a word")
+    add("--steps", type=int, default=20, help="denoising steps of generated pictures")
+    add("--looks", type=int, default=4, help="steps at which inquiries are made, half for costly ones; scenes' levels")
+    add("--causal", type=int, default=8, help="of each source, whose words are taken away")
+    add("--sane", type=int, default=5, help="generated pictures that are tried with shuffled weights")
     add("--methods", nargs="+", choices=list(methods()), help="only these")
     add("--source", help="another pipeline than Menagerie: a folder")
     add("--out", type=Path, default=Path("out/which_map_is_true"), help="where the rows are kept")
+    add("--look", action="store_true", help="only print and draw what is measured so far")
     add("--small", action="store_true", help="a few pictures of few steps, to see that all of it runs")
     add("--write", action="store_true", help=f"put the results into the package and the table into {PAGE}")
     given = parser.parse_args(argv)
@@ -208,6 +237,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
+    if given.look:
+        print(ranking.markdown(publish(gathered(given), given.out, given.out / "so far")))
+        return
     bench = Bench(probe.load(given.source), weights.judge(), given.steps, given.looks, methods(given.methods))
     found = measure(bench, given)
     table = publish(found, given.out, given.out)

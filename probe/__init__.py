@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from probe.attach.asked.leave_out import LeaveOneOut as LeaveOneOut
     from probe.attach.asked.leave_out import Shapley as Shapley
     from probe.attach.asked.lens import lens as lens
+    from probe.attach.asked.lens import with_lens as with_lens
     from probe.attach.asked.roles import Ablation as Ablation
     from probe.attach.asked.roles import Patching as Patching
     from probe.attach.asked.without import without as without
@@ -119,6 +120,7 @@ __all__ = [
     "show",
     "token_scores",
     "verify",
+    "with_lens",
     "without",
     "words_of_region",
 ]
@@ -158,6 +160,7 @@ _HOMES = {
     "guidance": "probe.explain.guidance",
     "leave_one_out": "probe.explain.leave_one_out",
     "lens": "probe.attach.asked.lens",
+    "with_lens": "probe.attach.asked.lens",
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",

@@ -48,6 +48,7 @@ What was asked for by explain=, at its own steps; units and settings are in the 
                     with a label, each under that name
 /roles/ablation     effect       (step, image, site, word)
 /roles/patching     recovered    (step, image, site); together, gap (step, image)
+/lens               pictures     (layer, y, x, rgb) uint8: drawn by so many layers of attrs["encoder"]
 """
 
 import base64

@@ -8,6 +8,7 @@ import pytest
 import probe
 from probe.cli import main
 from probe.explain import METHODS
+from tests.explain.test_roles import with_roles
 from tests.factories import make_trace
 
 
@@ -62,7 +63,21 @@ def test_a_region_has_ranked_words(saved: str, tmp_path: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.splitlines()[1].startswith("  cat: ")
 
 
+def test_tables_are_told_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    saved, out = str(with_roles().save(tmp_path / "roles")), tmp_path / "tables"
+    assert main(["explain", saved, "--table", "ablation,overlap", "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "ablation: shows what share" in told and "it cannot show what layers do together" in told
+    assert {"ablation.csv", "ablation.png", "overlap.svg", "settings.yaml"} <= {path.name for path in out.iterdir()}
+    assert pd.read_csv(out / "ablation.csv").groupby("word")["value"].sum().tolist() == pytest.approx([1, 1])
+    assert main(["explain", saved, "--table", "all"]) == 0
+    assert "patching: shows how much" in capsys.readouterr().out
+    assert main(["explain", saved, "--table", "scores"]) == 1
+    assert "probe.Gradients(on='text')" in capsys.readouterr().err
+
+
 REFUSED = {
+    "table": (["--table", "magic"], "no table 'magic'; there are: scores"),
     "method": (["--method", "magic"], "no explainer 'magic'; there are: attention"),
     "word": (["--words", "zebra"], "'zebra' was not recorded; the words of this trace are: cat, balloon"),
     "region": (["--region", "left half"], "give left,top,right,bottom"),

@@ -30,6 +30,17 @@ def methods_code(held: Opened, image: int, words: Sequence[str]) -> str:
     )
 
 
+def table_code(held: Opened, name: str, image: int) -> str:
+    """One table, its figure and its numbers."""
+    return _lines(
+        *_opening(held, "from probe.explain.tables import table"),
+        f"about = table({name!r})",
+        f"found = about.read(trace, {image})",
+        f"probe.show.table_figure(found, about.title).savefig('{name}.svg')",
+        f"found.rename('value').to_dataframe().to_csv('{name}.csv')",
+    )
+
+
 def region_code(held: Opened, method: str, box: tuple[float, ...], image: int) -> str:
     """The words of a region."""
     return _lines(

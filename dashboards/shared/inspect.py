@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from dashboards.shared import address, charts, code, explained, look, panels
+from dashboards.shared import address, charts, code, explained, look, panels, tabled
 from dashboards.shared.downloads import Offer, map_frame, offer
 from dashboards.shared.escape import label
 from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps, named
@@ -14,7 +14,7 @@ from probe import show
 from probe.errors import ProbeError
 
 ALL = "all"
-TABS = ("Maps", "Methods", "A region", "Over the steps", "Guidance", "Numbers", "Settings")
+TABS = ("Maps", "Methods", "A region", "Over the steps", "Guidance", "Numbers", "Tables", "Settings")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def _look(held: Opened) -> None:
     word = _viewers(held, view, _word(held, st.query_params.get("word", "")))
     address.keep(word=word, step="" if view.step is None else str(view.step))
     chosen = Look(held, view, _words(held), word or named(held.trace)[0])
-    parts = (_maps, _methods, _region, _steps, _guidance, _numbers, _settings)
+    parts = (_maps, _methods, _region, _steps, _guidance, _numbers, _tables, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
         if tab.open:
             with tab:
@@ -168,6 +168,10 @@ def _numbers(at: Look) -> None:
     chosen = frame.loc[frame["word"].isin(at.words)]
     panels.number_table(chosen)
     offer(Offer("numbers", code.numbers_code(at.held, at.view, at.words), lambda: chosen))
+
+
+def _tables(at: Look) -> None:
+    tabled.page(at.held, at.view.image)
 
 
 def _settings(at: Look) -> None:

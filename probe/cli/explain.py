@@ -16,6 +16,7 @@ from probe.store.folder import new_folder
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
     from probe.explain import Method
     from probe.heatmap import Heatmap
@@ -24,14 +25,15 @@ ALL = "all"
 
 
 def run(options: Namespace) -> int:
-    """Maps of words, or with --region the words of a region; with --out, figures and numbers in a new folder."""
+    """Maps of words, the words of a region, or tables; with --out, figures and numbers in a new folder."""
     trace = probe.open(find(options.trace))
     target = None if options.out is None else output.choose(options.out, trace.prompt)
     if target is not None and not options.overwrite:
         output.refuse(target)
     with ExitStack() as stack:
         work = None if target is None else stack.enter_context(new_folder(target, replaces=output.replaceable))
-        what = _maps(trace, options, work) if options.region is None else _region(trace, options, work)
+        make = _tables if options.table else _maps if options.region is None else _region
+        what = make(trace, options, work)
         if work is not None:
             (work / output.MARK).write_text(settings(options, explain_options), encoding="utf-8")
     if target is not None:
@@ -92,6 +94,34 @@ def _frame(found: "list[Heatmap]") -> "pd.DataFrame":
     parts = [h.values.rename("value").to_dataframe().reset_index().reindex(columns=["y", "x", "value"]) for h in found]
     named = [part.assign(method=h.method, word=h.subject) for part, h in zip(parts, found, strict=True)]
     return pd.concat(named).reindex(columns=["method", "word", "y", "x", "value"])
+
+
+def _tables(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
+    """Say each table with what it cannot tell; write its figure and numbers."""
+    from probe.explain.tables import table, tables
+
+    asked = split(options.table)
+    every = asked == [ALL]
+    found = tables(trace, image=options.image) if every else {n: table(n).read(trace, options.image) for n in asked}
+    if not found:
+        raise BadInput("this trace holds no table; name one with --table to see what it needs")
+    for name, array in found.items():
+        about = table(name)
+        say.result(f"{name}: {about.shows}, in {array.attrs.get('units', 'shares')}")
+        say.result(_rows(array))
+        say.result(f"it {about.cannot}")
+        if work is not None:
+            array.rename("value").to_dataframe().reset_index().to_csv(work / f"{name}.csv", index=False)
+            for suffix in ("png", "svg"):
+                probe.show.table_figure(array, about.title).savefig(work / f"{name}.{suffix}")
+    return ", ".join(f"{name}.csv and figure" for name in found)
+
+
+def _rows(array: "xr.DataArray") -> str:
+    """A table in lines."""
+    frame = array.reset_coords(drop=True).to_pandas()
+    text = frame.map(lambda value: f"{value:.3g}").to_string()
+    return "\n".join(f"  {line}" for line in text.splitlines() if line.strip())
 
 
 def _region(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:

@@ -25,7 +25,9 @@ def trace_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--seed", type=NonNegativeInt, default=0, metavar="N", help=SEED)
     add("--words", type=str, metavar="A,B", help="words to watch, with commas; left out: the content words")
-    add("--explain", type=str, metavar="A,B", help="explainers to record for, with commas; most take further passes")
+    add("--explain", type=str, metavar="A,B", help="explainers and tables to record for; most take further passes")
+    add("--patch", type=str, metavar="PROMPT", help="say which layers carry what this other prompt says otherwise")
+    add("--lens", type=str, metavar="A,B", help="draw it after so many layers of the text encoder too, or after all")
     add("--concepts", type=str, metavar="A,B", help="words to look for in the picture, also such as the prompt has not")
     add("--image", type=str, metavar="FILE", help="look into this picture instead, with noise at --steps levels")
     add("--invert", action="store_true", help="follow the picture up to its noise and generate it again")
@@ -123,6 +125,7 @@ def explain_options(parser: ArgumentParser) -> None:
     add("trace", type=str, metavar="TRACE", help="a trace, or the folder that `probe trace` made")
     add("--method", type=str, default="attention", metavar="A,B", help="explainers with commas, or all that it holds")
     add("--words", type=str, metavar="A,B", help="words with commas; left out: the content words")
+    add("--table", type=str, metavar="A,B", help="instead, tables of numbers by word and layer, or all that it holds")
     add("--region", type=str, metavar="BOX", help="instead, the words of left,top,right,bottom or of a cell y,x")
     add("--image", type=NonNegativeInt, default=0, metavar="N", help="which picture of several")
     _out_options(parser, "left out: nothing is written")

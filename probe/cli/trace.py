@@ -17,6 +17,7 @@ from probe.cli import output, say
 from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt, ProbeWarning
 from probe.explain import by, held, needs
+from probe.explain.tables import TABLES, table, tables
 from probe.readings import content_words, frames
 from probe.store.folder import new_folder
 from probe.subjects import find_subjects
@@ -30,7 +31,8 @@ BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Time
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "trace")
-    asked: dict[str, Any] = inquired(split(options.explain), split(options.concepts))
+    asked: dict[str, Any] = inquired(split(options.explain), split(options.concepts), options.patch)
+    depths(options)
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
         output.refuse(target)
@@ -38,7 +40,8 @@ def run(options: Namespace) -> int:
         pipe = load(options.model)
         asked["words"] = split(options.words) or None
         trace = look(pipe, options, **asked) if options.image else generate(pipe, options, **asked)
-        figures = _write(probe.decode_thumbnails(trace, pipe), work, options)
+        trace = probe.decode_thumbnails(trace, pipe)
+        figures = _write(_lens(trace, pipe, options) if options.lens else trace, work, options)
     _announce(trace, target, figures)
     return 0
 
@@ -62,12 +65,38 @@ def split(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
-def inquired(names: Sequence[str], concepts: Sequence[str] = ()) -> dict[str, Any]:
-    """What `probe.record` is asked for, so that these explainers can read it. Raises BadInput."""
-    chosen = [by(name).name for name in names] + ["concept_attention"] * bool(concepts)
-    inquiries, relations = needs(chosen)
+def inquired(names: Sequence[str], concepts: Sequence[str] = (), patch: str | None = None) -> dict[str, Any]:
+    """What `probe.record` is asked for, so that these explainers and tables can read it. Raises BadInput."""
+    if "patching" in names and not patch:
+        raise BadInput("patching needs another prompt to compare with; give one: --patch 'a blue cat'")
+    listed = [each for each in TABLES if each.name in names]
+    chosen = [by(name).name for name in names if name not in {each.name for each in listed}]
+    inquiries, relations = needs([*chosen, *["concept_attention"] * bool(concepts)])
     given = {"Concepts": {"words": tuple(concepts)}}
-    return {"explain": [getattr(probe, name)(**given.get(name, {})) for name in inquiries], "relations": relations}
+    found = [getattr(probe, name)(**given.get(name, {})) for name in inquiries]
+    found += [getattr(probe, each.inquiry)(**each.options) for each in listed if each.inquiry]
+    found += [probe.Patching(source=patch)] if patch else []
+    further = [relation for each in listed for relation in each.relations]
+    return {"explain": found, "relations": list(dict.fromkeys([*relations, *further]))}
+
+
+def depths(options: Namespace) -> list[int] | None:
+    """The depths of a lens; None are all. Raises BadInput."""
+    if options.lens is None or options.lens == "all":
+        return None
+    if options.image:
+        raise BadInput("a lens draws the prompt anew, so it goes with no existing picture: leave out --image or --lens")
+    try:
+        return [int(depth) for depth in split(options.lens)]
+    except ValueError as error:
+        raise BadInput(f"--lens {options.lens!r}: give numbers of layers with commas, such as 0,2,4, or all") from error
+
+
+def _lens(trace: "probe.Trace", pipe: Any, options: Namespace) -> "probe.Trace":
+    """The trace with the pictures of an encoder that ends early."""
+    call = {name: value for name, value in _arguments(pipe, options).items() if name not in ("prompt", "generator")}
+    with Console(stderr=True).status("drawing with fewer layers of the text encoder"):
+        return probe.with_lens(trace, probe.lens(pipe, options.prompt, depths(options), seed=options.seed, **call))
 
 
 def generate(pipe: Any, options: Namespace, *, label: str = "step", **asked: Any) -> "probe.Trace":
@@ -174,7 +203,9 @@ def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
     trace.pictures[0].save(work / "picture.png")
     trace.save(work / "trace")
     explained = [heatmap for word in _subjects(trace)[:COMPARED] for heatmap in held(trace, word).values()]
-    probe.show.report(trace, work / "report.html", story=probe.show.Story(explained=explained))
+    found = [(table(name).title, each) for name, each in tables(trace).items() if name in split(options.explain)]
+    found += [(table("patching").title, tables(trace)["patching"])] if options.patch else []
+    probe.show.report(trace, work / "report.html", story=probe.show.Story(explained=explained, tables=found))
     (work / output.MARK).write_text(settings(options), encoding="utf-8")
     names = _figures(trace, work / "figures")
     return names + (_animations(trace, work / "figures") if options.animate else [])
@@ -188,6 +219,8 @@ def _figures(trace: "probe.Trace", folder: Path) -> list[str]:
         figures[f"strip-{rank}-{output.slug(word)}"] = probe.show.strip(trace, word)
         if frames(trace) > 1:
             figures[f"film-{rank}-{output.slug(word)}"] = probe.show.film_strip(trace, word)
+    if probe.show.lens_pictures(trace):
+        figures["lens"] = probe.show.lens_figure(trace)
     if "guidance" in trace.tree.children and "difference_norm" in trace.node("guidance"):
         figures["guidance"] = probe.show.guidance_curve(trace)
     return save(figures, folder)

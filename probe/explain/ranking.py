@@ -32,6 +32,7 @@ MEASURES: Mapping[str, str] = {
     "change inside": "share of the first word's change that lies on the subject",
     "shuffled weights": "agreement, without sign, with the map of a model whose weights are shuffled; low is good",
     "another prompt": "agreement, without sign, with a noun's map for another prompt; low is good",
+    "completeness": "distance from what the values must sum to, as a share of it, where a method promises a sum",
     "sums to one": "largest distance from 1 of attention summed over all words",
 }
 

@@ -14,6 +14,7 @@ from probe.show.render import html_figure, overlay, overlays, strip
 from probe.show.report import render_report, report
 from probe.show.shares import SharePanel, share_panels
 from probe.show.sheet import contact_sheet
+from probe.show.tables import lens_figure, lens_pictures, table_figure
 
 __all__ = [
     "Animation",
@@ -42,6 +43,8 @@ __all__ = [
     "has_nursing",
     "html_figure",
     "interval_panels",
+    "lens_figure",
+    "lens_pictures",
     "nursing_curves",
     "overlay",
     "overlays",
@@ -54,5 +57,6 @@ __all__ = [
     "share_panels",
     "side_by_side",
     "strip",
+    "table_figure",
     "word_curves",
 ]

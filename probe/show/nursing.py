@@ -39,13 +39,15 @@ COLUMNS = 4  # words beside the pictures
 @dataclass(frozen=True)
 class Story:
     """What a report says of the subjects: verdicts in words, the run without nursing beside this one, and maps of words
-    by several methods, which it sets side by side; and what the model means by a phrase of the prompt."""
+    by several methods, which it sets side by side; titled tables by word and layer; and what the model means by a
+    phrase of the prompt."""
 
     told: Sequence[str] = ()
     before: Sequence[str] = ()
     plain: Trace | None = None
     explained: Sequence[Heatmap] = ()
     concept: ConceptCard | None = None
+    tables: Sequence[tuple[str, xr.DataArray]] = ()
 
 
 def nursing_log(trace: Trace, image: int = 0) -> list[Mapping[str, Any]]:

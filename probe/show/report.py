@@ -16,6 +16,7 @@ from probe.show.pack import pack_maps, pack_picture, pack_pictures
 from probe.show.page import check_target, publish, render_page
 from probe.show.pictures import final_picture, predicted_pictures, predicted_steps
 from probe.show.render import figure_data
+from probe.show.tables import lens_figure, lens_pictures, table_figure
 from probe.show.text import spread
 from probe.trace import Trace
 
@@ -47,7 +48,7 @@ def report(
     """Write the report of one picture of a trace as one HTML file and return its path.
 
     `story`: what to say of the subjects (a diagnosis' sentences), the run without nursing to set beside this one, and
-    maps by several methods (`probe.explain.held`), a concept of the prompt.
+    maps by several methods (`probe.explain.held`), tables (`probe.explain.tables`), a concept of the prompt.
     It opens from disk without a network. The file appears complete or not at all.
     Raises OutputError if it exists (unless `exist_ok`) or cannot be written, NotRecorded if there is no picture.
     """
@@ -73,6 +74,8 @@ def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
         "maps": maps is not None,
         "story": story_page(trace, story, image),
         "explained": _explained(trace, story, image),
+        "lens": figure_data(lens_figure(trace)) if lens_pictures(trace) else "",
+        "tables": [(title, figure_data(table_figure(each))) for title, each in (story.tables if story else ())],
         "concept": concept_page(story.concept) if story and story.concept else None,
         "units": UNITS,
         "curves": facts.CURVES,

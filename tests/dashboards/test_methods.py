@@ -17,7 +17,9 @@ from probe.explain import METHODS, ranking
 from probe.trace import Trace
 from tests.dashboards.pages import alts, markdown, page, plain, texts, viewed
 from tests.dashboards.test_code import run
+from tests.explain.test_roles import with_roles
 from tests.factories import make_trace
+from tests.show.test_tables import with_pictures
 
 STEPS = (0, 2)
 
@@ -162,3 +164,28 @@ def test_what_the_tab_gives_away_can_be_run(several: str, tmp_path: Path, monkey
     written = pd.read_csv(tmp_path / "relevancy-cat.csv")["value"]
     assert written.to_numpy() == pytest.approx(probe.relevancy(with_relevancy(), "cat").values.values.ravel())
     assert (tmp_path / "methods.svg").is_file()
+
+
+def test_tables_are_a_tab_of_the_explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    name = traces.save(with_roles())
+    app = page("explorer", trace=name)
+    app.session_state[f"tab:{name}"] = "Tables"
+    app.run()
+    assert not app.exception and not app.error
+    picked = app.selectbox(key=f"table:{name}")
+    assert (
+        "Which layers carry each word" in picked.options and "What each word adds to the guidance" not in picked.options
+    )
+    assert 'probe.Gradients(on="text")' in plain(app) and "probe.with_lens(trace" in plain(app)
+    picked.set_value("Which layers carry each word").run()
+    assert "Table: Which layers carry each word" in alts(app)
+    run(code.table_code(opened(name), "ablation", 0), tmp_path, monkeypatch)
+    assert {"ablation.svg", "ablation.csv"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_the_pictures_of_a_lens_are_shown():
+    name = traces.save(with_pictures())
+    app = page("explorer", trace=name)
+    app.session_state[f"tab:{name}"] = "Tables"
+    app.run()
+    assert not app.exception and any("number of layers of the text encoder" in alt for alt in alts(app))

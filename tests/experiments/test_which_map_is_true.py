@@ -1,12 +1,14 @@
 """Which map is true: its rows, on untrained weights and two steps, and the arithmetic of taking words away."""
 
 import argparse
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from experiments import trials
 from experiments import which_map_is_true as experiment
@@ -78,6 +80,10 @@ def test_every_method_and_the_other_tools_readings_compete():
         ("integrated_gradients", None),
         (trials.SLOPE, trials.SLOPE),
     ]
+    assert [each.steps for each in both] == [(1, 3), (1, 3)]  # half of the looks, in the middles of their parts
+    assert both[0].samples == 4 and not both[0].checkpoints
+    shapley = trials.asked({"shapley": len}, 50, 10)["explain"][0]
+    assert shapley.steps == (7, 17, 27, 37, 47)
 
 
 def test_a_scene_is_seen_again_under_the_same_noise(bench: trials.Bench):
@@ -129,6 +135,32 @@ def test_it_measures_goes_on_and_publishes(bench: trials.Bench, given: argparse.
         path.name for path in (given.out / "home").iterdir()
     }
     assert ranking.measured(given.out / "home")["count"].sum() == table["count"].sum()
+
+
+def test_what_is_there_so_far_can_be_looked_at(given: argparse.Namespace, monkeypatch, capsys):
+    given.out.mkdir(parents=True)
+    with pytest.raises(BadInput, match="holds no rows yet; measure some"):
+        experiment.main(["--look", "--out", str(given.out)])
+    (given.out / "parts").mkdir()
+    for number in range(2):
+        rows = [trials.Row(number, "scene", "daam", "cat", "noun", "cat", "overlap", float("nan"), (0.5,) * 51)]
+        experiment.write(given.out / "parts" / f"scene-{number:05d}.parquet", pd.DataFrame(map(asdict, rows)))
+    monkeypatch.setattr(
+        experiment, "case", lambda row, out: ("cat", Image.new("RGB", (8, 8)), INSIDE, np.zeros((32, 32)))
+    )
+    experiment.main(["--look", "--out", str(given.out)])
+    assert "| daam | 0.500 (0.500 to 0.500) |" in capsys.readouterr().out
+
+
+def test_costly_methods_are_measured_on_the_first_pictures_alone(bench: trials.Bench, given: argparse.Namespace):
+    given.costly, given.causal, given.sane = 1, 0, 0
+    costly = replace(bench, methods=trials.methods(["attention", "shapley", "gradients"]))
+    rows = experiment.measure(costly, given)
+    assert set(rows.query("picture == 0")["method"]) == {"attention", "shapley", "gradients"}
+    assert set(rows.query("picture == 1")["method"]) == {"attention"}
+    complete = rows.query("measure == 'completeness'")
+    assert set(complete["method"]) == {"shapley", "gradients"}
+    assert complete.query("method == 'shapley'")["value"].max() < 1e-4  # they share the guidance out exactly
 
 
 def test_a_method_without_maps_is_not_hidden():

@@ -79,3 +79,17 @@ def test_the_shipped_table_has_a_row_for_every_method():
     table = measured()
     assert table is None or {method.name for method in METHODS} <= set(table["method"])
     assert all(ranking.MEASURES.values())
+
+
+def unmeasured(table: pd.DataFrame | None) -> list[str]:
+    """Explainers that the shipped table does not rank; none as long as nothing is shipped."""
+    ranked = None if table is None else set(table.loc[table["measure"] == ranking.OVERLAP, "method"])
+    return [method.name for method in METHODS if ranked is not None and method.name not in ranked]
+
+
+def test_no_explainer_is_shipped_without_its_row():
+    assert unmeasured(pd.DataFrame({"measure": [ranking.OVERLAP], "method": ["daam"]}))[:2] == [
+        "attention",
+        "relevancy",
+    ]
+    assert unmeasured(ranking.measured()) == []

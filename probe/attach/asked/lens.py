@@ -6,19 +6,24 @@ prompt is read just as briefly, so guidance compares two texts of the same depth
 what later layers need and the denoiser was never taught to read.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from probe.attach.borrow import here
 from probe.attach.kept.states import stacks
 from probe.attach.record import record
-from probe.errors import BadInput, NoMatch
+from probe.axes import X, Y
+from probe.errors import BadInput, NoMatch, NotRecorded
 from probe.trace import Trace
+
+SIDE = 256  # pixels of the pictures that a trace keeps of a lens
 
 
 def lens(
@@ -50,7 +55,28 @@ def _run(pipe: Any, prompt: str, place: tuple[str, int], seed: int, call: dict[s
     with shortened(blocks_of(pipe, encoder), depth), record(pipe) as recording:
         pipe(prompt=prompt, generator=torch.Generator("cpu").manual_seed(seed), **call)
     trace = recording.trace
-    return replace(trace, extra=trace.extra | {"lens": {"encoder": encoder, "layer": depth}})
+    whole = len(blocks_of(pipe, encoder))
+    return replace(trace, extra=trace.extra | {"lens": {"encoder": encoder, "layer": depth, "layers": whole}})
+
+
+def with_lens(trace: Trace, found: Mapping[int, Trace]) -> Trace:
+    """The trace with the pictures of a lens, small, as node /lens: what the report and the dashboard show.
+
+    Raises BadInput where there are none, NotRecorded where they were not decoded.
+    """
+    if not found:
+        raise BadInput("a lens without a depth shows nothing; give what probe.lens returned")
+    told = next(iter(found.values())).extra["lens"]
+    if not all(each.pictures for each in found.values()):
+        raise NotRecorded("the traces of this lens hold no pictures; let the pipeline return PIL images (output_type)")
+    pictures = [each.pictures[0].convert("RGB") for each in found.values()]
+    for picture in pictures:
+        picture.thumbnail((SIDE, SIDE))
+    pixels = np.stack([np.asarray(picture) for picture in pictures])  # [layer, y, x, rgb]
+    held = xr.Dataset({"pictures": (("layer", Y, X, "rgb"), pixels)}, {"layer": list(found)})
+    nodes = {path: node.to_dataset(inherit=False) for path, node in trace.tree.subtree_with_keys}
+    nodes["lens"] = held.assign_attrs(encoder=told["encoder"], layers=told["layers"])
+    return replace(trace, tree=xr.DataTree.from_dict(nodes))
 
 
 def blocks_of(pipe: Any, encoder: str) -> nn.ModuleList:

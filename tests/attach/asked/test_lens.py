@@ -8,7 +8,7 @@ import torch
 
 import probe
 from probe.attach.asked.lens import blocks_of, shortened
-from probe.errors import BadInput, NoMatch
+from probe.errors import BadInput, NoMatch, NotRecorded
 from tests import pipelines
 from tests.fingerprint import fingerprint
 
@@ -27,7 +27,7 @@ def test_all_layers_are_the_pipeline_itself_and_fewer_are_not():
     assert np.array_equal(again, plain)
     np.testing.assert_array_equal(latents[2], recording.trace.node("latents")["latents"].values[-1])
     assert min(float(np.abs(a - latents[2]).max()) for a in latents[:2]) > 1e-2
-    assert traces[1].extra["lens"] == {"encoder": "text_encoder", "layer": 1}
+    assert traces[1].extra["lens"] == {"encoder": "text_encoder", "layer": 1, "layers": 2}
 
 
 def test_a_layer_is_its_hidden_state_through_the_final_norm():
@@ -41,6 +41,21 @@ def test_a_layer_is_its_hidden_state_through_the_final_norm():
             with shortened(blocks_of(pipe, "text_encoder"), depth):
                 found = pipe.text_encoder(ids)[0]
             torch.testing.assert_close(found, norm(hidden[depth]))
+
+
+def test_a_trace_keeps_the_pictures_of_a_lens(tmp_path):
+    pipe = pipelines.load("sd1")
+    traces = probe.lens(pipe, pipelines.PROMPT, [0, 2], **CALL | {"output_type": "pil"})
+    held = probe.with_lens(traces[2], traces)
+    again = probe.open(held.save(tmp_path / "trace"))
+    shown = probe.show.lens_pictures(again)
+    assert list(shown) == [0, 2] and again.node("lens").attrs["layers"] == 2
+    for depth, picture in shown.items():
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(traces[depth].pictures[0].convert("RGB")))
+    with pytest.raises(BadInput, match="give what probe.lens returned"):
+        probe.with_lens(held, {})
+    with pytest.raises(NotRecorded, match="output_type"):
+        probe.with_lens(held, probe.lens(pipe, pipelines.PROMPT, [0], **CALL | {"output_type": "latent"}))
 
 
 def test_one_of_several_encoders():
