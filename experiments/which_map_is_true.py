@@ -34,6 +34,7 @@ from experiments.trials import (
     SIDE,
     Bench,
     Case,
+    Explain,
     Known,
     Row,
     asked,
@@ -49,6 +50,7 @@ from probe.errors import BadInput
 from probe.explain import ranking
 from probe.generator import card, weights
 from probe.generator.world import Mention, Scene
+from probe.words import read_prompt
 
 EVERYTHING = 10**6  # pairs
 SMALL = {"pictures": 2, "costly": 2, "steps": 4, "looks": 2, "causal": 1, "sane": 1}
@@ -62,12 +64,18 @@ def scene(bench: Bench, number: int) -> Case:
     shown = HELD_OUT.scene(number)
     caption = HELD_OUT.caption(shown)
     options = {"steps": bench.looks, "seed": number, "guidance_scale": GUIDANCE}
-    options |= asked(bench.methods, bench.looks, bench.looks)
+    options |= asked(comparable(caption.text, bench), bench.looks, bench.looks)
     trace = probe.record_image(bench.pipe, shown.picture, caption.text, **options)
     labels = {word.start: word.label for word in trace.words}
     about = [m for m in caption.mentions if m.role in ("kind", "colour") and m.things and m.start in labels]
     known = {labels[m.start]: Known(role_of(m.role), kind(shown, m), caption.mask(m, shown)) for m in about}
     return Case(number, "scene", trace, {label: each for label, each in known.items() if each.mask.any()})
+
+
+def comparable(prompt: str, bench: Bench) -> dict[str, Explain]:
+    """The methods that a prompt allows: concepts are set against one another, so a word alone has none."""
+    said = [word for word in read_prompt(prompt, {"clip": bench.pipe.tokenizer}).words if word.content]
+    return {name: each for name, each in bench.methods.items() if len(said) > 1 or name != "concept_attention"}
 
 
 def role_of(mention: str) -> str:

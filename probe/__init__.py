@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from probe.explain.region import words_of_region as words_of_region
     from probe.explain.relevancy import relevancy as relevancy
     from probe.explain.rollout import rollout as rollout
+    from probe.explain.segmentation import segmentation as segmentation
     from probe.explain.shapley import shapley as shapley
     from probe.generator.weights import load as load
     from probe.heatmap import Heatmap as Heatmap
@@ -115,6 +116,7 @@ __all__ = [
     "record_image",
     "relevancy",
     "rollout",
+    "segmentation",
     "select",
     "shapley",
     "show",
@@ -167,6 +169,7 @@ _HOMES = {
     "record_image": "probe.attach.image.record",
     "relevancy": "probe.explain.relevancy",
     "rollout": "probe.explain.rollout",
+    "segmentation": "probe.explain.segmentation",
     "select": "probe.site",
     "shapley": "probe.explain.shapley",
     "token_scores": "probe.explain.gradients",

@@ -84,6 +84,12 @@ METHODS: tuple[Method, ...] = (
         relations=("image->text", "image->image:low-rank"),
     ),
     Method(
+        "segmentation",
+        shows="shows which subject a cell belongs to, as the rollouts of the later steps compete for it",
+        cannot="cannot tell cause, as rollout cannot; a subject that was not recorded does not compete",
+        relations=("image->text", "image->image:low-rank"),
+    ),
+    Method(
         "concept_attention",
         shows="shows which of several words a cell is most alike, of words that the prompt does not hold too",
         cannot="cannot say that a cell is like none of them, nor that a word caused it",

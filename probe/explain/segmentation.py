@@ -1,0 +1,63 @@
+"""Segmentation: the subjects of a prompt compete for each cell, by the rollouts of the later steps.
+
+A rollout is wide and its subjects overlap, since cells attend to one another across them. What tells two subjects apart
+is which of them a cell got more of. Layout is settled early and outlines come late, so the first half of the steps is
+left out unless asked for. As attention, it shows where information could flow, not that it did. Cross-attention refined
+by self-attention and words that compete for cells are both common in zero-shot segmentation; this combination is our
+own, measured in docs/faithfulness.md.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probe.axes import Branch
+from probe.explain.rollout import rollout
+from probe.heatmap import Heatmap
+from probe.readings import Steps
+from probe.subjects import find_subjects
+from probe.trace import Trace
+
+SHARPNESS = 2  # the power of Luce's choice rule: 1 is a plain share, infinity takes the largest
+UNITS = "share of a cell among the subjects, times the word's rollout over its largest value"
+
+
+def segmentation(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, branch: Branch = "cond") -> Heatmap:
+    """How far a cell is this word's rather than another subject's: 0..1. Without another subject it is the rollout.
+
+    `steps`: the second half of them, where left out. Raises as `rollout` does: record with
+    `relations=["image->text", "image->image:low-rank"]`, and the other subjects among the words.
+    """
+    late: Any = slice(trace.run.steps // 2, None) if steps is None else steps
+    own = rollout(trace, word, steps=late, image=image, branch=branch)
+    others = rivals(trace, own.subject, image)
+    maps = [rollout(trace, other, steps=late, image=image, branch=branch) for other in others]
+    values = contested(_unit(own), [_unit(each) for each in maps])
+    field = xr.DataArray(values.astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
+    return Heatmap(field, own.subject, "segmentation", UNITS, own.provenance | {"rivals": others})
+
+
+def contested(r: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """r r^g / (r^g + sum of o^g over the others): what a cell has of a word, times its share in the contest."""
+    won = r**SHARPNESS
+    return r * won / np.maximum(won + sum(other**SHARPNESS for other in others), np.finfo(float).tiny)
+
+
+def rivals(trace: Trace, word: str, image: int = 0) -> list[str]:
+    """The recorded heads of the subjects that a word neither names nor describes."""
+    subjects = find_subjects(trace.run.prompts[min(image, len(trace.run.prompts) - 1)])
+    starts = {each.label: each.start for each in trace.words}
+    theirs = [
+        subject.label
+        for subject in subjects
+        if starts.get(word) not in (subject.start, *(each.start for each in subject.attributes))
+    ]
+    return [label for label in theirs if label in trace.labels]
+
+
+def _unit(heatmap: Heatmap) -> np.ndarray:
+    """[y, x] over its largest value."""
+    values = heatmap.values.values.astype(np.float64)
+    return values / max(float(values.max()), np.finfo(float).tiny)
