@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from probe.attach.aside import Asides, arguments
 from probe.attach.asked.inquiry import Scene
+from probe.attach.asked.led import Leads
 from probe.attach.assemble import assemble
 from probe.attach.borrow import around, here, lease
 from probe.attach.change.edit import edit_waist
@@ -54,7 +55,7 @@ class Recording:
         self._request, self._wait = request, wait
         self._stack = ExitStack()
         self._take: Take | None = None
-        self._asides = Asides()
+        self._asides, self._leads = Asides(), Leads()
         self._edits: Waist | None = None  # below the reader's, which sees what the model itself asks
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
@@ -99,7 +100,7 @@ class Recording:
             self._finish(take)
         self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
         self._modules, self._chosen, self._changed = {}, (), ()
-        self._depths, self._asides = DepthReader({}, False), Asides()
+        self._depths, self._asides, self._leads = DepthReader({}, False), Asides(), Leads()
 
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
@@ -129,7 +130,8 @@ class Recording:
             stack.callback(one.module.register_forward_hook(here(partial(self._look, one))).remove)
         self._listener = Listener(self._pipe)
         self._depths = DepthReader(self._listener.encoders, self._request.text_states)
-        for handle in chain(self._listener.hooks(), self._depths.hooks()):
+        leads = self._leads.hooks(self._pipe, lambda given: self._asides.lead(given, self._take))
+        for handle in chain(self._listener.hooks(), self._depths.hooks(), leads):
             stack.callback(handle.remove)
         stack.callback(lambda: self._take and self._take.attention.joins.stop())
         self._stand_in(stack)
@@ -178,7 +180,7 @@ class Recording:
         take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits, self._changed)
-        self._asides.plan(Scene(self._pipe, self._family, take.prompts, take.encoded.told))
+        self._asides.plan(Scene(self._pipe, self._family, take.prompts, take.encoded.told, leads=self._leads.calls))
         return result
 
     def _ready(self) -> Take:
