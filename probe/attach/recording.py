@@ -2,7 +2,7 @@
 
 The pipeline's own loop runs. Step and branch come from its scheduler, its encoded prompts and the cache context it
 names, never from counting layer calls. What is put on the pipeline: two hooks per attention module, two on the
-denoiser, and stand-ins for four methods of this one object; all of it is taken off again, whatever happens.
+denoiser and a ControlNet, and stand-ins for four methods of this one object; all of it is taken off, whatever happens.
 """
 
 import inspect
@@ -98,9 +98,9 @@ class Recording:
             take, self._take = self._take, None
         if take is not None and (kind is None or issubclass(kind, Diverged)):
             self._finish(take)
-        self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
-        self._modules, self._chosen, self._changed = {}, (), ()
-        self._depths, self._asides, self._leads = DepthReader({}, False), Asides(), Leads()
+        self._pipe = self._budget.pipe = None  # what is returned holds no model
+        self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
+        self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
 
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
@@ -169,8 +169,7 @@ class Recording:
         bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
         take, listener = self._ready(), self._listener
-        assert listener is not None  # there is one as long as the block runs
-        if self._request.words and not take.prompts and "negative" not in self._request.branches:
+        if self._request.words and not take.prompts and "negative" not in self._request.reads:
             check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
         self._depths.take()  # whatever else ran an encoder in between
         result = original(*args, **kwargs)
@@ -192,10 +191,10 @@ class Recording:
             related = RelationReader(self._request.related, self._request.budget)
             kept = Kept(self._request.keep)
             reader = AttentionReader(
-                self._family, self._request.branches, kept=kept, relations=related, exact=self._request.exact
+                self._family, self._request.reads, kept=kept, relations=related, exact=self._request.exact
             )
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
-            outputs = OutputReader(self._chosen, self._request.branches, self._request.budget)
+            outputs = OutputReader(self._chosen, self._request.reads, self._request.budget)
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)
         return self._take
 
@@ -297,4 +296,5 @@ class Recording:
     def _finish(self, take: Take) -> None:
         if take.step:
             self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
+            self._request.check_branches({branch for _, _, branch in take.attention.ran})
         self._take = None

@@ -31,8 +31,8 @@ def concept_attention(
 ) -> Heatmap:
     """Mean over sites and steps of the probability that a cell gives to a word among all concepts; 0..1.
 
-    `sites` is a pattern of module names, or all; `frame` as in `attention`. Raises NotRecorded (record with `explain=probe.Concepts(...)`),
-    NoSuchWord, NoMatch.
+    `sites` is a pattern of module names, or all; `frame` as in `attention`.
+    Raises NotRecorded (record with `explain=probe.Concepts(...)`), NoSuchWord, NoMatch.
     """
     parts = [_grid(trace, path, word, Choice(sites, steps, image, frame=frame)) for path in _paths(trace)]
     parts = sorted((part for part in parts if part.sizes["site"]), key=lambda part: part.sizes["y"] * part.sizes["x"])

@@ -37,7 +37,8 @@ def daam(
 ) -> Heatmap:
     """DAAM's map of a word; of a repeated word all occurrences together, unless one is named ("cat#2").
 
-    `side`: cells along the longer side of the picture (DAAM: 64 for models of 512 and 1024 pixels, else 96). `frame` as in `attention`.
+    `side`: cells along the longer side of the picture (DAAM: 64 for models of 512 and 1024 pixels, else 96).
+    `frame` as in `attention`.
     Exact for words of one token in a trace with heads (`probe.record(pipe, heads="all")`). Without them zero
     is clamped to after the mean over heads, and of several tokens after their sum: then `provenance["exact"]` is False.
     Raises NoSuchWord, NoMatch (no such blocks, or none fine enough) or NotRecorded.

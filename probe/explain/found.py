@@ -44,9 +44,7 @@ class Found:
         chosen = chosen_steps(steps, array["step"].values.tolist(), trace.run.steps)
         return array.sel(image=image, step=chosen).drop_vars("image", errors="ignore")
 
-    def map(
-        self, trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None
-    ) -> Heatmap:
+    def map(self, trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
         """The mean over the chosen steps of a word's map. Raises NotRecorded, NoSuchWord, NoMatch."""
         array = self.at(trace, steps, image, frame)
         label = spelt(word, array["word"].values.tolist(), self.node)

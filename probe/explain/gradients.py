@@ -29,7 +29,8 @@ def gradients(
 ) -> Heatmap:
     """Mean over the read steps of the attribution of a word's part of the prediction to each cell; may be negative.
 
-    `label` tells several of one recording apart, each asked for as `probe.Gradients(label=...)`; `frame` as in `attention`.
+    `label` tells several of one recording apart, each asked for as `probe.Gradients(label=...)`.
+    `frame` as in `attention`.
     Raises NotRecorded (record with `explain=probe.Gradients()`), NoSuchWord, NoMatch.
     """
     return _found(label, LATENTS, "map").map(trace, word, steps=steps, image=image, frame=frame)

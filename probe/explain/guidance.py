@@ -21,8 +21,9 @@ MAGNITUDE = Found("guidance", "magnitude", "guidance", "[]")
 def guidance(
     trace: Trace, word: str | None = None, *, steps: Steps = None, image: int = 0, frame: int | None = None
 ) -> Heatmap:
-    """Mean over steps of |eps_cond - eps_uncond|, the norm over channels of each cell; 0 or more. `frame` as in `attention`.
+    """Mean over steps of |eps_cond - eps_uncond|, the norm over channels of each cell; 0 or more.
 
+    `frame` as in `attention`.
     Raises NotRecorded (no second branch ran, or a word was asked for) and NoMatch.
     """
     if word is not None:

@@ -37,8 +37,8 @@ def words_of_region(
     words. Of attention and relevancy cells and steps are drawn again; of the others, which give one map over all steps,
     cells alone, and what speaks against a word is cut at zero. Columns: `share` of the word among all words there (they
     sum to 1), `low` and `high` (90 % interval of the share), `first` (how often it leads when drawn again), `lift`
-    (mean in the region over mean in the picture). `frame` as in `attention`. Raises BadInput for a region without a cell, and what the method
-    raises.
+    (mean in the region over mean in the picture). `frame` as in `attention`.
+    Raises BadInput for a region without a cell, and what the method raises.
     """
     if method not in readers():
         raise BadInput(f"method={method!r} reads no region; there are: {', '.join(readers())}")

@@ -35,9 +35,9 @@ def relevancy(
     """The relevancy of a word for each cell over the explained steps; 0 or more.
 
     `steps` are numbers of explained steps, a slice of them, or all. `over`: "mean" counts every step alike; "noise" is
-    their sum, each weighted by the root of the share of noise that it removed. `frame` as in `attention`: relevancy follows pictures, which have
-    none. Raises NotRecorded (record with
-    `explain=probe.Relevancy()`), NoSuchWord and NoMatch.
+    their sum, each weighted by the root of the share of noise that it removed.
+    `frame` as in `attention`: relevancy follows pictures, which have none.
+    Raises NotRecorded (record with `explain=probe.Relevancy()`), NoSuchWord and NoMatch.
     """
     maps = relevancy_maps(trace, steps=steps, image=image, frame=frame)
     label = spelt(word, maps["word"].values.tolist(), "relevancy")
@@ -46,9 +46,7 @@ def relevancy(
     return Heatmap(field, label, "relevancy", UNITS, origin)
 
 
-def relevancy_maps(
-    trace: Trace, *, steps: Steps = None, image: int = 0, frame: int | None = None
-) -> xr.DataArray:
+def relevancy_maps(trace: Trace, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> xr.DataArray:
     """(step, word, y, x) the relevancy of every word of a picture's prompt. Arguments and errors as in `relevancy`."""
     return FOUND.at(trace, steps, image, frame).dropna("word", how="all")
 

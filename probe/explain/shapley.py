@@ -17,9 +17,7 @@ from probe.trace import Trace
 VALUES = Found("shapley", "value", "shapley", "probe.Shapley()")
 
 
-def shapley(
-    trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None
-) -> Heatmap:
+def shapley(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
     """Mean over the read steps of a word's value in each cell, as a share of the squared guidance; may be negative.
 
     `frame` as in `attention`; the values of a film sum to 1 over all its frames.

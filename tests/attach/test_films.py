@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import probe
-from probe.readings import frame_maps, frames
-from probe.trace import Trace
 from probe.errors import BadInput, NotRecorded
 from probe.explain import METHODS
 from probe.explain.daam import daam
+from probe.readings import frame_maps, frames
+from probe.trace import Trace
 from tests import pipelines
 
 PICTURES = {"cogvideox": (9, 3), "wan": (5, 2), "ltx": (9, 3), "hunyuan_video": (5, 2), "animate_diff": (4, 4)}

@@ -99,7 +99,8 @@ class ConceptReader(Reader):
                 found[i, steps.index(step), images.index(image)] = score.float().cpu().numpy()
         attributes = {"units": "inner product of attention outputs"}
         coords = {SITE: list(sites), STEP: steps, IMAGE: images, WORD: list(self.words)}
-        return xr.Dataset({"score": ((SITE, STEP, IMAGE, WORD, *(FRAME, Y, X)[-len(grid) :]), found, attributes)}, coords=coords)
+        axes = (SITE, STEP, IMAGE, WORD, *(FRAME, Y, X)[-len(grid) :])
+        return xr.Dataset({"score": (axes, found, attributes)}, coords=coords)
 
 
 @dataclass
