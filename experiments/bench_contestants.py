@@ -7,24 +7,30 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import xarray as xr
 from diffusers.models.attention_dispatch import attention_backend
 from diffusers.models.attention_processor import AttnProcessor
 
 import probe
+from probe.axes import STEP
 
 PROMPT = "a red cat and a blue dog in the snow"
 WORDS = ("red", "cat", "blue", "dog", "snow")
+MAPS, TIME = ("attention", "heads"), "time"  # nodes with maps; the axis of the latents, one more than steps
 EVERY = ("a", "red", "cat", "and", "a#2", "blue", "dog", "in", "the", "snow")
 
 Draw = Callable[[], torch.Tensor]
 
 
 class Weight(NamedTuple):
-    """Bytes of maps, how many layers have some, and bytes of whatever else was kept."""
+    """Bytes of maps, how many layers have some, and bytes of whatever else was kept; `once`: of these, what does not
+    grow with the steps.
+    """
 
     maps: int
     layers: int
     rest: int = 0
+    once: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,18 @@ def weigh_trace(trace: probe.Trace) -> Weight:
         for site in node["site"].values
         if np.isfinite(node["attention"].sel(site=site)).any()
     }
-    kept = [trace.tree[name] for name in ("attention", "heads") if name in trace.tree.children]
+    kept = [trace.tree[name] for name in MAPS if name in trace.tree.children]
     maps = sum(values.nbytes for part in kept for node in part.subtree for values in node.data_vars.values())
-    return Weight(maps, len(sites), trace.nbytes - maps)
+    rest = trace.nbytes - maps
+    every = sum(growing(values) for node in trace.tree.subtree for values in node.variables.values())
+    of_maps = sum(growing(values) for part in kept for node in part.subtree for values in node.data_vars.values())
+    return Weight(maps, len(sites), rest, rest - (every - of_maps))
+
+
+def growing(values: xr.Variable | xr.DataArray) -> int:
+    """Bytes that grow with the steps: all that has steps, and of the latents all but those before the first one."""
+    times = values.sizes.get(TIME, 1)
+    return values.nbytes if STEP in values.dims else values.nbytes // times * (times - 1)
 
 
 def eager(pipe: Any, draw: Draw) -> tuple[torch.Tensor, Any]:

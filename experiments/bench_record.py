@@ -65,6 +65,7 @@ class Row:
     traced: float = float("nan")
     maps: int = 0  # bytes
     rest: int = 0
+    once: int = 0  # of the rest, what does not grow with the steps
     growth: int = 0
     difference: float = float("nan")
     layers: int = 0
@@ -221,12 +222,15 @@ def cells(row: Row, quick: bool) -> list[str]:
 
 
 def weights(row: Row, quick: bool) -> list[str]:
-    """MiB of the maps and of the rest, here and in the published model: its sites hold maps, its steps hold both."""
+    """MiB of the maps and of the rest, here and in the published model: its sites hold maps, its steps hold both.
+
+    The latents before the first step are there once.
+    """
     shape = SHAPES[row.shape]
     full = shape.full if row.rest and not quick else None  # of a rival it is not known which blocks it would read
     sites, steps = (full[0] / max(row.layers, 1), full[1] / max(row.steps, 1)) if full else (0, 0)
     bar = f" (bar {shape.bar})" if shape.bar and row.contestant == LEVEL else ""
-    found = (row.maps, row.maps * sites * steps, row.rest, row.rest * steps)
+    found = (row.maps, row.maps * sites * steps, row.rest, row.once + (row.rest - row.once) * steps)
     maps, published, rest, of_all = (f"{bytes_ / MIB:,.1f}" if bytes_ else "" for bytes_ in found)
     return [maps, published and published + bar, rest, of_all]
 

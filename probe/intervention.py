@@ -254,7 +254,7 @@ class PromptIntervention(Intervention):
     By states: what the rows of the prompt see is the sum. By predictions: each text is denoised, and the guidance
     (prediction minus unconditional prediction) is the sum of theirs. The words of the trace stay those of the prompt.
     With `sites`, only cross-attentions of these names see the sum; the pooled state, which none of them reads, stays.
-    What else reads the prompt, such as a ControlNet, goes on reading the prompt itself.
+    A ControlNet reads the sum too; with `sites` it goes on reading the prompt itself.
     """
 
     by_predictions: ClassVar[bool] = False

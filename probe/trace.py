@@ -39,10 +39,12 @@
 
 What was asked for by explain=, at its own steps; units and settings are in the attributes:
 
+(of a film, `frame` stands before y, x in these too)
+
 /leave_one_out      magnitude    (step, image, word, y, x); norm, share (step, image, word);
                     interaction  (step, image), total
 /shapley            value        (step, image, word, y, x); share, error (step, image, word)
-/concepts/{H}x{W}   score        (site, step, image, word, y, x)
+/concepts/{H}x{W}   score        (site, step, image, word, y, x); of a film /concepts/{F}x{H}x{W}
 /gradients/latents  map          (step, image, word, y, x); value, baseline, delta (step, image, word)
 /gradients/text     score        (step, image, word); value, baseline, delta (step, image)
                     with a label, each under that name

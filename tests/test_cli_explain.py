@@ -9,7 +9,7 @@ import probe
 from probe.cli import main
 from probe.explain import METHODS
 from tests.explain.test_roles import with_roles
-from tests.factories import make_trace
+from tests.factories import make_film, make_trace
 
 
 @pytest.fixture
@@ -94,3 +94,14 @@ def test_what_cannot_be_used_is_refused_and_leaves_nothing(
     assert main(["explain", saved, *arguments, "--out", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["trace"]
+
+
+def test_one_frame_of_a_film(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    film, out = make_film(), tmp_path / "out"
+    saved = str(film.save(tmp_path / "film"))
+    assert main(["explain", saved, "--words", "cat", "--frame", "1", "--out", str(out)]) == 0
+    values = pd.read_csv(out / "maps.csv")["value"].to_numpy()
+    assert values == pytest.approx(probe.attention(film, "cat", frame=1).values.values.ravel())
+    assert main(["explain", saved, "--region", "0,0,1,1", "--frame", "2"]) == 0
+    assert main(["explain", saved, "--frame", "3"]) == 1
+    assert "no frame 3: its latents have 3, from 0" in capsys.readouterr().err

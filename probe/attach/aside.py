@@ -16,7 +16,7 @@ from probe.attach.change.modules import Module
 from probe.attach.change.reword import Rewording
 from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family, denoisers
-from probe.attach.take import STATES
+from probe.attach.take import STATES, Take
 from probe.attach.text.encode import Text, encode
 from probe.attach.text.placed import check_reads, everywhere, place
 from probe.attach.waist import Call, Waist, attention_modules
@@ -82,6 +82,14 @@ class Asides:
                 answer.read(module, given, current.rows, current.step)
         self._given = given
         self._edit(current, given)
+        return given
+
+    def lead(self, given: Arguments, take: Take | None) -> Arguments:
+        """What a ControlNet is called with before the denoiser: where a prompt is changed, it reads the same text."""
+        if take is not None and self.rewordings:
+            rows = take.rows_ahead(given)
+            for rewording in self.rewordings:
+                given = rewording.lead(given, rows, take.step)
         return given
 
     def at_site(self, path: str, given: Arguments, current: Pass) -> Arguments:

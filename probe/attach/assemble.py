@@ -38,7 +38,7 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
         sites=sites_of(take),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
-        extra=asides.extra() | note | adapters(pipe),
+        extra=asides.extra() | note | adapters(pipe) | fused(pipe),
     )
 
 
@@ -148,6 +148,14 @@ def adapters(pipe: Any) -> dict[str, dict[str, dict[str, list[float]]]]:
     parts = {name: part for name, part in vars(pipe).items() if isinstance(part, torch.nn.Module)}
     found = {name: scales for name, part in parts.items() if (scales := _scales(part))}
     return {"adapters": found} if found else {}
+
+
+def fused(pipe: Any) -> dict[str, list[str]]:
+    """The LoRAs that were fused into the weights through the pipeline, also those unloaded since: it keeps their names,
+    and not their scales. What was fused part by part, or before the weights were saved, leaves no mark.
+    """
+    names = sorted(map(str, getattr(pipe, "fused_loras", ())))
+    return {"fused": names} if names else {}
 
 
 def _scales(part: torch.nn.Module) -> dict[str, list[float]]:

@@ -25,7 +25,7 @@ def record(
     keep: Level = "summary",
     groups: int = GROUPS,
     budget: int = BUDGET,
-    branches: Sequence[str] = ("cond",),
+    branches: str | Sequence[str] = ("cond",),
     relations: Sequence[str] = (WORDS,),
     cells: Sequence[Spot] = ((0.5, 0.5),),
     modules: str | Sequence[str] = (),
@@ -42,8 +42,9 @@ def record(
     numbers keep these apart too, in /heads. `keep`: "summary" holds each word's map for every site and step, or for
     `groups` groups of steps, each with its mean, where there are more; "maps" holds every word at every step; "full"
     all heads as well. `budget`: bytes that may be held; `recording.estimate` says how many it will be.
-    `branches`: "cond", "uncond", "negative". `relations`: who attends to whom beyond words, in /relations
-    (see `probe.trace`), and `cells`, as (y, x) from 0 to 1, the cells that "image->image:rows" and ":columns" are of.
+    `branches`: "cond", "uncond", "negative", each of which must run, or "*", those that do.
+    `relations`: who attends to whom beyond words, in /relations (see `probe.trace`), and `cells`, as (y, x) from 0 to
+    1, the cells that "image->image:rows" and ":columns" are of.
     `modules`: patterns of modules of the denoiser, whole names or with "*"; of their outputs, norms over channels and
     means of channels are kept, "mid_block:whole" keeps them whole, in /modules. `text_states`: what the text encoders
     held after each layer, or after some (numbers from 0, the embeddings), in /text. `exact`: sums of softmax in float64
@@ -62,7 +63,7 @@ def record(
     request = Request(
         words=None if chosen is None else tuple(chosen),
         sites=sites,
-        branches=tuple(branches),
+        branches=(branches,) if isinstance(branches, str) else tuple(branches),
         interventions=tuple(interventions),
         inquiries=(explain,) if isinstance(explain, Inquiry) else tuple(explain),
         keep=wish(keep, steps, heads, groups),

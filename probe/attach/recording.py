@@ -2,7 +2,7 @@
 
 The pipeline's own loop runs. Step and branch come from its scheduler, its encoded prompts and the cache context it
 names, never from counting layer calls. What is put on the pipeline: two hooks per attention module, two on the
-denoiser, and stand-ins for four methods of this one object; all of it is taken off again, whatever happens.
+denoiser and a ControlNet, and stand-ins for four methods of this one object; all of it is taken off, whatever happens.
 """
 
 import inspect
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from probe.attach.aside import Asides, arguments
 from probe.attach.asked.inquiry import Scene
+from probe.attach.asked.led import Leads
 from probe.attach.assemble import assemble
 from probe.attach.borrow import around, here, lease
 from probe.attach.change.edit import edit_waist
@@ -54,7 +55,7 @@ class Recording:
         self._request, self._wait = request, wait
         self._stack = ExitStack()
         self._take: Take | None = None
-        self._asides = Asides()
+        self._asides, self._leads = Asides(), Leads()
         self._edits: Waist | None = None  # below the reader's, which sees what the model itself asks
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
@@ -97,9 +98,9 @@ class Recording:
             take, self._take = self._take, None
         if take is not None and (kind is None or issubclass(kind, Diverged)):
             self._finish(take)
-        self._pipe = self._listener = self._budget.pipe = None  # what is returned holds no model
-        self._modules, self._chosen, self._changed = {}, (), ()
-        self._depths, self._asides = DepthReader({}, False), Asides()
+        self._pipe = self._budget.pipe = None  # what is returned holds no model
+        self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
+        self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
 
     def _attach(self, stack: ExitStack) -> None:
         found = {name: attention_modules(module) for name, module in self._modules.items()}
@@ -129,7 +130,8 @@ class Recording:
             stack.callback(one.module.register_forward_hook(here(partial(self._look, one))).remove)
         self._listener = Listener(self._pipe)
         self._depths = DepthReader(self._listener.encoders, self._request.text_states)
-        for handle in chain(self._listener.hooks(), self._depths.hooks()):
+        leads = self._leads.hooks(self._pipe, lambda given: self._asides.lead(given, self._take))
+        for handle in chain(self._listener.hooks(), self._depths.hooks(), leads):
             stack.callback(handle.remove)
         stack.callback(lambda: self._take and self._take.attention.joins.stop())
         self._stand_in(stack)
@@ -167,8 +169,7 @@ class Recording:
         bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
         take, listener = self._ready(), self._listener
-        assert listener is not None  # there is one as long as the block runs
-        if self._request.words and not take.prompts and "negative" not in self._request.branches:
+        if self._request.words and not take.prompts and "negative" not in self._request.reads:
             check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
         self._depths.take()  # whatever else ran an encoder in between
         result = original(*args, **kwargs)
@@ -178,7 +179,7 @@ class Recording:
         take.depths.note(self._depths.take())
         take.read_prompts(self._pipe)
         self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits, self._changed)
-        self._asides.plan(Scene(self._pipe, self._family, take.prompts, take.encoded.told))
+        self._asides.plan(Scene(self._pipe, self._family, take.prompts, take.encoded.told, leads=self._leads.calls))
         return result
 
     def _ready(self) -> Take:
@@ -190,10 +191,10 @@ class Recording:
             related = RelationReader(self._request.related, self._request.budget)
             kept = Kept(self._request.keep)
             reader = AttentionReader(
-                self._family, self._request.branches, kept=kept, relations=related, exact=self._request.exact
+                self._family, self._request.reads, kept=kept, relations=related, exact=self._request.exact
             )
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
-            outputs = OutputReader(self._chosen, self._request.branches, self._request.budget)
+            outputs = OutputReader(self._chosen, self._request.reads, self._request.budget)
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)
         return self._take
 
@@ -295,4 +296,5 @@ class Recording:
     def _finish(self, take: Take) -> None:
         if take.step:
             self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
+            self._request.check_branches({branch for _, _, branch in take.attention.ran})
         self._take = None

@@ -1,6 +1,6 @@
 """What a recording was asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from probe.attach.asked.inquiry import Inquiry
@@ -8,8 +8,12 @@ from probe.attach.kept.budget import BUDGET
 from probe.attach.kept.keeping import Wish
 from probe.attach.kept.related import Asked
 from probe.attach.kept.states import Layers
+from probe.attach.text.lexicon import EVERY
+from probe.errors import NoMatch
 from probe.intervention import Intervention
 from probe.site import matches
+
+BRANCHES = ("cond", "uncond", "negative")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,21 @@ class Request:
     modules: tuple[str, ...] = ()
     text_states: Layers = False
     exact: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The branches by name: "*" are all."""
+        return BRANCHES if EVERY in self.branches else self.branches
+
+    def check_branches(self, ran: Collection[str]) -> None:
+        """Raises NoMatch where a branch that was asked for by its name did not run."""
+        absent = [branch for branch in self.branches if branch not in (*ran, EVERY)]
+        if absent:
+            raise NoMatch(
+                f"branches={list(self.branches)}: {', '.join(absent)} did not run; there were "
+                f"{', '.join(sorted(ran))}. Leave it out, or take branches=['*'], all that run. The branch beside cond "
+                "is 'negative' with a negative prompt, else 'uncond', and needs a guidance_scale above 1"
+            )
 
     def wants(self, path: str) -> bool:
         """Whether a module is among the chosen sites."""

@@ -137,6 +137,17 @@ class Take:
             labeller.repeat(known[0])
         return known[0], known[1]
 
+    def rows_ahead(self, given: Arguments) -> tuple[Row, ...]:
+        """The rows of what is called before the denoiser, by the same text states; none where it reads no text."""
+        sample, states = _first(given, SAMPLES), _first(given, STATES)
+        if sample is None or states is None:
+            return ()
+        count, found = len(sample), sources(self.encoded, cond_first=self.family.cond_first)
+        prompts = max(1, len(self.encoded.prompts))
+        labeller = Labeller(found, self.encoded.other, self.pictures_asked or count, prompts)
+        rows = labeller.label(list(states)[:: len(states) // count])
+        return tuple(replace(row, branch=row.branch.partition("#")[0]) for row in rows)  # some have a row a frame
+
     def _new_labeller(self, count: int) -> Labeller:
         """The first pass of all."""
         self._open_lexicons()

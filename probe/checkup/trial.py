@@ -21,7 +21,6 @@ from probe.errors import BadInput
 from probe.trace import Trace
 
 PROMPT, STEPS, FRAMES = "a cat and a red balloon", 2, 9
-BRANCHES = ("cond", "uncond")
 SLACK = {"float32": 1e-4}  # how far all words and the rest together may be from one; elsewhere ROUGH
 ROUGH = 2e-2
 TOLERANCE = 0.1  # of the estimate
@@ -115,7 +114,7 @@ def attempt(pipe: Any, given: Mapping[str, Any]) -> Trial:
     before = marks(pipe)
     rest = (*SPECIAL, IMAGE) if layout.joint else ()  # in cross-attention, EVERY means these as well
     words = None if layout.text == "none" else (EVERY, *rest)
-    with record(pipe, words, branches=BRANCHES) as recording:
+    with record(pipe, words, branches="*") as recording:
         recorded, during = timed(bench.run)
     trace = recording.trace
     guidance = trace.tree["guidance"].attrs if "guidance" in trace.tree.children else {}

@@ -52,7 +52,7 @@ def _maps(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
         if own:
             say.result("\n  ".join([f"{method.name}: {method.shows}", *map(_told, own), f"it {method.cannot}"]))
     if work is not None:
-        figure = probe.show.side_by_side(trace, found, image=options.image)
+        figure = probe.show.side_by_side(trace, found, image=options.image, frame=options.frame)
         for suffix in ("png", "svg"):
             figure.savefig(work / f"methods.{suffix}")
         _frame(found).to_csv(work / "maps.csv", index=False)
@@ -72,7 +72,7 @@ def _explained(trace: "probe.Trace", words: list[str], method: "Method", options
 
     asked = [None] if method.whole and not words else words or list(content_words(trace))
     try:
-        return [method.explain(trace, word, image=options.image) for word in asked]
+        return [method.explain(trace, word, image=options.image, frame=options.frame) for word in asked]
     except (BadInput, NotRecorded):
         if options.method == ALL:
             return []
@@ -128,7 +128,8 @@ def _region(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
     """Say the words of a region, most important first."""
     from probe.explain.region import words_of_region
 
-    table = words_of_region(trace, _box(options.region), method=options.method, image=options.image)
+    of = {"image": options.image, "frame": options.frame}
+    table = words_of_region(trace, _box(options.region), method=options.method, **of)
     say.result(f"the words of {options.region}, by {options.method}: share, 90 % interval, times its mean elsewhere")
     for word, row in table.iterrows():
         say.result(f"  {word}: {row['share']:.1%} ({row['low']:.1%} to {row['high']:.1%}), {row['lift']:.2f} x")

@@ -129,6 +129,7 @@ def explain_options(parser: ArgumentParser) -> None:
     add("--table", type=str, metavar="A,B", help="instead, tables of numbers by word and layer, or all that it holds")
     add("--region", type=str, metavar="BOX", help="instead, the words of left,top,right,bottom or of a cell y,x")
     add("--image", type=NonNegativeInt, default=0, metavar="N", help="which picture of several")
+    add("--frame", type=int, metavar="N", help="of a film, which frame of its latents; left out: the mean over all")
     _out_options(parser, "left out: nothing is written")
 
 

@@ -65,10 +65,11 @@ def _flat(run: Run) -> dict[str, str]:
 
 
 def _beside(trace: Trace) -> dict[str, str]:
-    """What was changed in the model and while the picture was made: adapters and interventions, one field each."""
+    """What was changed in the model and while the picture was made: adapters, fused ones, interventions."""
     asked: Sequence[Mapping[str, Any]] = trace.extra.get("interventions", ())
     parts: Mapping[str, Mapping[str, Any]] = trace.extra.get("adapters", {})
     scales = {f"adapter.{part}.{name}": _told(each) for part, own in parts.items() for name, each in own.items()}
+    scales |= {"fused": _told(names)} if (names := trace.extra.get("fused")) else {}
     return scales | {f"intervention {i}": ", ".join(f"{k}={v}" for k, v in e.items()) for i, e in enumerate(asked, 1)}
 
 

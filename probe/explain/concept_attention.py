@@ -12,7 +12,7 @@ import xarray as xr
 from probe.errors import NoMatch
 from probe.explain.found import Found, provenance, spelt
 from probe.heatmap import Heatmap
-from probe.readings import Steps, resize
+from probe.readings import Choice, Steps, of_frame, resize
 from probe.site import matches
 from probe.trace import Trace
 
@@ -21,14 +21,20 @@ RECORD = "probe.Concepts(words=('background',))"
 
 
 def concept_attention(
-    trace: Trace, word: str, *, steps: Steps = None, image: int = 0, sites: str | None = None
+    trace: Trace,
+    word: str,
+    *,
+    steps: Steps = None,
+    image: int = 0,
+    frame: int | None = None,
+    sites: str | None = None,
 ) -> Heatmap:
     """Mean over sites and steps of the probability that a cell gives to a word among all concepts; 0..1.
 
-    `sites` is a pattern of module names, or all. Raises NotRecorded (record with `explain=probe.Concepts(...)`),
-    NoSuchWord, NoMatch.
+    `sites` is a pattern of module names, or all; `frame` as in `attention`.
+    Raises NotRecorded (record with `explain=probe.Concepts(...)`), NoSuchWord, NoMatch.
     """
-    parts = [_grid(trace, path, (word, sites), steps, image) for path in _paths(trace)]
+    parts = [_grid(trace, path, word, Choice(sites, steps, image, frame=frame)) for path in _paths(trace)]
     parts = sorted((part for part in parts if part.sizes["site"]), key=lambda part: part.sizes["y"] * part.sizes["x"])
     if not parts:
         raise NoMatch(f"sites={sites!r} matches none of the sites with concepts")
@@ -37,7 +43,7 @@ def concept_attention(
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1).mean(0)  # [y, x]
     field = xr.DataArray(mean.astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
     more = {"sites": [str(site) for part in parts for site in part["site"].values], "concepts": parts[0].attrs["words"]}
-    origin = provenance(trace, parts[0], image) | more
+    origin = provenance(trace, parts[0], image, frame) | more
     return Heatmap(field, str(parts[0]["word"].values), "concept_attention", UNITS, origin)
 
 
@@ -46,13 +52,12 @@ def _paths(trace: Trace) -> list[str]:
     return [path.strip("/") for path in trace.tree.groups if path.startswith("/concepts/")] or ["concepts"]
 
 
-def _grid(trace: Trace, path: str, chosen: tuple[str, str | None], steps: Steps, image: int) -> xr.DataArray:
+def _grid(trace: Trace, path: str, word: str, choice: Choice) -> xr.DataArray:
     """(site, step, y, x) one grid's probabilities of a word."""
-    score = Found(path, "score", "concept_attention", RECORD).at(trace, steps, image)
-    word, pattern = chosen
+    score = Found(path, "score", "concept_attention", RECORD).every(trace, choice.steps, choice.image)
     held = [str(site) for site in score["site"].values]
-    score = score.sel(site=[site for site in held if pattern is None or matches(site, pattern)])
+    score = score.sel(site=[site for site in held if choice.sites is None or matches(site, str(choice.sites))])
     labels = score["word"].values.tolist()
     p: xr.DataArray = xr.apply_ufunc(np.exp, score - score.max("word"))
     p = (p / p.sum("word")).sel(word=spelt(word, labels, "concepts"))
-    return p.transpose("site", "step", "y", "x").assign_attrs(words=labels)
+    return of_frame(p, choice.frame).transpose("site", "step", "y", "x").assign_attrs(words=labels)

@@ -16,7 +16,7 @@ import xarray as xr
 
 from probe.errors import NoMatch, NoSuchWord
 from probe.heatmap import Heatmap
-from probe.readings import Choice, Steps, chosen_sites, word_maps
+from probe.readings import Choice, Steps, chosen_sites, of_frame, word_maps
 from probe.site import Site
 from probe.trace import Trace
 
@@ -26,10 +26,19 @@ SKIPPED = 8  # so many times coarser than the grid
 A = -0.75  # of Keys' kernel, as torch has it
 
 
-def daam(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, side: int = 64) -> Heatmap:
+def daam(
+    trace: Trace,
+    word: str,
+    *,
+    steps: Steps = None,
+    image: int = 0,
+    frame: int | None = None,
+    side: int = 64,
+) -> Heatmap:
     """DAAM's map of a word; of a repeated word all occurrences together, unless one is named ("cat#2").
 
     `side`: cells along the longer side of the picture (DAAM: 64 for models of 512 and 1024 pixels, else 96).
+    `frame` as in `attention`.
     Exact for words of one token in a trace with heads (`probe.record(pipe, heads="all")`). Without them zero
     is clamped to after the mean over heads, and of several tokens after their sum: then `provenance["exact"]` is False.
     Raises NoSuchWord, NoMatch (no such blocks, or none fine enough) or NotRecorded.
@@ -41,8 +50,8 @@ def daam(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, side: 
         raise NoMatch(
             f"all sites of {ROOMS} are {SKIPPED} times coarser than {shape[0]} x {shape[1]} cells; change side"
         )
-    chosen = word_maps(trace, labels, Choice(sites, steps, image))["step"].values.tolist()
-    sums = [_summed(trace, site, labels, Choice(steps=chosen, image=image)) for site in sites]
+    chosen = word_maps(trace, labels, Choice(sites, steps, image, frame=frame))["step"].values.tolist()
+    sums = [_summed(trace, site, labels, Choice(steps=chosen, image=image, frame=frame)) for site in sites]
     planes = [bicubic(maps, shape).clip(min=0).sum(1).mean(0) for maps in sums]
     tokens = [token for token in trace.tokens if {token.word, token.special} & set(labels)]
     if not tokens:
@@ -58,6 +67,7 @@ def daam(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, side: 
         "sites": [site.path for site in sites],
         "steps": chosen,
         "image": image,
+        **({} if frame is None else {"frame": frame}),
         "exact": count == len(labels) and all(len(maps) == site.heads for maps, site in zip(sums, sites, strict=True)),
     }
     return Heatmap(xr.DataArray(field.astype(np.float32), dims=("y", "x")), trace.word(word), "daam", UNITS, provenance)
@@ -94,7 +104,7 @@ def _children(trace: Trace, kind: str) -> list[xr.DataTree]:
 def _part(node: xr.Dataset, site: Site, labels: Sequence[str], choice: Choice) -> np.ndarray:
     chosen = node.sel(site=site.path, branch=choice.branch, image=choice.image, word=list(labels), step=choice.steps)
     array = chosen["attention"].astype(np.float64) * chosen.get("steps", 1)  # a mean of several steps counts for each
-    total = array.sum("step", skipna=False).mean([axis for axis in ("frame",) if axis in array.dims])
+    total = of_frame(array.sum("step", skipna=False), choice.frame)
     heads = total.dropna("head", how="all") if "head" in total.dims else total.expand_dims("head")
     return heads.transpose("head", "word", "y", "x").values
 

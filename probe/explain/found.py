@@ -28,22 +28,29 @@ class Found:
             )
         return trace.node(self.node)
 
-    def at(self, trace: Trace, steps: Steps, image: int) -> xr.DataArray:
-        """The variable at chosen steps of one picture, of a film the mean over frames. Raises NotRecorded, NoMatch."""
+    def at(self, trace: Trace, steps: Steps, image: int, frame: int | None = None) -> xr.DataArray:
+        """The variable at chosen steps of one picture, of a film in one frame or the mean over all.
+
+        Raises NotRecorded, NoMatch.
+        """
+        return of_frame(self.every(trace, steps, image), frame)
+
+    def every(self, trace: Trace, steps: Steps, image: int) -> xr.DataArray:
+        """The same with the frames of a film apart."""
         array = self.dataset(trace)[self.variable]
         images = array["image"].values.tolist()
         if image not in images:
             raise NotRecorded(f"{self.node} holds no picture {image}; it holds {', '.join(map(str, images))}")
         chosen = chosen_steps(steps, array["step"].values.tolist(), trace.run.steps)
-        return of_frame(array.sel(image=image, step=chosen).drop_vars("image", errors="ignore"), None)
+        return array.sel(image=image, step=chosen).drop_vars("image", errors="ignore")
 
-    def map(self, trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
+    def map(self, trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
         """The mean over the chosen steps of a word's map. Raises NotRecorded, NoSuchWord, NoMatch."""
-        array = self.at(trace, steps, image)
+        array = self.at(trace, steps, image, frame)
         label = spelt(word, array["word"].values.tolist(), self.node)
         field = array.sel(word=label).drop_vars("word").mean("step", keep_attrs=True)
         more = {name: value for name, value in self.dataset(trace).attrs.items() if name != "units"}
-        return Heatmap(field, label, self.method, array.attrs["units"], provenance(trace, array, image) | more)
+        return Heatmap(field, label, self.method, array.attrs["units"], provenance(trace, array, image, frame) | more)
 
 
 def spelt(word: str, labels: list[str], node: str) -> str:
@@ -54,12 +61,13 @@ def spelt(word: str, labels: list[str], node: str) -> str:
     return word if word in found else found[0]
 
 
-def provenance(trace: Trace, array: xr.DataArray, image: int) -> dict[str, object]:
-    """What every heatmap says of where it comes from."""
+def provenance(trace: Trace, array: xr.DataArray, image: int, frame: int | None = None) -> dict[str, object]:
+    """What every heatmap says of where it comes from; the frame of a film where one was chosen."""
     return {
         "prompt": trace.run.prompts[min(image, len(trace.run.prompts) - 1)],
         "model": trace.run.model,
         "seed": trace.run.seed,
         "steps": array["step"].values.tolist(),
         "image": image,
+        **({} if frame is None else {"frame": frame}),
     }

@@ -18,13 +18,22 @@ from probe.trace import Trace
 LATENTS, TEXT = "latents", "text"
 
 
-def gradients(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, label: str = LATENTS) -> Heatmap:
+def gradients(
+    trace: Trace,
+    word: str,
+    *,
+    steps: Steps = None,
+    image: int = 0,
+    frame: int | None = None,
+    label: str = LATENTS,
+) -> Heatmap:
     """Mean over the read steps of the attribution of a word's part of the prediction to each cell; may be negative.
 
     `label` tells several of one recording apart, each asked for as `probe.Gradients(label=...)`.
+    `frame` as in `attention`.
     Raises NotRecorded (record with `explain=probe.Gradients()`), NoSuchWord, NoMatch.
     """
-    return _found(label, LATENTS, "map").map(trace, word, steps=steps, image=image)
+    return _found(label, LATENTS, "map").map(trace, word, steps=steps, image=image, frame=frame)
 
 
 def token_scores(trace: Trace, *, steps: Steps = None, image: int = 0, label: str = TEXT) -> xr.DataArray:

@@ -18,9 +18,12 @@ CURVES = ("cond_norm", "uncond_norm", "difference_norm", "guided_norm", "cosine_
 MAGNITUDE = Found("guidance", "magnitude", "guidance", "[]")
 
 
-def guidance(trace: Trace, word: str | None = None, *, steps: Steps = None, image: int = 0) -> Heatmap:
+def guidance(
+    trace: Trace, word: str | None = None, *, steps: Steps = None, image: int = 0, frame: int | None = None
+) -> Heatmap:
     """Mean over steps of |eps_cond - eps_uncond|, the norm over channels of each cell; 0 or more.
 
+    `frame` as in `attention`.
     Raises NotRecorded (no second branch ran, or a word was asked for) and NoMatch.
     """
     if word is not None:
@@ -34,8 +37,9 @@ def guidance(trace: Trace, word: str | None = None, *, steps: Steps = None, imag
             f"there is no guidance to map: {node.attrs.get('method', 'no second branch ran')}; "
             "call the pipeline with a guidance_scale above 1"
         )
-    array = MAGNITUDE.at(trace, steps, image)
-    return Heatmap(array.mean("step"), trace.prompt, "guidance", UNITS, provenance(trace, array, image))
+    array = MAGNITUDE.at(trace, steps, image, frame)
+    origin = provenance(trace, array, image, frame)
+    return Heatmap(array.mean("step"), trace.prompt, "guidance", UNITS, origin)
 
 
 def directions(trace: Trace, *, image: int = 0) -> xr.Dataset:

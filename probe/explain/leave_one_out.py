@@ -21,12 +21,13 @@ from probe.trace import Trace
 LEFT = Found("leave_one_out", "magnitude", "leave_one_out", "probe.LeaveOneOut()")
 
 
-def leave_one_out(trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
+def leave_one_out(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
     """Mean over the read steps of |eps(all) - eps(without the word)|, the norm over channels of each cell; 0 or more.
 
+    `frame` as in `attention`.
     Raises NotRecorded (record with `explain=probe.LeaveOneOut()`), NoSuchWord, NoMatch.
     """
-    return LEFT.map(trace, word, steps=steps, image=image)
+    return LEFT.map(trace, word, steps=steps, image=image, frame=frame)
 
 
 def shares(trace: Trace, *, steps: Steps = None, image: int = 0) -> xr.DataArray:

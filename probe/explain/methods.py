@@ -1,6 +1,6 @@
 """Every explainer, one line each: what it shows, what it cannot, and what a recording must be asked for.
 
-Each is called the same way: `explain(trace, word, *, steps=None, image=0) -> Heatmap`. To add one, write
+Each is called the same way: `explain(trace, word, *, steps=None, image=0, frame=None) -> Heatmap`. To add one, write
 `probe/explain/NAME.py` with a function NAME, and a line here; a test goes over the files and misses a line.
 """
 
@@ -125,12 +125,12 @@ def needs(names: Collection[str]) -> tuple[list[str], list[str]]:
     return list(inquiries), list(relations)
 
 
-def held(trace: Trace, word: str, *, image: int = 0) -> dict[str, Heatmap]:
+def held(trace: Trace, word: str, *, image: int = 0, frame: int | None = None) -> dict[str, Heatmap]:
     """The heatmaps of a word by every method that this trace was recorded for, by name, in the order of METHODS."""
     found: dict[str, Heatmap] = {}
     for method in METHODS:
         try:
-            found[method.name] = method.explain(trace, word, image=image)
+            found[method.name] = method.explain(trace, word, image=image, frame=frame)
         except (NotRecorded, BadInput):  # not recorded at all, or not for this word
             continue
     return found

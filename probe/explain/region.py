@@ -23,7 +23,13 @@ INTERVAL = (0.05, 0.95)
 
 
 def words_of_region(
-    trace: Trace, region: Sequence[float], *, method: str = "attention", steps: Steps = None, image: int = 0
+    trace: Trace,
+    region: Sequence[float],
+    *,
+    method: str = "attention",
+    steps: Steps = None,
+    image: int = 0,
+    frame: int | None = None,
 ) -> pd.DataFrame:
     """The words of a region, most important first; one row a word.
 
@@ -31,12 +37,13 @@ def words_of_region(
     words. Of attention and relevancy cells and steps are drawn again; of the others, which give one map over all steps,
     cells alone, and what speaks against a word is cut at zero. Columns: `share` of the word among all words there (they
     sum to 1), `low` and `high` (90 % interval of the share), `first` (how often it leads when drawn again), `lift`
-    (mean in the region over mean in the picture). Raises BadInput for a region without a cell, and what the method
-    raises.
+    (mean in the region over mean in the picture). `frame` as in `attention`.
+    Raises BadInput for a region without a cell, and what the method raises.
     """
     if method not in readers():
         raise BadInput(f"method={method!r} reads no region; there are: {', '.join(readers())}")
-    maps = (MAPS[method] if method in MAPS else _explained(method))(trace, steps, image)
+    choice = Choice(steps=steps, image=image, frame=frame)
+    maps = (MAPS[method] if method in MAPS else _explained(method))(trace, choice)
     maps = maps.transpose("step", "word", "y", "x")
     y, x = _cells(region, maps.sizes["y"], maps.sizes["x"])
     inside = maps[..., y, x].stack(cell=("y", "x")).transpose("step", "cell", "word").values.astype(np.float64)
@@ -59,24 +66,24 @@ def readers() -> tuple[str, ...]:
     return tuple(method.name for method in METHODS if not method.whole)
 
 
-def _attention(trace: Trace, steps: Steps, image: int) -> xr.DataArray:
-    return word_maps(trace, content_words(trace), Choice(steps=steps, image=image))
+def _attention(trace: Trace, choice: Choice) -> xr.DataArray:
+    return word_maps(trace, content_words(trace), choice)
 
 
-def _relevancy(trace: Trace, steps: Steps, image: int) -> xr.DataArray:
-    return relevancy_maps(trace, steps=steps, image=image)
+def _relevancy(trace: Trace, choice: Choice) -> xr.DataArray:
+    return relevancy_maps(trace, steps=choice.steps, image=choice.image, frame=choice.frame)
 
 
-Maps = Callable[[Trace, Steps, int], xr.DataArray]
+Maps = Callable[[Trace, Choice], xr.DataArray]
 MAPS: dict[str, Maps] = {"attention": _attention, "relevancy": _relevancy}
 
 
 def _explained(method: str) -> Maps:
     """(step, word, y, x) of any other method: one map a word, what is negative cut at zero."""
 
-    def maps(trace: Trace, steps: Steps, image: int) -> xr.DataArray:
-        words = content_words(trace)
-        planes = [by(method).explain(trace, word, steps=steps, image=image).values.values for word in words]
+    def maps(trace: Trace, choice: Choice) -> xr.DataArray:
+        words, given = content_words(trace), {"steps": choice.steps, "image": choice.image, "frame": choice.frame}
+        planes = [by(method).explain(trace, word, **given).values.values for word in words]
         found = np.stack(planes)[None].clip(min=0)  # [step, word, y, x]
         return xr.DataArray(found, dims=("step", "word", "y", "x"), coords={"word": list(words)})
 

@@ -23,22 +23,32 @@ FOUND = Found("relevancy", "relevancy", "relevancy", "probe.Relevancy()")
 Over = Literal["mean", "noise"]
 
 
-def relevancy(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, over: Over = "mean") -> Heatmap:
+def relevancy(
+    trace: Trace,
+    word: str,
+    *,
+    steps: Steps = None,
+    image: int = 0,
+    frame: int | None = None,
+    over: Over = "mean",
+) -> Heatmap:
     """The relevancy of a word for each cell over the explained steps; 0 or more.
 
     `steps` are numbers of explained steps, a slice of them, or all. `over`: "mean" counts every step alike; "noise" is
-    their sum, each weighted by the root of the share of noise that it removed. Raises NotRecorded (record with
-    `explain=probe.Relevancy()`), NoSuchWord and NoMatch.
+    their sum, each weighted by the root of the share of noise that it removed.
+    `frame` as in `attention`: relevancy follows pictures, which have none.
+    Raises NotRecorded (record with `explain=probe.Relevancy()`), NoSuchWord and NoMatch.
     """
-    maps = relevancy_maps(trace, steps=steps, image=image)
+    maps = relevancy_maps(trace, steps=steps, image=image, frame=frame)
     label = spelt(word, maps["word"].values.tolist(), "relevancy")
     field = xr.dot(_weights(trace, maps, over), maps.sel(word=label, drop=True), dim="step").astype(np.float32)
-    return Heatmap(field, label, "relevancy", UNITS, provenance(trace, maps, image) | maps.attrs | {"over": over})
+    origin = provenance(trace, maps, image, frame) | maps.attrs | {"over": over}
+    return Heatmap(field, label, "relevancy", UNITS, origin)
 
 
-def relevancy_maps(trace: Trace, *, steps: Steps = None, image: int = 0) -> xr.DataArray:
+def relevancy_maps(trace: Trace, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> xr.DataArray:
     """(step, word, y, x) the relevancy of every word of a picture's prompt. Arguments and errors as in `relevancy`."""
-    return FOUND.at(trace, steps, image).dropna("word", how="all")
+    return FOUND.at(trace, steps, image, frame).dropna("word", how="all")
 
 
 def _weights(trace: Trace, maps: xr.DataArray, over: Over) -> xr.DataArray:

@@ -10,8 +10,8 @@ m <- (m + P m) / 2 is applied here to the cells at the finest grid that was reco
 import numpy as np
 import xarray as xr
 
-from probe.axes import Branch
-from probe.errors import NotRecorded
+from probe.axes import FRAME, Branch
+from probe.errors import BadInput, NotRecorded
 from probe.explain.found import provenance
 from probe.heatmap import Heatmap
 from probe.readings import UNITS, Choice, Steps, resize, word_maps
@@ -22,13 +22,27 @@ RELATIONS = "relations/image_to_image"
 LEAST = 1e-6
 
 
-def rollout(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, branch: Branch = "cond") -> Heatmap:
+def rollout(
+    trace: Trace,
+    word: str,
+    *,
+    steps: Steps = None,
+    image: int = 0,
+    branch: Branch = "cond",
+    frame: int | None = None,
+) -> Heatmap:
     """Mean over steps of a word's attention, carried through the self-attention of all sites of one grid; about 0..1.
 
-    Raises NotRecorded (record with `relations=["image->text", "image->image:low-rank"]`), NoSuchWord, NoMatch.
+    Raises NotRecorded (record with `relations=["image->text", "image->image:low-rank"]`), NoSuchWord, NoMatch,
+    and BadInput for films. `frame` as in `attention`, of which pictures have none.
     """
     path, node = _relation(trace)
-    maps = word_maps(trace, [word], Choice(None, steps, image, branch)).isel(word=0, drop=True)
+    if FRAME in node.dims:
+        raise BadInput(
+            f"rollout follows the cells of one picture, and {path} is of a film of {node.sizes[FRAME]} frames; for one "
+            f"of them call probe.attention(trace, {word!r}, frame=0)"
+        )
+    maps = word_maps(trace, [word], Choice(None, steps, image, branch, frame)).isel(word=0, drop=True)
     part = node.sel(step=maps["step"].values, branch=branch).isel(image=image)
     grid = (node.sizes["y"], node.sizes["x"])
     m = resize(maps.values, grid).reshape(maps.sizes["step"], -1)  # [step, cell]

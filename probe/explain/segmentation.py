@@ -8,12 +8,11 @@ own, measured in docs/faithfulness.md.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from probe.axes import Branch
 from probe.explain.rollout import rollout
 from probe.heatmap import Heatmap
 from probe.readings import Steps
@@ -24,17 +23,17 @@ SHARPNESS = 2  # the power of Luce's choice rule: 1 is a plain share, infinity t
 UNITS = "share of a cell among the subjects, times the word's rollout over its largest value"
 
 
-def segmentation(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, branch: Branch = "cond") -> Heatmap:
+def segmentation(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
     """How far a cell is this word's rather than another subject's: 0..1. Without another subject it is the rollout.
 
     `steps`: the second half of them, where left out. Raises as `rollout` does: record with
     `relations=["image->text", "image->image:low-rank"]`, and the other subjects among the words.
     """
-    late: Any = slice(trace.run.steps // 2, None) if steps is None else steps
-    own = rollout(trace, word, steps=late, image=image, branch=branch)
+    late: Steps = slice(trace.run.steps // 2, None) if steps is None else steps
+    spread = partial(rollout, trace, steps=late, image=image, frame=frame)
+    own = spread(word)
     others = rivals(trace, own.subject, image)
-    maps = [rollout(trace, other, steps=late, image=image, branch=branch) for other in others]
-    values = contested(_unit(own), [_unit(each) for each in maps])
+    values = contested(_unit(own), [_unit(spread(other)) for other in others])
     field = xr.DataArray(values.astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
     return Heatmap(field, own.subject, "segmentation", UNITS, own.provenance | {"rivals": others})
 

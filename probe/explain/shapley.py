@@ -17,12 +17,14 @@ from probe.trace import Trace
 VALUES = Found("shapley", "value", "shapley", "probe.Shapley()")
 
 
-def shapley(trace: Trace, word: str, *, steps: Steps = None, image: int = 0) -> Heatmap:
+def shapley(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
     """Mean over the read steps of a word's value in each cell, as a share of the squared guidance; may be negative.
+
+    `frame` as in `attention`; the values of a film sum to 1 over all its frames.
 
     Raises NotRecorded (record with `explain=probe.Shapley()`), NoSuchWord, NoMatch.
     """
-    return VALUES.map(trace, word, steps=steps, image=image)
+    return VALUES.map(trace, word, steps=steps, image=image, frame=frame)
 
 
 def values(trace: Trace, *, steps: Steps = None, image: int = 0) -> xr.Dataset:

@@ -21,11 +21,12 @@ MISSING = "not recorded"
 SIDE = 256
 
 
-def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0) -> Figure:
+def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0, frame: int | None = None) -> Figure:
     """One row a word, one column a method, over the picture; all on one scale.
 
     Each method is brought to 0..1 by its least and largest value over all words shown, so that words compare within a
-    method and shapes between methods; amounts of two methods have different units and do not. Raises BadInput.
+    method and shapes between methods; amounts of two methods have different units and do not.
+    Of a film, `frame` is that of the maps, for the picture under them. Raises BadInput.
     """
     if not heatmaps:
         raise BadInput("there is no map to show; explain a word first")
@@ -34,7 +35,7 @@ def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0) -
     )
     limits = {name: scale_of([h for h in heatmaps if h.method == name]) for name in methods}
     found = {(h.subject, h.method): h for h in heatmaps}
-    picture = final_picture(trace, image).copy()
+    picture = final_picture(trace, image, frame).copy()
     picture.thumbnail((SIDE, SIDE))  # of each panel: a report with twenty of them stays small
     figure, axes = picture_rows(len(words), max(3, len(methods)), picture.height / picture.width)
     for row, word in zip(axes, words, strict=True):

@@ -157,6 +157,20 @@ def test_branches_and_pictures_are_told_apart(pipe):
     assert list(node.branch.values) == ["cond", "negative"] and node.sizes["image"] == 2
 
 
+def test_a_branch_that_does_not_run_is_an_error_and_all_are_those_that_do(pipe):
+    for asked, call, absent in (
+        (["cond", "negative"], {"guidance_scale": 1.0}, "negative did not run; there were cond."),
+        (["cond", "uncond"], {"negative_prompt": "a dog"}, "uncond did not run; there were cond, negative."),
+        ("c", {}, "c did not run; there were cond, uncond."),
+    ):
+        with pytest.raises(NoMatch, match=absent), probe.record(pipe, branches=asked):
+            pipelines.run(pipe, "sd1", **call)
+    for call, there in (({"guidance_scale": 1.0}, ("cond",)), ({"negative_prompt": "a dog"}, ("cond", "negative"))):
+        with probe.record(pipe, branches="*") as recording:
+            pipelines.run(pipe, "sd1", **call)
+        assert recording.trace.along("branch") == there
+
+
 def test_bad_requests_say_what_there_is(pipe):
     with pytest.raises(BadInput, match="give a list of words"):
         probe.record(pipe, words="cat")

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from experiments import bench_record as bench
-from experiments.bench_contestants import eager
+from experiments.bench_contestants import CONTESTANTS, eager
 from experiments.bench_shapes import SHAPES
 
 SITES = {"Menagerie": 7, "SD 1.5": 16, "SDXL": 7, "SD3": 2, "FLUX.1": 2}
@@ -20,6 +20,14 @@ def test_recording_changes_nothing_and_every_layer_has_data(shape: str):
     assert row.difference == 0.0
     assert row.layers == SITES[shape]
     assert row.maps > 0 and row.rest > 0 and row.plain > 0 and row.traced > 0
+
+
+def test_what_grows_with_the_steps_is_told_from_what_does_not():
+    contestant, pipe = CONTESTANTS["probe, five words"], bench.build_pipeline(SHAPES["SD 1.5"], True)
+    draws = [bench.drawing(pipe, SHAPES["SD 1.5"], True, steps) for steps in (2, 5)]
+    few, many = (contestant.weigh(contestant.run(pipe, draw)[1]) for draw in draws)
+    assert few.once == many.once > 0
+    assert few.once + (few.rest - few.once) * 5 / 2 == many.rest
 
 
 def test_the_eager_processor_is_given_back():
@@ -50,7 +58,8 @@ def test_the_table_scales_to_the_published_model_and_says_what_is_missing():
             10.0,
             10.2,
             maps=2 * bench.MIB,
-            rest=bench.MIB,
+            rest=3 * bench.MIB,
+            once=bench.MIB,
             difference=0.0,
             layers=2,
             steps=1,
@@ -60,7 +69,7 @@ def test_the_table_scales_to_the_published_model_and_says_what_is_missing():
     console = Console(width=260, record=True, file=io.StringIO())
     console.print(bench.report(rows, False))
     text = console.export_text()
-    assert "1.020" in text and f"{2 * 57 / 2 * 28:,.1f} (bar 130)" in text and "28.0" in text
+    assert "1.020" in text and f"{2 * 57 / 2 * 28:,.1f} (bar 130)" in text and f"{1 + 2 * 28:.1f}" in text
     assert "No module named 'daam'" in text
 
 

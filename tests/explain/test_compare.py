@@ -264,3 +264,23 @@ def test_a_lora_is_told_and_switched_off_it_leaves_nothing():
     assert float(found.distances["divergence"].max()) > 0 == float(found.latents["latents"][0])
     same = probe.compare(plain, off)
     assert same.settings.empty and not same.distances["divergence"].any() and same.picture == 0
+
+
+def test_a_lora_that_was_fused_is_told_after_it_was_unloaded():
+    pipe, traces = pipelines.load("sd1"), []
+
+    def fuse() -> None:
+        adapters.load_lora(pipe)
+        pipe.fuse_lora(components=["unet"])
+        pipe.unload_lora_weights()
+
+    for change in (lambda: None, fuse):
+        change()
+        with probe.record(pipe, words=["cat"]) as recording:
+            pipe("a cat", num_inference_steps=2, generator=torch.Generator().manual_seed(0))
+        traces.append(recording.trace)
+    plain, tuned = traces
+    assert tuned.extra["fused"] == ["tiny"] and "fused" not in plain.extra and "adapters" not in tuned.extra
+    found = probe.compare(plain, tuned)
+    assert found.settings.to_numpy().tolist() == [["fused", "", "tiny"]]
+    assert float(found.distances["divergence"].max()) > 0

@@ -36,7 +36,7 @@ def test_all_are_called_the_same_way(method: Method):
     assert (first.name, second.name) == ("trace", "word")
     assert {p.kind for p in rest} == {inspect.Parameter.KEYWORD_ONLY}
     defaults = {p.name: p.default for p in rest}
-    assert defaults["steps"] is None and defaults["image"] == 0
+    assert defaults["steps"] is None and defaults["image"] == 0 and defaults["frame"] is None
     assert inspect.Parameter.empty not in defaults.values()
     assert inspect.signature(method.explain, eval_str=True).return_annotation is Heatmap
 

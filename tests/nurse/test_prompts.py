@@ -5,6 +5,7 @@ import pytest
 
 from probe.errors import BadInput
 from probe.nurse import ComposableDiffusion, PromptSchedule
+from tests import pipelines
 from tests.nurse.drawing import PROMPT, draw
 
 OTHER = "a blue bird on a bench"
@@ -23,6 +24,17 @@ def test_another_prompt_from_the_first_step_on_is_the_other_s_picture(family):
     np.testing.assert_allclose(scheduled, draw(family, OTHER), atol=2e-5)
 
 
+@pytest.mark.parametrize("family", ["sd1_controlnet", "sdxl_controlnet"])
+@pytest.mark.parametrize("call", [{}, {"guess_mode": True}], ids=["both branches", "guess mode"])
+def test_a_controlnet_reads_the_other_prompt_too(family, call):
+    call = call | pipelines.FAMILIES[family].inputs()
+    told = draw(family, OTHER, **call)
+    np.testing.assert_allclose(draw(family, PROMPT, PromptSchedule(prompts={0: OTHER}), **call), told, atol=2e-5)
+    assert np.abs(draw(family, PROMPT, **call) - told).max() > 1e-3
+    with pytest.raises(BadInput, match="ControlNet of this pipeline reads the prompt alone: use a method that adds up"):
+        draw(family, PROMPT, ComposableDiffusion(prompts=(OTHER,)), **call)
+
+
 def test_a_schedule_of_the_same_prompt_is_plain_and_a_later_change_is_neither():
     plain = draw("sd1")
     np.testing.assert_allclose(draw("sd1", PROMPT, PromptSchedule(prompts={1: PROMPT})), plain, atol=1e-6)
@@ -30,7 +42,7 @@ def test_a_schedule_of_the_same_prompt_is_plain_and_a_later_change_is_neither():
     assert np.abs(later - plain).max() > 1e-3 and np.abs(later - draw("sd1", OTHER)).max() > 1e-3
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3"])
+@pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "animate_diff"])
 def test_composing_one_prompt_is_that_prompt_s_picture(family):
     composed = draw(family, PROMPT, ComposableDiffusion(prompts=(OTHER,)))
     np.testing.assert_allclose(composed, draw(family, OTHER), atol=1e-4)

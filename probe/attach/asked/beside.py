@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from probe.attach.asked.findings import Findings
 from probe.attach.asked.inquiry import Answer, Scene
+from probe.attach.asked.led import Lead
 from probe.attach.model.families import Family, denoisers
 from probe.attach.model.layout import Plane, plane, unpacked
 from probe.attach.take import SAMPLES, STATES
@@ -32,6 +33,7 @@ class Beside:
     given: Arguments
     rows: Sequence[Row]
     index: int
+    leads: Mapping[str, Lead] = field(default_factory=dict)
 
     @property
     def row(self) -> Row:
@@ -63,17 +65,31 @@ class Beside:
     ) -> Tensor:
         """[n, c, y, x] the denoiser's output for n text states [n, t, c], n latents, or both; all else as it was.
 
+        ControlNets are asked again with the same, as they read text and latents too.
+
         `masks` are those of each text, see `Text`; none leaves the prompt's. The frames of a film count as channels.
         """
         count = next((len(given) for given in (states, sample) if given is not None), 1)
-        given = _picked(self.given, self.index, len(self.rows), count)
-        if states is not None:
-            given[self._tensor(STATES)[0]] = states
-        if sample is not None:
-            given[self._tensor(SAMPLES)[0]] = sample
-        for row, own in enumerate(masks):
-            given = masked(given, [row], own)
-        return self._run(given if pooled is None else _with_pooled(given, pooled))
+
+        def told(arguments: Arguments) -> Arguments:
+            found = _picked(arguments, self.index, len(self.rows), count)
+            for names, value in ((STATES, states), (SAMPLES, sample)):
+                own = next((name for name in names if isinstance(found.get(name), Tensor)), None)
+                if value is not None and own is not None:
+                    found[own] = value
+            for row, own in enumerate(masks):
+                found = masked(found, [row], own)
+            return found if pooled is None else _with_pooled(found, pooled)
+
+        given = told(self.given)
+        for lead in self.leads.values():
+            given |= lead.led(self.given, told(lead.given))
+        return self._run(given)
+
+    def framed(self, output: Tensor) -> Tensor:
+        """[..., c, y, x] as `predict` gives it, of films [..., c, frame, y, x]."""
+        frames = self.plane.frames
+        return output if frames == 1 else output.unflatten(-3, (-1, frames))
 
     @torch.no_grad()
     def other(self) -> Tensor | None:
@@ -112,11 +128,17 @@ class Beside:
         )
 
 
-def conditional(module: nn.Module, given: Arguments, rows: Sequence[Row], family: Family) -> Iterator[Beside]:
-    """The conditional rows of a batch."""
+def conditional(
+    module: nn.Module,
+    given: Arguments,
+    rows: Sequence[Row],
+    family: Family,
+    leads: Mapping[str, Lead] | None = None,
+) -> Iterator[Beside]:
+    """The conditional rows of a batch, and what led its pass."""
     for index, row in enumerate(rows):
         if row.branch == "cond":
-            yield Beside(module, family, given, rows, index)
+            yield Beside(module, family, given, rows, index, leads or {})
 
 
 def _picked(given: Mapping[str, Any], index: int, rows: int, count: int) -> Arguments:
@@ -132,7 +154,8 @@ def _pick(value: Any, index: int, rows: int, count: int) -> Any:
         return _picked(value, index, rows, count)
     if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):  # a tensor an adapter
         return type(value)(_pick(item, index, rows, count) for item in value)
-    return [value[index]] * count if isinstance(value, list) and len(value) == rows else value
+    runs = isinstance(value, list) and len(value) == rows and not isinstance(value[0], int | float)
+    return [value[index]] * count if runs else value  # numbers are scales, of several ControlNets
 
 
 def _with_pooled(given: Arguments, pooled: Tensor) -> Arguments:
@@ -158,7 +181,7 @@ class Reader(Answer):
 
     def read(self, module: nn.Module, given: Arguments, rows: Sequence[Row], step: int) -> None:
         """Look at each picture; a pass without conditional rows (the other branch's own) is let by."""
-        for beside in conditional(module, given, rows, self.scene.family):
+        for beside in conditional(module, given, rows, self.scene.family, self.scene.leads):
             self.look(beside, step)
             self._done.add(step)
 

@@ -22,12 +22,12 @@ from probe.attach.relevance.tape import values
 from probe.attach.text.encode import columns, encode
 from probe.attach.text.reads import Layout, changing, row, unread
 from probe.attach.waist import Call, plain
-from probe.axes import IMAGE, SITE, STEP, WORD, X, Y
+from probe.axes import FRAME, IMAGE, SITE, STEP, WORD, X, Y
 from probe.errors import BadInput
 from probe.words import Prompt
 
 Place = tuple[int, int]  # step, image
-Grid = tuple[int, int]
+Grid = tuple[int, ...]  # height, width; of films frame, height, width
 
 
 class Concepts(Inquiry):
@@ -60,7 +60,7 @@ class ConceptReader(Reader):
         states, used = self._row(beside)
         stream = Stream(Layout(self.scene.family, beside.plane, len(states)), used)
         with changing(beside.module, stream.change):
-            beside.predict(torch.stack([beside.states, states]))
+            replace(beside, leads={}).predict(torch.stack([beside.states, states]))  # led as the picture is, both
         if not stream.scores:
             raise unread(stream.layout)
         for (path, grid), score in stream.scores.items():
@@ -86,8 +86,8 @@ class ConceptReader(Reader):
         return text.states[list(columns(text.prompt, self.scene.family, word))]
 
     def nodes(self) -> Mapping[str, xr.Dataset]:
-        """/concepts/{H}x{W}: score (site, step, image, word, y, x)."""
-        return {f"/concepts/{y}x{x}": self._node((y, x)) for y, x in self.scores}
+        """/concepts/{H}x{W}: score (site, step, image, word, y, x); /concepts/{F}x{H}x{W} with frames."""
+        return {f"/concepts/{'x'.join(map(str, grid))}": self._node(grid) for grid in self.scores}
 
     def _node(self, grid: Grid) -> xr.Dataset:
         sites = self.scores[grid]
@@ -99,7 +99,8 @@ class ConceptReader(Reader):
                 found[i, steps.index(step), images.index(image)] = score.float().cpu().numpy()
         attributes = {"units": "inner product of attention outputs"}
         coords = {SITE: list(sites), STEP: steps, IMAGE: images, WORD: list(self.words)}
-        return xr.Dataset({"score": ((SITE, STEP, IMAGE, WORD, Y, X), found, attributes)}, coords=coords)
+        axes = (SITE, STEP, IMAGE, WORD, *(FRAME, Y, X)[-len(grid) :])
+        return xr.Dataset({"score": (axes, found, attributes)}, coords=coords)
 
 
 @dataclass
@@ -139,10 +140,11 @@ class Stream:
         return replace(call, q=call.q[1:, :, asking], k=k, v=v, mask=None, causal=False)
 
     def _note(self, path: str, cells: Tensor, concepts: Tensor) -> None:
-        """<o_cell, o_concept> [concept, y, x], the mean over a concept's tokens; of a film the mean over frames."""
+        """<o_cell, o_concept> [concept, y, x], the mean over a concept's tokens; of a film [concept, frame, y, x]."""
         o, c = (x[0].transpose(0, 1).flatten(1).float() for x in (cells, concepts))  # [n, h * d]
         means = torch.stack([c[list(own)].mean(0) for own in self.used])
         plane = self.layout.plane
         grid = grid_of(len(o) // plane.frames, plane.height, plane.width)
         if grid is not None and len(o) == plane.frames * grid[0] * grid[1]:
-            self.scores[path, grid] = (means @ o.T).unflatten(1, (plane.frames, *grid)).mean(1)
+            grid = grid if plane.frames == 1 else (plane.frames, *grid)
+            self.scores[path, grid] = (means @ o.T).unflatten(1, grid)

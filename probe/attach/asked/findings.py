@@ -8,14 +8,14 @@ import numpy as np
 import xarray as xr
 from torch import Tensor
 
-from probe.axes import IMAGE, STEP, WORD, X, Y
+from probe.axes import FRAME, IMAGE, STEP, WORD, X, Y
 
 Key = tuple[int, int, str]  # step, image, word; "" for what is no word's
 
 
 @dataclass
 class Findings:
-    """Numbers and planes [y, x]."""
+    """Numbers and planes [y, x], of films [frame, y, x]."""
 
     values: dict[str, dict[Key, Tensor]] = field(default_factory=dict)
 
@@ -45,4 +45,4 @@ class Findings:
         for key, value in held.items():
             place = tuple(axes[axis].index(entry) for axis, entry in zip(own, key, strict=False))
             values[place] = value.float().cpu().numpy()
-        return ((*own, *((Y, X) if shape else ())), values, {"units": units})
+        return ((*own, *(FRAME, Y, X)[3 - len(shape) :]), values, {"units": units})

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import xarray as xr
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from probe.attach.asked.led import Lead
 from probe.attach.model.families import Family
 from probe.attach.text.rows import Row
 from probe.words import Prompt
@@ -21,7 +22,7 @@ class Scene:
     """What a generation is made of: the live pipeline, its prompts, and where their content words lie.
 
     `told` are the arguments of each call with which the pipeline encoded its prompts. `words` has, per prompt, each
-    content word's positions in the sequence of text states.
+    content word's positions in the sequence of text states. `leads` are the ControlNets' last calls.
     """
 
     pipe: Any
@@ -29,6 +30,7 @@ class Scene:
     prompts: Sequence[Prompt]
     told: Sequence[Mapping[str, Any]]
     words: Sequence[Mapping[str, tuple[int, ...]]] = ()
+    leads: Mapping[str, Lead] = field(default_factory=dict)
 
 
 class Answer(ABC):

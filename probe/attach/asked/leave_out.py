@@ -104,8 +104,11 @@ class Remover:
 
 
 def shares(parts: Tensor, whole: Tensor) -> Tensor:
-    """[..., y, x]: <part, whole> / |whole|^2 for parts [..., c, y, x], cell by cell; the whole itself sums to 1."""
-    return (parts * whole).sum(-3) / (whole**2).sum().clamp_min(1e-30)
+    """[..., y, x]: <part, whole> / |whole|^2 for parts [..., c, y, x], cell by cell; the whole itself sums to 1.
+
+    Films have frames between c and y.
+    """
+    return (parts * whole).sum(-whole.ndim) / (whole**2).sum().clamp_min(1e-30)
 
 
 @dataclass
@@ -121,9 +124,9 @@ class LeaveOneOutReader(Reader):
         other = beside.other()
         sets = [(), *((word,) for word in words), *([tuple(words)] if other is None else [])]
         eps = self.remover.predict(beside, sets)
-        whole = eps[0] - (eps[-1] if other is None else other)
-        vectors = eps[0] - eps[1 : len(words) + 1]  # [word, c, y, x]
-        share = shares(vectors, whole).sum((-2, -1))
+        whole = beside.framed(eps[0] - (eps[-1] if other is None else other))
+        vectors = beside.framed(eps[0] - eps[1 : len(words) + 1])  # [word, c, y, x], of films [word, c, frame, y, x]
+        share = shares(vectors, whole).flatten(1).sum(1)
         self.findings.note_all("magnitude", place, dict(zip(words, vectors.norm(dim=1), strict=True)))
         self.findings.note_all("norm", place, dict(zip(words, vectors.flatten(1).norm(dim=1), strict=True)))
         self.findings.note_all("share", place, dict(zip(words, share, strict=True)))
@@ -155,8 +158,8 @@ class ShapleyReader(Reader):
         gains = [gained(order, values) for order in drawn]
         exact = len(drawn) == math.factorial(len(words))
         for i, word in enumerate(words):
-            planes = torch.stack([gain[i] for gain in gains])  # [order, y, x]
-            sums = planes.sum((-2, -1))
+            planes = torch.stack([gain[i] for gain in gains])  # [order, y, x], of films [order, frame, y, x]
+            sums = planes.flatten(1).sum(1)
             self.findings.note("value", (*place, word), planes.mean(0))
             self.findings.note("share", (*place, word), sums.mean())
             error = torch.zeros(()) if exact else sums.std() / len(drawn) ** 0.5
@@ -170,7 +173,7 @@ class ShapleyReader(Reader):
         sets = list(dict.fromkeys(frozenset(order[:i]) for order in drawn for i in range(len(order) + 1)))
         absent = [[words[i] for i in sorted(everything - present)] for present in sets]
         parts = [self.remover.predict(beside, absent[i : i + BATCH]) for i in range(0, len(sets), BATCH)]
-        eps = torch.cat(parts)
+        eps = beside.framed(torch.cat(parts))
         nothing = eps[sets.index(frozenset())]
         worth = shares(eps - nothing, eps[sets.index(everything)] - nothing)
         return dict(zip(sets, worth, strict=True))

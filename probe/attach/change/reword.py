@@ -11,6 +11,7 @@ from probe.attach.change.alter import Arguments, arguments_of_row, name_of
 from probe.attach.kept.attention import Pass
 from probe.attach.take import STATES
 from probe.attach.text.encode import Text, masked
+from probe.attach.text.rows import Row
 from probe.errors import BadInput, NoMatch
 from probe.intervention import PromptIntervention
 from probe.site import matching
@@ -30,14 +31,14 @@ class Rewording:
 
     def states(self, given: Arguments, current: Pass) -> Arguments:
         """The denoiser's arguments with the weighted sum of the texts' states in the rows of the prompt."""
-        return given if self.item.sites or self.item.by_predictions else self._said(given, current)
+        return given if self.item.sites or self.item.by_predictions else self._said(given, current.rows, current.step)
 
     def at_site(self, path: str, given: Arguments, current: Pass) -> Arguments:
         """The same for an attention that reads the text, if it is one of the sites."""
         if not self.item.sites or not matching(path, self.item.sites):
             return given
         self.read = True
-        return self._said(given, current)
+        return self._said(given, current.rows, current.step)
 
     def check(self, current: Pass) -> None:
         """A pass has ended. Raises NoMatch where none of the sites read the text."""
@@ -48,14 +49,23 @@ class Rewording:
                 'they were encoded; name cross-attentions of a U-Net ("*down_blocks*attn2"), or leave sites out'
             )
 
-    def _said(self, given: Arguments, current: Pass) -> Arguments:
-        weights = self.item.weights(current.step, len(self.scheduler.timesteps))
+    def lead(self, given: Arguments, rows: Sequence[Row], step: int) -> Arguments:
+        """The same for a ControlNet, which reads the prompt before the denoiser does. Raises BadInput."""
+        if self.item.by_predictions:
+            raise BadInput(
+                f"{self.item.method} adds up the predictions of several texts, and the ControlNet of this pipeline "
+                "reads the prompt alone: use a method that adds up text states, or a pipeline without a ControlNet"
+            )
+        return given if self.item.sites or not rows else self._said(given, rows, step)
+
+    def _said(self, given: Arguments, rows: Sequence[Row], step: int) -> Arguments:
+        weights = self.item.weights(step, len(self.scheduler.timesteps))
         if weights is None:
             return given
-        every = len(given[_states(given)]) // len(current.rows)  # films may repeat the text for every frame
-        own = (i for i, row in enumerate(current.rows) if row.branch == "cond")
-        rows = [i * every + frame for i in own for frame in range(every)]
-        return said(given, rows, weighted(weights, self.texts), added=self.item.added)
+        every = len(given[_states(given)]) // len(rows)  # films may repeat the text for every frame
+        own = (i for i, row in enumerate(rows) if row.branch == "cond")
+        places = [i * every + frame for i in own for frame in range(every)]
+        return said(given, places, weighted(weights, self.texts), added=self.item.added)
 
     @torch.no_grad()
     def predictions(self, module: nn.Module, given: Arguments, current: Pass, output: Any) -> Any:
@@ -67,8 +77,8 @@ class Rewording:
         for i, row in enumerate(current.rows):
             if row.branch == "cond":
                 u = value_of(output)[self._without(current, i)]
-                single = arguments_of_row(given, i, len(current.rows))
-                e = {t: value_of(module.forward(**said(single, [0], self.texts[t])))[0] for t in weights}
+                single, own = _single(given, i, len(current.rows))
+                e = {t: value_of(module.forward(**said(single, own, self.texts[t])))[0] for t in weights}
                 value[i] = u + sum(weight * (e[text] - u) for text, weight in weights.items())
         return with_value(output, value)
 
@@ -125,6 +135,14 @@ def said(given: Arguments, rows: Sequence[int], text: Text, *, added: bool = Fal
     given = given | {name: put(given[name], rows, row) for name, row in parts.items()}
     given = given if added else masked(given, rows, text.masks)
     return given if text.pooled is None else _pooled(given, put, rows, text.pooled)
+
+
+def _single(given: Arguments, row: int, rows: int) -> tuple[Arguments, range]:
+    """The arguments of one row, and the rows of its text: films may repeat it for every frame."""
+    name = _states(given)
+    every = len(given[name]) // rows
+    text = given[name][row * every : (row + 1) * every]
+    return arguments_of_row(given, row, rows) | {name: text}, range(every)
 
 
 def _states(given: Arguments) -> str:

@@ -191,6 +191,46 @@ def test_two_prompts_with_other_words_have_nan_where_a_word_is_not_theirs():
     assert np.isnan(norm.values).tolist() == [[False, True, True], [True, False, False]]
 
 
+def spoken_of(pipe: Any, words: tuple[str, ...]) -> tuple[Any, list[dict[str, Any]]]:
+    """A run's answer, and what its denoiser was given."""
+    given: list[dict[str, Any]] = []
+    hook = pipe.unet.register_forward_pre_hook(lambda m, a, k: given.append({"args": a, **k}), with_kwargs=True)
+    asked = [probe.LeaveOneOut(words=words, steps=(0,)), probe.Concepts(words=("zebra",), steps=(0,))]
+    with probe.record(pipe, explain=asked) as recording:
+        pipelines.run(pipe, "sd1_controlnet")
+    hook.remove()
+    return recording.trace, given
+
+
+def test_a_word_that_is_left_out_is_left_out_of_what_the_controlnet_reads():
+    pipe, led = pipelines.load("sd1_controlnet"), []
+    hook = pipe.controlnet.register_forward_pre_hook(lambda m, a, k: led.append((a, k)), with_kwargs=True)
+    trace, given = spoken_of(pipe, ("cat",))
+    hook.remove()
+    (sample, timestep), more = led[0]
+    states = more["encoder_hidden_states"][1:].clone()
+    without = states.clone()
+    without[:, list(trace.words[1].tokens["text_encoder"])] = states[:, -1:]
+    eps = []
+    for text in (states, without):
+        own = {**more, "encoder_hidden_states": text, "controlnet_cond": more["controlnet_cond"][1:]}
+        with torch.no_grad():
+            down, mid = pipe.controlnet(sample[1:], timestep, **own)
+            residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
+            eps.append(pipe.unet(given[0]["args"][0][1:], timestep, encoder_hidden_states=text, **residuals).sample[0])
+    found = trace.node("leave_one_out").isel(step=0, image=0).sel(word="cat")
+    np.testing.assert_allclose(found["magnitude"], (eps[0] - eps[1]).norm(dim=0), rtol=1e-3, atol=1e-5)
+
+
+def test_what_does_not_reach_the_denoiser_as_it_is_cannot_be_asked_again():
+    pipe = pipelines.pipeline("sd1_controlnet")
+    with (
+        pytest.raises(BadInput, match="leave guess_mode off"),
+        probe.record(pipe, explain=probe.LeaveOneOut(steps=(0,))),
+    ):
+        pipelines.run(pipe, "sd1_controlnet", guess_mode=True)
+
+
 class Fault(RuntimeError):
     """An injected error."""
 
