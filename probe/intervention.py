@@ -253,8 +253,7 @@ class PromptIntervention(Intervention):
 
     By states: what the rows of the prompt see is the sum. By predictions: each text is denoised, and the guidance
     (prediction minus unconditional prediction) is the sum of theirs. The words of the trace stay those of the prompt.
-    With `sites`, only cross-attentions of these names see the sum; the pooled state, which none of them reads, stays.
-    A ControlNet reads the sum too; with `sites` it goes on reading the prompt itself.
+    With `sites`, only cross-attentions of these names see the sum; the pooled state, and what a ControlNet reads, stay.
     """
 
     by_predictions: ClassVar[bool] = False

@@ -37,9 +37,8 @@
                     ids          (branch, prompt, token): the ids that it read; -1 where a row is shorter
 /thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, small; `made`: "fitted" or "decoded"
 
-What was asked for by explain=, at its own steps; units and settings are in the attributes:
-
-(of a film, `frame` stands before y, x in these too)
+What was asked for by explain=, at its own steps; units and settings are in the attributes; of films,
+`frame` stands before y, x:
 
 /leave_one_out      magnitude    (step, image, word, y, x); norm, share (step, image, word);
                     interaction  (step, image), total
