@@ -248,7 +248,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.write:
         PAGE.write_text(insert(PAGE.read_text(), content))
         probe.show.interval_panels(panels(done)).savefig(FIGURE)
-        print(f"rows are kept in {keep(mine)}")
+        print(f"rows are kept in {keep(mine.loc[mine['status'] == 'done'])}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@
                                  that a cell gives to the word (summed over the word's tokens); of a film its node is
                                  {F}x{H}x{W}, and `frame`, which counts frames of the latents, stands before y, x
                     timestep     (step)
-                    steps        (step): of how many steps each entry is the mean, if that is more than one; `step`
-                                 is the first of them
+                    steps        (step): of how many steps, from `step` on, each entry is the mean, if of several
 /heads/{H}x{W}      attention    (site, step, branch, image, head, word, y, x): the same for single heads
 /relations/...      (site, step, branch, image, ...)  float32, means over heads; what is asked for besides words:
   text_to_image/{H}x{W}            share     (word, y, x): what a word, the mean of its tokens, gives to each cell
@@ -19,7 +18,7 @@
   image_to_image/full/{H}x{W}      share     (cell, y, x): all of P; only when asked for by name
   frame_to_frame/{F}x{H}x{W}       share     (frame, to_frame): what the cells of a frame give to each frame
 /guidance           cond_norm, uncond_norm, difference_norm, guided_norm, update_norm, update_ratio, cosine_previous,
-                    cosine_final (step, image): see probe.attach.kept.guidance; attributes say what guided and with what
+                    cosine_final (step, image): see probe.attach.kept.guidance; attributes say what guided
                     magnitude    (step, image, y, x): norm over channels of cond - uncond
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last
                     predicted    (step, image, channel, y, x) float16: the predicted x0

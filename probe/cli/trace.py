@@ -16,7 +16,7 @@ import probe
 from probe.cli import output, say
 from probe.cli.parser import settings
 from probe.errors import BadInput, BadPrompt, ProbeWarning
-from probe.explain import by, held, needs
+from probe.explain import METHODS, held, needs
 from probe.explain.tables import TABLES, table, tables
 from probe.readings import content_words, frames
 from probe.store.folder import new_folder
@@ -38,7 +38,8 @@ def run(options: Namespace) -> int:
         output.refuse(target)
     with new_folder(target, replaces=output.replaceable) as work:
         pipe = load(options.model)
-        asked["words"] = split(options.words) or None
+        special = ["*"] if "special" in split(options.explain) else []  # all words, and the tokens that are none
+        asked["words"] = [*split(options.words), *special] or None
         trace = look(pipe, options, **asked) if options.image else generate(pipe, options, **asked)
         trace = probe.decode_thumbnails(trace, pipe)
         figures = _write(_lens(trace, pipe, options) if options.lens else trace, work, options)
@@ -70,7 +71,11 @@ def inquired(names: Sequence[str], concepts: Sequence[str] = (), patch: str | No
     if "patching" in names and not patch:
         raise BadInput("patching needs another prompt to compare with; give one: --patch 'a blue cat'")
     listed = [each for each in TABLES if each.name in names]
-    chosen = [by(name).name for name in names if name not in {each.name for each in listed}]
+    chosen = [name for name in names if name not in {each.name for each in listed}]
+    unknown = [name for name in chosen if name not in {each.name for each in METHODS}]
+    if unknown:
+        known = ", ".join(each.name for each in (*METHODS, *TABLES))
+        raise BadInput(f"there is no explainer or table {unknown[0]!r}; there are: {known}")
     inquiries, relations = needs([*chosen, *["concept_attention"] * bool(concepts)])
     given = {"Concepts": {"words": tuple(concepts)}}
     found = [getattr(probe, name)(**given.get(name, {})) for name in inquiries]
@@ -203,8 +208,8 @@ def _write(trace: "probe.Trace", work: Path, options: Namespace) -> list[str]:
     trace.pictures[0].save(work / "picture.png")
     trace.save(work / "trace")
     explained = [heatmap for word in _subjects(trace)[:COMPARED] for heatmap in held(trace, word).values()]
-    found = [(table(name).title, each) for name, each in tables(trace).items() if name in split(options.explain)]
-    found += [(table("patching").title, tables(trace)["patching"])] if options.patch else []
+    wanted = {*split(options.explain), *(["patching"] if options.patch else [])}
+    found = [(table(name).title, each) for name, each in tables(trace).items() if name in wanted]
     probe.show.report(trace, work / "report.html", story=probe.show.Story(explained=explained, tables=found))
     (work / output.MARK).write_text(settings(options), encoding="utf-8")
     names = _figures(trace, work / "figures")

@@ -57,7 +57,7 @@ def load(source: Any = None, *, revision: str | None = None, device: str | None 
 def clip() -> CLIPModel:
     """Menagerie's text and picture encoders (128-dimensional projection), float32.
 
-    Its text tower is its own: the denoiser's began as this one and was trained on with the denoiser (`text_tower`).
+    Its text tower is not the one that the denoiser reads (`text_tower`): the two were trained apart.
     """
     model = parts.clip(build())
     model.load_state_dict(_checked("clip/model.safetensors"))

@@ -78,7 +78,7 @@ class AttentionReader:
     places: dict[tuple[str, int], Place] = field(default_factory=dict)
     kept: Kept = field(default_factory=Kept)
     relations: RelationReader = field(default_factory=RelationReader)
-    exact: bool = False  # sums of softmax in float64 at every site
+    exact: bool = False  # the softmax is taken anew at every site, not from the kernel's float32 sum
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)

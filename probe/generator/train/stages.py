@@ -116,7 +116,7 @@ def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = No
 
 
 def train_judge(plan: Plan) -> None:
-    """Stage 5."""
+    """Stage 4."""
     world, vae = World(SEED + 1, judging.DIALS), trained_autoencoder(plan).to(plan.device)
     trainer = plan.trainer("judge", judging.network())
     trainer.fit(lambda m, i: judging.losses(m, i, trainer.recipe.batch, world, vae))
