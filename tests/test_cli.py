@@ -89,7 +89,7 @@ def test_trace_records_for_the_explainers_that_are_named(model: str, tmp_path: P
     assert main(["explain", str(tmp_path / "a"), "--method", "concept_attention", "--words", "zebra"]) == 0
     assert "zebra: strongest" in capsys.readouterr().out
     assert main(["trace", PROMPT, "--model", model, "--explain", "magic", "--out", str(tmp_path / "b")]) != 0
-    assert "there is no explainer 'magic'; there are: attention" in capsys.readouterr().err
+    assert "there is no explainer or table 'magic'; there are: attention" in capsys.readouterr().err
     assert not (tmp_path / "b").exists()
 
 

@@ -35,7 +35,7 @@ def segmentation(trace: Trace, word: str, *, steps: Steps = None, image: int = 0
     others = rivals(trace, own.subject, image)
     values = contested(_unit(own), [_unit(spread(other)) for other in others])
     field = xr.DataArray(values.astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
-    return Heatmap(field, own.subject, "segmentation", UNITS, own.provenance | {"rivals": others})
+    return Heatmap(field, own.subject, "segmentation", UNITS, {**own.provenance, "rivals": others})
 
 
 def contested(r: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
