@@ -158,15 +158,17 @@ def test_live_bytes_are_those_of_the_graph():
     assert sum(live.held.values()) == 44_000 and live.most == 48_000
 
 
-@pytest.mark.parametrize(("family", "share"), [("sd1", 0.6), ("sdxl", 0.6), ("sd3", 1.0), ("flux1", 0.75)])
+@pytest.mark.parametrize(("family", "share"), [("sd1", 0.65), ("sdxl", 0.45), ("sd3", 1.0), ("flux1", 0.75)])
 def test_blocks_that_run_again_say_the_same_in_less_memory(family: str, share: float):
-    """Of these tiny models the text encoders hold much, of SD3's three the most."""
+    """Of these tiny models the text encoders hold much, of SD3's three the most; convolutions may take scratch."""
     pipe, call = pipelines.load(family), SMALL | {"height": 64, "width": 64, "output_type": "latent"}
     pipelines.run(pipe, family, **call)
     before, found, most = fingerprint(pipe), [], []
+    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    there = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]  # views of them are not made
     for checkpoints in (False, True):
         asked = Gradients(method="input_x_gradient", on="text", target="output", steps=(0,), checkpoints=checkpoints)
-        with probe.record(pipe, words=[], explain=asked) as recording, Live() as live:
+        with probe.record(pipe, words=[], explain=asked) as recording, Live(there) as live:
             pipelines.run(pipe, family, **call)
         found.append(probe.token_scores(recording.trace).values)
         most.append(live.most)
