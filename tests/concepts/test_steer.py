@@ -30,7 +30,7 @@ ON: dict[str, Any] = {"guidance_scale": 5.0}
 @pytest.mark.parametrize("family", ["sd1", "sdxl", "sd3", "flux1"])
 def test_from_the_prompt_itself_strength_one_is_the_other_prompt_and_zero_is_plain(family):
     steered = draw(family, PROMPT, Steer(towards=OTHER, away=PROMPT))
-    np.testing.assert_allclose(steered, draw(family, OTHER), atol=2e-5)
+    np.testing.assert_allclose(steered, draw(family, OTHER), atol=6e-5)  # 1e-5 of the largest
     assert np.array_equal(draw(family, PROMPT, Steer(towards=OTHER, strength=0.0)), draw(family))
 
 
@@ -182,7 +182,7 @@ def test_where_and_when_there_is_nothing_to_steer_says_so():
 
 
 def runs(family: str, text: str, modules: str | list[str], **call: Any) -> probe.Trace:
-    with probe.record(pipe(family), words=[], modules=modules, branches=("cond", "uncond")) as recording:
+    with probe.record(pipe(family), words=[], modules=modules, branches="*") as recording:
         maker = pipelines.FAMILIES[family]
         overrides = SIZES | FEW | call | {"prompt": text}
         pipe(family)(**maker.call | overrides, generator=torch.Generator().manual_seed(3))
