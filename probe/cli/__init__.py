@@ -19,8 +19,8 @@ DONE, FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `--help` and wrong usage raise SystemExit, as is usual."""
-    parser = build()
-    options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = build(given).parse_args(given)
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     try:
         return import_module(f"probe.cli.{options.command}").run(options[options.command])

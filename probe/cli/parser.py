@@ -1,6 +1,6 @@
 """What can be typed after `probe`. Nothing heavy is imported here: `probe --help` answers at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -9,14 +9,15 @@ from probe._version import __version__
 from probe.cli.study_parser import bias_options, study_options
 
 
-def build() -> ArgumentParser:
-    """The whole parser."""
+def build(arguments: Sequence[str] | None = None) -> ArgumentParser:
+    """The parser; of commands that these arguments do not name only the names, as describing all takes its time."""
     parser = ArgumentParser(prog="probe", description="See inside diffusion models.", version=__version__)
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND", title="commands")
     for name, (summary, describe) in COMMANDS.items():
         command = ArgumentParser(description=summary)
         commands.add_subcommand(name, command, help=summary)
-        describe(command)  # after it: a command may have commands of its own
+        if arguments is None or name in arguments:
+            describe(command)  # after it: a command may have commands of its own
     return parser
 
 

@@ -136,12 +136,12 @@ def test_progress_is_shown_and_the_button_cancels(model: str):
     assert traces.names() == []
 
 
-def test_cancelling_frees_the_worker_within_two_seconds(model: str):
+def test_cancelling_frees_the_worker_within_two_steps(model: str):
     job = under_way(worker().submit(Request("a cat", steps=500, source=model)))
-    started = time.monotonic()
     worker().cancel(job)
+    step = job.step
     assert job.wait(SECONDS)
-    assert time.monotonic() - started < 2.0
+    assert job.step - step <= 2
     assert worker().submit(Request("a dog", steps=1, source=model)).wait(SECONDS)
 
 
