@@ -26,6 +26,7 @@ ALL = "all"
 
 def run(options: Namespace) -> int:
     """Maps of words, the words of a region, or tables; with --out, figures and numbers in a new folder."""
+    _check(options)
     trace = probe.open(find(options.trace))
     target = None if options.out is None else output.choose(options.out, trace.prompt)
     if target is not None and not options.overwrite:
@@ -41,11 +42,23 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def _check(options: Namespace) -> None:
+    """One question at a time. Raises BadInput."""
+    if options.table and (options.region or options.words):
+        other = "--region" if options.region else "--words"
+        raise BadInput(
+            f"--table and {other} ask two things: tables are of all recorded words. Give one of the two, and the "
+            "other in a second command"
+        )
+
+
 def _maps(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
     """Say where each map is strongest, and what its method cannot tell; write figure and numbers."""
     methods, words = _methods(options.method), split(options.words)
     found = [heatmap for method in methods for heatmap in _explained(trace, words, method, options)]
     if not found:
+        for word in words:
+            trace.word(word)  # says so if there is none
         raise BadInput("this trace holds nothing for any method; name one with --method to see what it needs")
     for method in methods:
         own = [heatmap for heatmap in found if heatmap.method == method.name]

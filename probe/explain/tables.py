@@ -10,6 +10,7 @@ from typing import Any
 
 import xarray as xr
 
+from probe.axes import IMAGE
 from probe.errors import BadInput, NotRecorded
 from probe.explain.gradients import token_scores
 from probe.explain.roles import carried, profile
@@ -114,7 +115,10 @@ def table(name: str) -> Table:
 
 
 def tables(trace: Trace, *, image: int = 0) -> dict[str, xr.DataArray]:
-    """Every table that this trace holds, by name, in the order of TABLES."""
+    """Every table that this trace holds, by name, in the order of TABLES. Raises NotRecorded for an unknown image."""
+    there = trace.along(IMAGE)
+    if there and image not in there:
+        raise NotRecorded(f"image {image} was not recorded; this trace holds image {', '.join(map(str, there))}")
     found: dict[str, xr.DataArray] = {}
     for each in TABLES:
         try:

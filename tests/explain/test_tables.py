@@ -47,3 +47,8 @@ def test_what_was_not_recorded_is_named(each):
 def test_unknown_names_are_answered_with_all():
     with pytest.raises(BadInput, match="no table 'magic'; there are: scores, ablation"):
         table("magic")
+
+
+def test_an_image_that_was_not_recorded_is_no_empty_list():
+    with pytest.raises(NotRecorded, match="image 7 was not recorded; this trace holds image 0"):
+        tables(make_trace(), image=7)
