@@ -64,6 +64,7 @@ ATTRIBUTIONS: dict[str, probe.Gradients] = {  # from the least memory to the mos
     "the same, nothing run again": probe.Gradients(samples=4, checkpoints=False),
 }
 GIBIBYTES, GIB = 8, 2**30
+RELATIONS = ("image->text", "image->image:low-rank")  # what rollout and segmentation read
 WORDLESS = ("guidance",)  # explains the prompt as a whole
 
 
@@ -149,7 +150,7 @@ def stored(pipe: Any, steps: int, rounds: int) -> Table:
         table.add_column(column, justify="left" if column == "explainer" else "right")
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / "trace"
-        generated(pipe, steps, explain=[probe.Relevancy(), probe.LeaveOneOut()]).save(folder)
+        generated(pipe, steps, explain=[probe.Relevancy(), probe.LeaveOneOut()], relations=RELATIONS).save(folder)
         for method in METHODS:
             seconds = explained(folder, method, rounds)
             if seconds is not None:

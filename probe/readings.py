@@ -1,6 +1,6 @@
 """Readings of a trace as maps of words: what explainers and figures both start from. Needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,7 +43,8 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     """
     nodes = _nodes(trace)
     labels = [trace.word(word) for word in words]
-    parts = [_read(node, labels, choice, trace) for node in _with_sites(nodes, chosen_sites(trace, choice.sites))]
+    paths = {site.path for site in chosen_sites(trace, choice.sites)}
+    parts = [_read(node, paths, labels, choice, trace) for node in nodes if not paths.isdisjoint(_paths(node))]
     weights = np.array([part.attrs["sites"] for part in parts], dtype=np.float64)
     planes = [resize(part.values, parts[-1].shape[-2:]) for part in parts]
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
@@ -125,23 +126,35 @@ def _nodes(trace: Trace) -> Sequence[xr.Dataset]:
     return nodes
 
 
-def _with_sites(nodes: Sequence[xr.Dataset], sites: Sequence[Site]) -> list[xr.Dataset]:
-    paths = {site.path for site in sites}
-    kept = [node.sel(site=[str(path) for path in node["site"].values if str(path) in paths]) for node in nodes]
-    return [node for node in kept if node.sizes["site"]]
+def _paths(node: xr.Dataset) -> list[str]:
+    return [str(path) for path in node["site"].values]
 
 
-def _read(node: xr.Dataset, labels: list[str], choice: Choice, trace: Trace) -> xr.DataArray:
+def _read(
+    node: xr.Dataset, paths: Collection[str], labels: Sequence[str], choice: Choice, trace: Trace
+) -> xr.DataArray:
     """(step, word, y, x) of one grid: the mean over its chosen sites; attrs["sites"] is their number."""
-    array = node["attention"]
+    part = picked(node, paths, labels, choice, trace)["attention"]
+    mean = of_frame(part, choice.frame).mean("site", dtype=np.float64).transpose("step", "word", "y", "x")
+    return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=part.sizes["site"])
+
+
+def picked(node: xr.Dataset, paths: Collection[str], labels: Sequence[str], choice: Choice, trace: Trace) -> xr.Dataset:
+    """A grid's readings (site, step, ..., word, y, x) of these sites and words, and of a choice's steps, image, branch.
+
+    Raises NotRecorded, NoMatch.
+    """
+    there = {axis: node[axis].values.tolist() for axis in ("step", "word", "branch", "image")}
     for axis, wanted in (("branch", choice.branch), ("image", choice.image)):
-        there = array[axis].values.tolist()
-        if wanted not in there:
-            raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there)}")
-    steps = chosen_steps(choice.steps, array["step"].values.tolist(), trace.run.steps)
-    part = of_frame(array.sel(branch=choice.branch, image=choice.image, word=labels, step=steps), choice.frame)
-    mean = part.mean("site", dtype=np.float64).transpose("step", "word", "y", "x")
-    return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=array.sizes["site"])
+        if wanted not in there[axis]:
+            raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there[axis])}")
+    return node.isel(  # by place: looking labels up costs more than reading what they name
+        site=[i for i, path in enumerate(_paths(node)) if path in paths],
+        step=[there["step"].index(step) for step in chosen_steps(choice.steps, there["step"], trace.run.steps)],
+        word=[there["word"].index(label) for label in labels],
+        branch=there["branch"].index(choice.branch),
+        image=there["image"].index(choice.image),
+    )
 
 
 def chosen_steps(wanted: Steps, there: list[int], total: int) -> list[int]:

@@ -16,7 +16,7 @@ import xarray as xr
 
 from probe.errors import NoMatch, NoSuchWord
 from probe.heatmap import Heatmap
-from probe.readings import Choice, Steps, chosen_sites, of_frame, word_maps
+from probe.readings import Choice, Steps, chosen_sites, of_frame, picked
 from probe.site import Site
 from probe.trace import Trace
 
@@ -50,8 +50,8 @@ def daam(
         raise NoMatch(
             f"all sites of {ROOMS} are {SKIPPED} times coarser than {shape[0]} x {shape[1]} cells; change side"
         )
-    chosen = word_maps(trace, labels, Choice(sites, steps, image, frame=frame))["step"].values.tolist()
-    sums = [_summed(trace, site, labels, Choice(steps=chosen, image=image, frame=frame)) for site in sites]
+    chosen, found = _summed(trace, sites, labels, Choice(steps=steps, image=image, frame=frame))
+    sums = [found[site.path] for site in sites]
     planes = [bicubic(maps, shape).clip(min=0).sum(1).mean(0) for maps in sums]
     tokens = [token for token in trace.tokens if {token.word, token.special} & set(labels)]
     if not tokens:
@@ -89,24 +89,34 @@ def _occurrences(trace: Trace, word: str) -> list[str]:
     return [trace.word(found) for found in every] or [label]
 
 
-def _summed(trace: Trace, site: Site, labels: Sequence[str], choice: Choice) -> np.ndarray:
-    """[head, word, y, x] float64: the sum over steps of a site's attention; of its heads' mean if it has no more."""
-    nodes = [child.to_dataset() for kind in ("heads", "attention") for child in _children(trace, kind)]
-    found = [node for node in nodes if site.path in node["site"].values]
-    parts = [_part(node, site, labels, choice) for node in found]
-    return next((part for part in parts if len(part) == site.heads), parts[-1])
+def _summed(
+    trace: Trace, sites: Sequence[Site], labels: Sequence[str], choice: Choice
+) -> tuple[list[int], dict[str, np.ndarray]]:
+    """The steps, and for each site [head, word, y, x] float64: the sum over them of its heads' attention, or of their
+    mean if it has no more.
+    """
+    heads = {site.path: site.heads for site in sites}
+    steps: list[int] = []
+    found: dict[str, np.ndarray] = {}
+    for node in [child.to_dataset() for kind in ("attention", "heads") for child in _children(trace, kind)]:
+        if heads.keys().isdisjoint(node["site"].values.tolist()):
+            continue
+        part = picked(node, heads, labels, choice, trace)
+        array = part["attention"].astype(np.float64) * part.get("steps", 1)  # a mean of several steps counts for each
+        total = of_frame(array.sum("step", skipna=False), choice.frame)
+        total = total if "head" in total.dims else total.expand_dims("head")
+        steps = part["step"].values.tolist()
+        for path, one in zip(
+            part["site"].values.tolist(), total.transpose("site", "head", "word", "y", "x"), strict=True
+        ):
+            own = one.dropna("head", how="all").values
+            if path not in found or len(own) == heads[path]:
+                found[path] = own
+    return steps, found
 
 
 def _children(trace: Trace, kind: str) -> list[xr.DataTree]:
     return list(trace.tree[kind].children.values()) if kind in trace.tree.children else []
-
-
-def _part(node: xr.Dataset, site: Site, labels: Sequence[str], choice: Choice) -> np.ndarray:
-    chosen = node.sel(site=site.path, branch=choice.branch, image=choice.image, word=list(labels), step=choice.steps)
-    array = chosen["attention"].astype(np.float64) * chosen.get("steps", 1)  # a mean of several steps counts for each
-    total = of_frame(array.sum("step", skipna=False), choice.frame)
-    heads = total.dropna("head", how="all") if "head" in total.dims else total.expand_dims("head")
-    return heads.transpose("head", "word", "y", "x").values
 
 
 def bicubic(planes: np.ndarray, shape: Sequence[int]) -> np.ndarray:

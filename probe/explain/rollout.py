@@ -7,6 +7,8 @@ says which was there). After Abnar and Zuidema, "Quantifying Attention Flow in T
 m <- (m + P m) / 2 is applied here to the cells at the finest grid that was recorded.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
@@ -14,7 +16,7 @@ from probe.axes import FRAME, Branch
 from probe.errors import BadInput, NotRecorded
 from probe.explain.found import provenance
 from probe.heatmap import Heatmap
-from probe.readings import UNITS, Choice, Steps, resize, word_maps
+from probe.readings import ALL, UNITS, Choice, Steps, resize, word_maps
 from probe.trace import Trace
 
 KINDS = ("full", "low_rank")  # the better first
@@ -36,35 +38,43 @@ def rollout(
     Raises NotRecorded (record with `relations=["image->text", "image->image:low-rank"]`), NoSuchWord, NoMatch,
     and BadInput for films. `frame` as in `attention`, of which pictures have none.
     """
+    return rollouts(trace, [word], Choice(None, steps, image, branch, frame))[0]
+
+
+def rollouts(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> list[Heatmap]:
+    """The rollouts of several words, for little more than that of one. Raises as `rollout` does."""
     path, node = _relation(trace)
     if FRAME in node.dims:
         raise BadInput(
             f"rollout follows the cells of one picture, and {path} is of a film of {node.sizes[FRAME]} frames; for one "
-            f"of them call probe.attention(trace, {word!r}, frame=0)"
+            f"of them call probe.attention(trace, {words[0]!r}, frame=0)"
         )
-    maps = word_maps(trace, [word], Choice(None, steps, image, branch, frame)).isel(word=0, drop=True)
-    part = node.sel(step=maps["step"].values, branch=branch).isel(image=image)
+    maps = word_maps(trace, words, choice)
+    part = node.sel(step=maps["step"].values, branch=choice.branch).isel(image=choice.image).load()
     grid = (node.sizes["y"], node.sizes["x"])
-    m = resize(maps.values, grid).reshape(maps.sizes["step"], -1)  # [step, cell]
+    m = resize(maps.transpose("word", "step", "y", "x").values, grid).reshape(len(words), maps.sizes["step"], -1)
     for site in _in_order(trace, node):
         m = (m + looked(part.sel(site=site), m)) / 2
-    field = xr.DataArray(m.mean(0).reshape(grid).astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
-    more = {"relation": path.removeprefix(RELATIONS).strip("/"), "sites": _in_order(trace, node)}
-    return Heatmap(field, trace.word(word), "rollout", UNITS, provenance(trace, maps, image) | more)
+    fields = m.mean(1).reshape(len(words), *grid).astype(np.float32)
+    told = provenance(trace, maps, choice.image)
+    told |= {"relation": path.removeprefix(RELATIONS).strip("/"), "sites": _in_order(trace, node)}
+    arrays = [xr.DataArray(field, dims=("y", "x"), attrs={"units": UNITS}) for field in fields]
+    return [Heatmap(array, trace.word(w), "rollout", UNITS, told) for w, array in zip(words, arrays, strict=True)]
 
 
 def looked(part: xr.Dataset, m: np.ndarray) -> np.ndarray:
-    """P m / P 1 [step, cell]: what each cell finds where it looks, of one site's relation among cells."""
-    both = np.stack([m, np.ones_like(m)])  # [2, step, cell]
+    """P m / P 1 [word, step, cell]: what each cell finds where it looks, of one site's relation among cells."""
+    both = np.concatenate([m, np.ones_like(m[:1])])  # [word + 1, step, cell]
     if "share" in part:
-        P = part["share"].transpose("step", "cell", "y", "x").values.reshape(*m.shape, -1)
-        found = np.einsum("snm,ksm->ksn", P, both)
+        P = part["share"].transpose("step", "cell", "y", "x").values
+        found = np.einsum("snm,ksm->ksn", P.reshape(*P.shape[:2], -1), both, optimize=True)
     else:
         asking, asked = (part[name].transpose("step", "rank", "y", "x").values for name in ("asking", "asked"))
         flat = (*asking.shape[:2], -1)
-        within = np.einsum("srm,ksm->ksr", asked.reshape(flat), both) * part["size"].transpose("step", "rank").values
-        found = np.einsum("srn,ksr->ksn", asking.reshape(flat), within)
-    return found[0] / np.maximum(found[1], LEAST)
+        within = np.einsum("srm,ksm->ksr", asked.reshape(flat), both, optimize=True)
+        within = within * part["size"].transpose("step", "rank").values
+        found = np.einsum("srn,ksr->ksn", asking.reshape(flat), within, optimize=True)
+    return found[:-1] / np.maximum(found[-1], LEAST)
 
 
 def _relation(trace: Trace) -> tuple[str, xr.Dataset]:

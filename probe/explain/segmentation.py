@@ -8,14 +8,13 @@ own, measured in docs/faithfulness.md.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from probe.explain.rollout import rollout
+from probe.explain.rollout import rollouts
 from probe.heatmap import Heatmap
-from probe.readings import Steps
+from probe.readings import Choice, Steps
 from probe.subjects import find_subjects
 from probe.trace import Trace
 
@@ -30,10 +29,9 @@ def segmentation(trace: Trace, word: str, *, steps: Steps = None, image: int = 0
     `relations=["image->text", "image->image:low-rank"]`, and the other subjects among the words.
     """
     late: Steps = slice(trace.run.steps // 2, None) if steps is None else steps
-    spread = partial(rollout, trace, steps=late, image=image, frame=frame)
-    own = spread(word)
-    others = rivals(trace, own.subject, image)
-    values = contested(_unit(own), [_unit(spread(other)) for other in others])
+    others = rivals(trace, trace.word(word), image)
+    own, *theirs = rollouts(trace, [word, *others], Choice(steps=late, image=image, frame=frame))
+    values = contested(_unit(own), [_unit(each) for each in theirs])
     field = xr.DataArray(values.astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
     return Heatmap(field, own.subject, "segmentation", UNITS, {**own.provenance, "rivals": others})
 

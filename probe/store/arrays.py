@@ -63,12 +63,14 @@ def encode_array(variable: xr.Variable) -> Iterator[tuple[str, bytes]]:
 
 
 def layout(sizes: Mapping[Any, int], itemsize: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shapes of a chunk and of a shard: small arrays stay whole, large ones are cut by step, site, words, ..."""
+    """Shapes of a chunk and of a shard: small arrays stay whole, large ones are cut by step, site, words, ...
+
+    No finer than they must: a chunk costs about a millisecond to read, however little is in it.
+    """
     chunk = {dim: max(1, size) for dim, size in sizes.items()}
     for dim in (dim for dim in CUTS if dim in chunk):
-        if itemsize * math.prod(chunk.values()) <= CHUNK:
-            break
-        chunk[dim] = min(chunk[dim], CUTS[dim])
+        fits = CHUNK * chunk[dim] // (itemsize * math.prod(chunk.values()))
+        chunk[dim] = min(chunk[dim], max(CUTS[dim], fits))
     shard = {dim: math.ceil(max(1, sizes[dim]) / part) * part for dim, part in chunk.items()}
     for dim in (dim for dim in TIMES if dim in shard):
         step = itemsize * math.prod(shard.values()) // shard[dim]
