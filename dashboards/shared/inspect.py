@@ -8,7 +8,7 @@ import streamlit as st
 from dashboards.shared import address, charts, code, explained, look, panels, tabled
 from dashboards.shared.downloads import Offer, map_frame, offer
 from dashboards.shared.escape import label
-from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, maps, named
+from dashboards.shared.opened import Layers, Opened, View, images, layer_choices, leading, maps, named
 from dashboards.shared.regions import regions
 from probe import show
 from probe.errors import ProbeError
@@ -52,7 +52,7 @@ def _look(held: Opened) -> None:
     view = _controls(held)
     word = _viewers(held, view, _word(held, st.query_params.get("word", "")))
     address.keep(word=word, step="" if view.step is None else str(view.step))
-    chosen = Look(held, view, _words(held), word or named(held.trace)[0])
+    chosen = Look(held, view, _words(held), word or leading(held.trace)[0])
     parts = (_maps, _methods, _region, _steps, _guidance, _numbers, _tables, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
         if tab.open:
@@ -109,7 +109,7 @@ def _picture(held: Opened) -> int:
 
 def _words(held: Opened) -> list[str]:
     """The words that figures and tables show: in the order of the trace, never none."""
-    labels, default = list(held.trace.labels), named(held.trace)
+    labels, default = list(held.trace.labels), leading(held.trace)
     key = f"words:{held.name}"
     options = {"selection_mode": "multi", "default": default, "format_func": label, "key": key}
     picked = st.pills("Words in the figures", labels, **options)
@@ -117,7 +117,7 @@ def _words(held: Opened) -> list[str]:
 
 
 def _word(held: Opened, asked: str) -> str:
-    return asked if asked in held.trace.labels else named(held.trace)[0]
+    return asked if asked in held.trace.labels else leading(held.trace)[0]
 
 
 def _maps(at: Look) -> None:

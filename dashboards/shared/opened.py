@@ -119,6 +119,12 @@ def named(trace: Trace) -> list[str]:
     return [label for label in trace.labels if label not in SPECIAL] or list(trace.labels)
 
 
+def leading(trace: Trace) -> list[str]:
+    """The named ones that a page begins with: none that only joins others, such as "a" and "and", if there are more."""
+    joining = {word.label for word in trace.words if not word.content}
+    return [label for label in named(trace) if label not in joining] or named(trace)
+
+
 def images(trace: Trace) -> list[int]:
     """The pictures of the batch, from 0."""
     return [int(image) for image in trace.along("image")] or [0]

@@ -1,6 +1,7 @@
 """Figures of several methods: their maps side by side, and how they rank against known masks."""
 
 from collections.abc import Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ def side_by_side(trace: Trace, heatmaps: Sequence[Heatmap], *, image: int = 0, f
         for empty in row[len(methods) :]:
             empty.remove()
     for ax, name in zip(axes[0], methods, strict=False):
-        ax.set_title(shorten(name.replace("_", " "), 18), **style.type_of(style.TITLE))
+        ax.set_title(fill(shorten(name.replace("_", " "), 24), 12), **style.type_of(style.TITLE))
     colour_scale(figure, [ax for row in axes for ax in row[: len(methods)]], (0.0, 1.0), RANGE)
     heading(figure, trace, image)
     return figure

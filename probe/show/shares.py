@@ -88,6 +88,6 @@ def _setting(ax: Axes, rows: Sequence[Interval], names: Sequence[str], who: tupl
 
 def _legend(figure: Figure, ax: Axes) -> None:
     handles, names = ax.get_legend_handles_labels()
-    legend = figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=3)
+    legend = figure.legend(handles, names, loc="outside lower center", frameon=False, ncols=4 if len(names) <= 4 else 3)
     for entry in legend.get_texts():
         entry.set(**style.type_of(style.TICK))
