@@ -94,17 +94,22 @@ def test_trace_records_for_the_explainers_that_are_named(model: str, tmp_path: P
 
 
 def test_trace_records_tables_and_draws_a_lens(model: str, tmp_path: Path, capsys):
-    asked = ["trace", PROMPT, "--model", model, "--steps", "1"]
-    more = ["--explain", "ablation,overlap", "--patch", "a dog", "--lens", "0,2"]
+    asked = ["trace", PROMPT, "--model", model, "--steps", "2"]
+    more = ["--explain", "ablation,overlap", "--patch", "a dog", "--at", "1", "--lens", "0,2"]
     assert main([*asked, *more, "--out", str(tmp_path / "a")]) == 0
     assert (tmp_path / "a" / "figures" / "lens.png").is_file()
     page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
     assert all(part in page for part in ("Which layers carry each word", "another prompt says", "ends early"))
     assert main(["explain", str(tmp_path / "a"), "--table", "patching"]) == 0
+    roles = probe.open(tmp_path / "a" / "trace").tree["roles"]
+    assert [node["step"].values.tolist() for node in roles.children.values()] == [[1], [1]]
     capsys.readouterr()
     for wrong, said in (
         (["--lens", "few"], "give numbers of layers"),
         (["--explain", "patching"], "give one: --patch"),
+        (["--at", "1"], "add --explain"),
+        (["--explain", "ablation", "--at", "late"], "give steps with commas"),
+        (["--explain", "ablation", "--at", "7"], "7"),
     ):
         assert main([*asked, *wrong, "--out", str(tmp_path / "b")]) != 0
         assert said in capsys.readouterr().err

@@ -29,6 +29,7 @@ def trace_options(parser: ArgumentParser) -> None:
     add("--words", type=str, metavar="A,B", help="words to watch, with commas; left out: the content words")
     add("--explain", type=str, metavar="A,B", help="explainers and tables to record for; most take further passes")
     add("--patch", type=str, metavar="PROMPT", help="say which layers carry what this other prompt says otherwise")
+    add("--at", type=str, metavar="STEPS", help="at which steps they take their passes; left out: every fifth")
     add("--lens", type=str, metavar="A,B", help="draw it after so many layers of the text encoder too, or after all")
     add("--concepts", type=str, metavar="A,B", help="words to look for in the picture, also such as the prompt has not")
     add("--image", type=str, metavar="FILE", help="look into this picture instead, with noise at --steps levels")

@@ -32,6 +32,7 @@ def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "trace")
     asked: dict[str, Any] = inquired(split(options.explain), split(options.concepts), options.patch)
+    asked["explain"] = at_steps(asked["explain"], options.at)
     depths(options)
     target = output.choose(options.out, options.prompt)
     if not options.overwrite:
@@ -85,16 +86,30 @@ def inquired(names: Sequence[str], concepts: Sequence[str] = (), patch: str | No
     return {"explain": found, "relations": list(dict.fromkeys([*relations, *further]))}
 
 
+def at_steps(inquiries: Sequence[Any], text: str | None) -> list[Any]:
+    """The inquiries, asked at these steps; None leaves them as they are. Raises BadInput."""
+    if text is None:
+        return list(inquiries)
+    if not inquiries:
+        raise BadInput("--at says when explainers take their passes, and none is asked that takes any: add --explain")
+    steps = tuple(_numbers("--at", text, "steps with commas, such as 0,10"))
+    return [each.model_copy(update={"steps": steps}) for each in inquiries]
+
+
 def depths(options: Namespace) -> list[int] | None:
     """The depths of a lens; None are all. Raises BadInput."""
     if options.lens is None or options.lens == "all":
         return None
     if options.image:
         raise BadInput("a lens draws the prompt anew, so it goes with no existing picture: leave out --image or --lens")
+    return _numbers("--lens", options.lens, "numbers of layers with commas, such as 0,2,4, or all")
+
+
+def _numbers(option: str, text: str, wanted: str) -> list[int]:
     try:
-        return [int(depth) for depth in split(options.lens)]
+        return [int(part) for part in split(text)]
     except ValueError as error:
-        raise BadInput(f"--lens {options.lens!r}: give numbers of layers with commas, such as 0,2,4, or all") from error
+        raise BadInput(f"{option} {text!r}: give {wanted}") from error
 
 
 def _lens(trace: "probe.Trace", pipe: Any, options: Namespace) -> "probe.Trace":
