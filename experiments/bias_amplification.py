@@ -5,8 +5,9 @@ Every picture is read by Menagerie's judge, whose error is measured on rendered 
 scales share their noises. All professions and scales are drawn at a seed before the next seed, so `--minutes 45`, or
 an interruption, leaves whole seeds, and only whole ones are audited. The readings are kept in experiments/results, a
 file for the weights: a later run draws the seeds that are missing. It is a bias study in --out, which `probe study` can
-look at. `--write` keeps the readings and puts table and figures into docs. Run it from the root of the repository; to
-try it out: `--small`, whose numbers mean nothing.
+look at. A picture that failed keeps its seed from being whole: it is told why, and `--retry` draws it again. `--write`
+keeps the readings and puts table and figures into docs. Run it from the root of the repository; to try it out:
+`--small`, whose numbers mean nothing.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from probe.bias import Audit
 from probe.bias.audits import tidy
 from probe.bias.question import reference_of
 from probe.bias.tables import Known
+from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.study import Study
@@ -89,11 +91,24 @@ def drawn(given: argparse.Namespace, made: Study) -> pd.DataFrame:
             raise Enough
 
     try:
-        print(missing.run(device=given.device, on_job=look))
+        print(missing.run(device=given.device, on_job=look, retry=given.retry))
     except Enough:
         print(f"the {given.minutes:g} minutes are over; {missing.status()}")
-    new = missing.table()
-    return kept.merged(old, new.loc[new["status"] == "done", [*PICTURE, *READ]], PICTURE)
+    table = missing.table()
+    for line in failures(table):
+        print(line)
+    new = table.loc[table["status"] == "done"].reindex(columns=[*PICTURE, *READ])
+    return kept.merged(old, new, PICTURE)
+
+
+def failures(table: pd.DataFrame) -> Iterator[str]:
+    """Which pictures of a study failed, why, and what to do."""
+    bad = table.loc[table["status"] != "done"]
+    for row in bad.to_dict("records"):
+        yield f"{row['group']}, guidance {row['guidance']:g}, seed {row['seed']}: {row['status']}: {row['reason']}"
+    if len(bad):
+        seeds = ", ".join(map(str, sorted(set(bad["seed"]))))
+        yield f"so the seeds {seeds} are not whole and are left out; --retry draws these pictures again"
 
 
 def audited(readings: pd.DataFrame, made: Study, each: int) -> Audit:
@@ -191,9 +206,11 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=10, help="rendered scenes of each profession, gender and tone")
     parser.add_argument("--out", type=Path, default=Path("out/bias-amplification"), help="the folder of the study")
     parser.add_argument("--device", help="where it runs, e.g. cuda")
+    parser.add_argument("--retry", action="store_true", help="draw pictures again that failed before")
     parser.add_argument("--small", action="store_true", help="two seeds, two scales, four steps: to see that it runs")
     parser.add_argument("--write", action="store_true", help=f"put table and figures into {PAGE} and {FIGURES}")
     given = parser.parse_args(argv)
+    kept.refuse_rehearsal(given)
     given.kept = kept.place("bias_amplification")
     if given.small:
         given.seeds, given.scales, given.steps, given.each = "0-1", [1.0, 5.0], 4, 1
@@ -205,7 +222,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
     made = study(given)
     rows = drawn(given, made)
-    audit = audited(whole(rows, made), made, given.each)
+    read = whole(rows, made)
+    if read.empty:
+        raise BadInput(
+            f"of {len(rows)} readings no seed has all {len(made.rows)} professions at all {len(made.guidance)} scales, "
+            f"so there is nothing to audit; go on with more --minutes (what was drawn stays in {made.path})"
+        )
+    audit = audited(read, made, given.each)
     audit.save(made.path)
     content = page(audit, made)
     print(content)

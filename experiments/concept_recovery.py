@@ -5,9 +5,10 @@ For each concept and solver: seconds, precision@k (the share of the k largest wo
 other content word of the world is a distractor), the share of gender words that man words hold, how alike pictures of
 concept and decomposition are, and with `--again 2` how many of the ten largest words come out at other seeds too. One
 solver after the other, each on every concept, the reference recipe last, seed by seed: what `--minutes 45` or an
-interruption leaves is whole as far as it goes. Rows are kept in experiments/results, a file for the weights, and not
-measured again. `--small` takes few pictures and steps, `--write` puts the tables into docs/concepts.md. Run it from
-the root of the repository.
+interruption leaves is whole as far as it goes. Rows go to --out as they come, a file for the weights, and are not
+measured again. `--write` puts the tables into docs/concepts.md and the rows into experiments/results, so that later
+runs add to them (`--minutes 0 --write`: of the rows that there are). Run it from the root of the repository; to try it
+out: `--small`, whose numbers mean nothing.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from experiments.concept_questions import MAN, QUESTIONS, WOMAN, Question, conte
 from probe.concepts.baselines import BASELINES
 from probe.concepts.decompose import SOLVERS
 from probe.concepts.eyes import Eyes
-from probe.concepts.measures import Faithfulness, diversity, faithfulness
+from probe.concepts.measures import Faithfulness, agreement, diversity, faithfulness
 from probe.concepts.own import paint
 from probe.concepts.recipe import Recipe
 from probe.generator import weights
@@ -38,14 +39,12 @@ from probe.generator.card import insert
 from probe.generator.world import vocabulary as v
 
 PAGE, SEEDS, REFERENCE = Path("docs/concepts.md"), 10_000, "conceptor"
+NAME = "concept_recovery"
 NAMES = ["concept", "solver", "seed", "pictures", "steps", "inference_steps", "compared"]  # of a row
 WORDS = 10  # that are kept of a decomposition
 MEASURED = ["seconds", "processor", "precision", "men", "cosine", "distance", "kid", "diversity", "words"]
+COLUMNS = [*NAMES, *MEASURED]
 APART = 1000  # seeds of learning: no two learn from the same picture
-SMALL = (
-    "A rehearsal (`--small`): at most 4 pictures of 6 steps and 4 steps of learning for every solver, 4 pictures to "
-    "compare, so no likeness and no ranking should be read from it.\n\n"
-)
 
 
 def recipe(name: str, question: Question, small: bool) -> Recipe:
@@ -118,10 +117,10 @@ class Gallery:
             return faithfulness(self.eyes, self.pictures, paint(self.pipe, prompt, self.seeds, self.asked))
 
 
-def gallery(pipe: Any, eyes: Eyes, question: Question, count: int, small: bool) -> Gallery:
+def gallery(pipe: Any, eyes: Eyes, question: Question, given: argparse.Namespace) -> Gallery:
     """Draw the concept."""
-    asked = recipe("closed", question, small)
-    pictures = paint(pipe, asked.template.format(question.prompt), range(SEEDS, SEEDS + count), asked)
+    asked = recipe("closed", question, given.small)
+    pictures = paint(pipe, asked.template.format(question.prompt), range(SEEDS, SEEDS + given.pictures), asked)
     return Gallery(pipe, eyes, asked, pictures)
 
 
@@ -159,25 +158,24 @@ def row(job: Job, held: Gallery, folder: Path) -> dict[str, Any]:
     return {**job.name(len(held.pictures)), **spent, **said, **rounded}
 
 
-def measured(given: argparse.Namespace, path: Path) -> pd.DataFrame:
-    """Every row that there is: those kept, and the others as far as the minutes go; written as they come."""
-    rows, end = kept.read(path, [*NAMES, *MEASURED]), time.monotonic() + 60 * given.minutes
-    done = set(map(tuple, rows[NAMES].values.tolist()))
+def measured(given: argparse.Namespace, known: pd.DataFrame) -> pd.DataFrame:
+    """The known rows, those of --out, and the others as far as the minutes go; written to --out as they come."""
+    path = given.out / ("small.csv" if given.small else kept.place(NAME).name)
+    mine, end = kept.read(path, COLUMNS), time.monotonic() + 60 * given.minutes
+    done = set(map(tuple, kept.merged(known, mine, NAMES)[NAMES].values.tolist()))
     left = [job for job in jobs(given) if tuple(job.name(given.pictures).values()) not in done]
     pipe = probe.load()
-    eyes, galleries = Eyes(weights.clip(), pipe.tokenizer), dict[str, Gallery]()
+    eyes = Eyes(weights.clip(), pipe.tokenizer)
+    drawn = cache(lambda question: gallery(pipe, eyes, question, given))
     for job in left:
         if time.monotonic() > end:
             print(f"the {given.minutes:g} minutes are over: {job.solver}, {job.question.prompt} and later are left")
             break
-        prompt = job.question.prompt
-        if prompt not in galleries:
-            galleries[prompt] = gallery(pipe, eyes, job.question, given.pictures, given.small)
-        found = row(job, galleries[prompt], given.out / ("small" if given.small else "full"))
+        found = row(job, drawn(job.question), given.out / ("small" if given.small else "full"))
         print(" | ".join(map(str, found.values())), flush=True)
-        rows = kept.merged(rows, pd.DataFrame([found]), NAMES)
-        kept.write(path, rows)
-    return rows
+        mine = kept.merged(mine, pd.DataFrame([found]), NAMES)
+        kept.write(path, mine)
+    return kept.merged(known, mine, NAMES)
 
 
 def asked_for(rows: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
@@ -187,10 +185,11 @@ def asked_for(rows: pd.DataFrame, given: argparse.Namespace) -> pd.DataFrame:
     return rows.loc[place.sort_values(kind="stable").index].loc[place >= 0]
 
 
-def stable(words: Sequence[str]) -> str:
-    """The mean share of words that two seeds have in common; a dash for one seed."""
-    pairs = list(combinations((set(each.split()) for each in words), 2))
-    return f"{np.mean([len(a & b) / WORDS for a, b in pairs]):.2f}" if pairs else "-"
+def stable(rows: pd.DataFrame) -> float:
+    """The mean over concepts of the share of words that its seeds have in common; NaN where each has one seed."""
+    words = [[each.split() for each in some] for _, some in rows.groupby("concept")["words"]]
+    found = [agreement(each, WORDS) for each in words if len(each) > 1]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def by_solver(rows: pd.DataFrame) -> str:
@@ -203,16 +202,13 @@ def by_solver(rows: pd.DataFrame) -> str:
         of_ten = some["concept"].isin(many)
         own = some.set_index(["concept", "seed"])["processor"].astype(float)
         share = (own / slow.reindex(own.index)).mean()
-        alike = np.mean(
-            [float(x) for _, few in some.groupby("concept") if (x := stable(list(few["words"]))) != "-"] or [np.nan]
-        )
         cells = [
             *(some.loc[kind, "precision"].mean() for kind in (of_ten, ~of_ten)),
             some["cosine"].mean(),
         ]
         seen = [_number(cell) for cell in cells]
         lines.append(
-            f"| {name} | {len(some)} | {' | '.join(seen)} | {own.mean():.0f} | {_number(share)} | {_number(alike)} |"
+            f"| {name} | {len(some)} | {' | '.join(seen)} | {own.mean():.0f} | {_number(share)} | {_number(stable(some))} |"
         )
     return "\n".join(lines)
 
@@ -255,26 +251,34 @@ def page(rows: pd.DataFrame, given: argparse.Namespace) -> str:
         f"{given.pictures} pictures to compare at equal seeds, so KID is noise where these are few. Seconds are the "
         f"processor's, of one thread, the solver's own pictures included.{short}"
     )
-    return f"{SMALL if given.small else ''}{rests}\n\n{by_solver(rows)}\n\n{by_concept(rows)}"
+    return f"{rests}\n\n{by_solver(rows)}\n\n{by_concept(rows)}"
 
 
-def main() -> None:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("out/concept_recovery"))
-    parser.add_argument("--solvers", nargs="+", default=[*SOLVERS, *BASELINES], choices=[*SOLVERS, *BASELINES])
-    parser.add_argument("--concepts", nargs="+", default=[q.prompt for q in QUESTIONS])
-    parser.add_argument("--pictures", type=int, default=8, help="pictures that faithfulness is measured on")
-    parser.add_argument("--again", type=int, default=0, help="further seeds to learn at, for the column `stable`")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no solver later than that")
-    parser.add_argument("--small", action="store_true")
-    parser.add_argument("--write", action="store_true")
-    given = parser.parse_args()
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("out/concept_recovery"), help="the folder of decompositions and rows")
+    add("--solvers", nargs="+", default=[*SOLVERS, *BASELINES], choices=[*SOLVERS, *BASELINES])
+    add("--concepts", nargs="+", default=[question.prompt for question in QUESTIONS])
+    add("--pictures", type=int, default=8, help="pictures that faithfulness is measured on")
+    add("--again", type=int, default=0, help="further seeds to learn at, for the column `stable`")
+    add("--minutes", type=float, default=float("inf"), help="begin no solver later than that")
+    add("--small", action="store_true", help="few pictures and steps: to see that it runs")
+    add("--write", action="store_true", help=f"put the tables into {PAGE} and the rows into {kept.RESULTS}")
+    given = parser.parse_args(argv)
+    kept.refuse_rehearsal(given)
     if given.small:
         given.pictures = min(given.pictures, 4)
-    path = given.out / "small.csv" if given.small else kept.place("concept_recovery")
-    content = page(asked_for(measured(given, path), given), given)
+    return given
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    given, path = arguments(argv), kept.place(NAME)
+    rows = measured(given, pd.DataFrame(columns=COLUMNS) if given.small else kept.read(path, COLUMNS))
+    content = page(asked_for(rows, given), given)
     print(content)
     if given.write:
+        kept.write(path, rows)
         PAGE.write_text(insert(PAGE.read_text("utf-8"), content), "utf-8")
 
 

@@ -21,14 +21,15 @@ import numpy as np
 import pandas as pd
 
 import probe
+from experiments import kept
 from experiments.menagerie_card import GUIDANCE
-from experiments.neglect_rows import CELL, Balanced, features, joined, keep, kept, spread, whole_cells
+from experiments.neglect_rows import CELL, Timed, features, spread, whole_cells
 from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.study import Method, Study
 from probe.study.drive import Progress
-from probe.study.nursing import EXAMPLE, fields, nurse_for, prompt_methods
+from probe.study.nursing import fields, prompt_methods
 from probe.study.plan import plan
 from probe.study.question import PLAIN
 
@@ -73,7 +74,7 @@ class Estimate:
 def study(names: Sequence[str], given: argparse.Namespace) -> Study:
     """The question as data."""
     rows = spread(Study(prompts="attend-and-excite").rows, given.prompts)
-    asked = [Method(method=name, **settings(name)) for name in names]
+    asked = [Method(method=name, **{field: f"${field}" for field in fields(name)}) for name in names]
     return Study(
         name="neglect",
         question="Which method brings neglected subjects back, and at what price?",
@@ -83,15 +84,9 @@ def study(names: Sequence[str], given: argparse.Namespace) -> Study:
         scorers=("judge", "clip", "time", Method(method="experiments.neglect_rows:Features", label="features")),
         steps=(given.steps,),
         guidance=(GUIDANCE,),
+        order="seeds",
         folder=str(given.out),
     )
-
-
-def settings(name: str) -> dict[str, Any]:
-    """All that a method does not take from the prompt, also where it is the default: then it is part of a job's key."""
-    filled = fields(name)
-    own = nurse_for(name, EXAMPLE).model_dump(mode="json", exclude_none=True, exclude=set(filled))
-    return own | {field: f"${field}" for field in filled}
 
 
 def estimate(table: pd.DataFrame, method: str, measure: str) -> Estimate:
@@ -231,14 +226,20 @@ def said(progress: Progress) -> None:
     )
 
 
+def planned(rows: pd.DataFrame, made: Study) -> pd.DataFrame:
+    """The rows of this very study, in its order: the first method of its page is plain."""
+    place = {job.key: i for i, job in enumerate(plan(made))}
+    mine = rows.loc[rows["key"].isin(list(place))]
+    return mine.sort_values("key", key=lambda keys: keys.map(place)).reset_index(drop=True)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     given = arguments(argv)
-    question = study(given.methods, given)
-    known = kept()
-    status = question.run(device=given.device, executor=Balanced(given.minutes, known["key"]), on_job=said)
-    wanted = {job.key for job in plan(Study.open(question.path))}
-    rows = joined(known, question.table())
-    mine = rows.loc[rows["key"].isin(wanted)]
+    question, path = study(given.methods, given), kept.place("neglect", kept.PARQUET)
+    known = kept.read(path, ["key"])
+    status = question.run(device=given.device, executor=Timed(given.minutes, known["key"]), on_job=said)
+    rows = kept.merged(known, question.table(), ["key"])
+    mine = planned(rows, Study.open(question.path))
     done = whole_cells(mine, [method.name for method in question.interventions]) if len(mine) else mine
     if not len(done):
         raise BadInput(f"no prompt and seed was done by every method, so there is nothing to compare: {status}")
@@ -248,7 +249,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given.write:
         PAGE.write_text(insert(PAGE.read_text(), content))
         probe.show.interval_panels(panels(done)).savefig(FIGURE)
-        print(f"rows are kept in {keep(mine.loc[mine['status'] == 'done'])}")
+        fresh = mine.loc[mine["status"] == "done"]
+        print(f"rows are kept in {kept.write(path, kept.merged(known, fresh, ['key']))}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows of the neglect benchmark: in which order they come to be, and those that are kept in the repository.
+"""Rows of the neglect benchmark: in which order they come to be, when that ends, and which of them are compared.
 
 A cell is one prompt with one seed, by every method; only whole cells are compared. A row is known by its job's key,
 which names the weights and all settings of its method, so rows of other weights or settings are never mixed in.
@@ -7,19 +7,15 @@ which names the weights and all settings of its method, so rows of other weights
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from probe.generator import weights
 from probe.study import Executor, Job, Local, Scorer, Shot, Work
 from probe.study.prompts import PromptRow
-from probe.study.results import Result, replace_file
-from probe.study.rows import encode_rows
+from probe.study.results import Result
 from probe.study.scorers import picture_embedding
 
-KEPT = Path("experiments/results")
 FINENESS = 1000  # parts of 1 in which features are kept
 CELL = ["prompt", "seed"]
 
@@ -31,10 +27,10 @@ class Features(Scorer):
         return {"parts": (picture_embedding(shot.picture) * FINENESS).round().astype(int).tolist()}
 
 
-class Balanced(Executor):
-    """Cell by cell, the first seed of every prompt before the second of any; none is begun after `minutes`.
+class Timed(Executor):
+    """Begins no cell after `minutes`, and does no job that is `known`.
 
-    So whatever ends a run, every method has been asked for the same prompts and seeds, but for the last cell.
+    Of a study in the order of its seeds, whatever ends it, every method has been asked for the same cells but the last.
     """
 
     def __init__(self, minutes: float | None = None, known: Sequence[str] = ()):
@@ -47,7 +43,7 @@ class Balanced(Executor):
         return self.end is not None and time.monotonic() >= self.end
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Result]:
-        left = self.ordered([job for job in jobs if job.key not in self.known], work.study.seeds)
+        left = [job for job in jobs if job.key not in self.known]
         last = {(job.row.prompt, job.seed): job.key for job in left}
         if not left or self.over:
             return
@@ -56,11 +52,6 @@ class Balanced(Executor):
                 yield result
                 if self.over and result.key == last[result.row["prompt"], result.row["seed"]]:
                     return
-
-    def ordered(self, jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
-        """Seed by seed, and as they were within a seed: prompt by prompt, method by method."""
-        rank = {seed: i for i, seed in enumerate(seeds)}
-        return sorted(jobs, key=lambda job: rank[job.seed])
 
 
 def spread(rows: Sequence[PromptRow], count: int | None = None) -> list[PromptRow]:
@@ -79,29 +70,6 @@ def corput(count: int) -> list[int]:
     bits = max(count - 1, 1).bit_length()
     flipped = (int(f"{k:0{bits}b}"[::-1], 2) for k in range(2**bits))
     return list(dict.fromkeys(k * count >> bits for k in flipped))
-
-
-def place() -> Path:
-    """Where the rows of the weights at hand are kept."""
-    return KEPT / f"neglect-{weights.revision()[:12]}.parquet"
-
-
-def kept() -> pd.DataFrame:
-    """The rows that earlier runs left in the repository; empty before the first."""
-    return pd.read_parquet(place()) if place().is_file() else pd.DataFrame(columns=["key"])
-
-
-def joined(*tables: pd.DataFrame) -> pd.DataFrame:
-    """All rows, each once: of two with one key the later table's."""
-    there = [table for table in tables if len(table)]
-    return pd.concat(there).drop_duplicates("key", keep="last").reset_index(drop=True) if there else tables[0]
-
-
-def keep(table: pd.DataFrame) -> Path:
-    """Write rows to where they are kept, beside the others that are there."""
-    place().parent.mkdir(parents=True, exist_ok=True)
-    whole = joined(kept(), table).astype(object)
-    return replace_file(place(), encode_rows(whole.where(whole.notna(), None).to_dict("records")))
 
 
 def whole_cells(table: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:

@@ -30,6 +30,7 @@ def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
     check_prompt(options.prompt, "concept")
     picked = seeds(options.prune, "--prune") if options.prune else ()
+    _check_prune(options)
     known = _known(options)
     recipe = _recipe(options, known)
     target = output.choose(options.out, options.prompt)
@@ -51,16 +52,20 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _known(options: Namespace) -> "probe.Concept | None":
-    """The concept of an earlier run, if it is that of the prompt. Raises BadInput."""
+def _check_prune(options: Namespace) -> None:
+    """Raise BadInput for pictures that nothing could compare, and for a known concept of which nothing is asked."""
     if options.prune and options.eyes is None and options.model is not None:
         raise BadInput(
             "--prune compares pictures, and Menagerie's CLIP knows its own only: give --eyes a folder with a CLIP model"
         )
+    if options.known is not None and not options.prune:
+        raise BadInput("--known is a concept that is decomposed already; say which pictures to look at: --prune 0-3")
+
+
+def _known(options: Namespace) -> "probe.Concept | None":
+    """The concept of an earlier run, if one is named. Raises BadInput where it is not that of the prompt."""
     if options.known is None:
         return None
-    if not options.prune:
-        raise BadInput("--known is a concept that is decomposed already; say which pictures to look at: --prune 0-3")
     found = probe.Concept.open(options.known)
     if found.prompt != options.prompt.strip():
         raise BadInput(f"{options.known} holds the concept {found.prompt!r}, not {options.prompt!r}; ask for that one")

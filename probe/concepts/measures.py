@@ -62,14 +62,19 @@ def distance(eyes: Eyes, first: Sequence[Image.Image], second: Sequence[Image.Im
 
 def overlap(first: Concept, second: Concept, count: int = 10) -> float:
     """The share of the `count` largest words that two decompositions have in common."""
-    return len(set(first.top(count)) & set(second.top(count))) / count
+    return stability([first, second], count)
 
 
 def stability(concepts: Sequence[Concept], count: int = 10) -> float:
     """The mean overlap over all pairs: decompositions of one concept at several seeds. Raises BadInput for one."""
-    if len(concepts) < 2:
-        raise BadInput(f"stability is over seeds; got {len(concepts)} decomposition, expected two at least")
-    return float(np.mean([overlap(a, b, count) for a, b in combinations(concepts, 2)]))
+    return agreement([concept.top(count) for concept in concepts], count)
+
+
+def agreement(words: Sequence[Sequence[str]], count: int = 10) -> float:
+    """The same of their `count` largest words alone. Raises BadInput for one decomposition."""
+    if len(words) < 2:
+        raise BadInput(f"stability is over seeds; got {len(words)} decomposition, expected two at least")
+    return float(np.mean([len(set(a) & set(b)) / count for a, b in combinations(words, 2)]))
 
 
 def diversity(eyes: Eyes, concept: Concept, count: int = 10) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt, ValidationError, field_validator
 
 from probe.errors import DamagedFile
 
@@ -16,8 +16,8 @@ class Recipe(BaseModel):
     `inference_steps`, `guidance`, `height` and `width` (pixels) None take the pipeline's own. `words`: the whole
     vocabulary, or only these words; the concept's own words and `without` are never in it. `limit`: of more words than
     that, those nearest to the concept are kept. `letters`: the fewest letters of a word. `trained`: of the whole
-    vocabulary, words whose embedding is shorter than this share of the median are left out, as hardly trained. `show`:
-    pictures of the concept and of its decomposition at equal seeds, and `show_words` words with a picture each.
+    vocabulary, words whose embedding is shorter than this share (0 to 1) of the median are left out, as hardly trained.
+    `show`: pictures of the concept and of its decomposition at equal seeds, and `show_words` words with a picture each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +44,16 @@ class Recipe(BaseModel):
     save_every: PositiveInt = 50
     show: NonNegativeInt = 4
     show_words: NonNegativeInt = 10
+
+    @field_validator("trained")
+    @classmethod
+    def _check_trained(cls, share: float) -> float:
+        if not 0 <= share <= 1:
+            raise ValueError(
+                f"trained={share:g} is no share of the median length of the words' embeddings; give 0 (all words stay) "
+                "to 1 (the shorter half goes), such as 0.5"
+            )
+        return share
 
 
 def recipe_of(settings: Mapping[str, Any]) -> Recipe:

@@ -98,10 +98,15 @@ def trained(held: Vocabulary, least: float) -> Vocabulary:
     """The words whose embeddings are no shorter than `least` of the median, in all encoders.
 
     A tokenizer knows more than a model saw: pieces that only ever stood inside longer words, and words that no caption
-    held, stay as short as they began.
+    held, stay as short as they began. Raises NoMatch where no word is long enough in all of them.
     """
     lengths = [table.norm(dim=1) for table in held.tables.values()]
     enough = torch.stack([(each >= least * each.median()).cpu() for each in lengths]).all(0)
+    if not enough.any():
+        raise NoMatch(
+            f"no word of {len(held.words)} has an embedding of {least:g} x the median length or more in each of "
+            f"{', '.join(held.tables)}; lower Recipe(trained={least:g}), or name the words: Recipe(words=...)"
+        )
     return held.narrowed(torch.nonzero(enough)[:, 0].tolist())
 
 

@@ -16,7 +16,16 @@ from probe.nurse.maps import sharp_planes
 
 
 def _predictor(value: Any) -> Any:
-    return Calibration.model_validate(value) if isinstance(value, Mapping) else value
+    """A calibration, from its settings too; what else can predict, or None. Raises ValueError, for pydantic."""
+    if isinstance(value, Mapping):
+        return Calibration.model_validate(value)
+    if value is not None and (isinstance(value, type) or not callable(getattr(value, "probability", None))):
+        kind = f"the class {value.__name__}" if isinstance(value, type) else f"{value!r}, a {type(value).__name__}"
+        raise ValueError(
+            f"predictor is {kind}; expected an object with probability(signals) -> 0 to 1 or None, "
+            "the settings of a calibration, or None for the rule of `needed`"
+        )
+    return value
 
 
 def _as_data(value: Any) -> Any:
@@ -74,6 +83,8 @@ class Adaptive(LatentIntervention):
 
     def _fails(self, signals: Mapping[str, float]) -> bool:
         risk = None if self.predictor is None else self.predictor.probability(signals)
+        if risk is not None and not 0 <= risk <= 1:
+            raise BadInput(f"the predictor gave the probability {risk}; expected 0 to 1, or None where it cannot tell")
         return signals["presence"] < self.needed if risk is None else risk >= self.certain
 
     def target(self, step: int) -> float | None:

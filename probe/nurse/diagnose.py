@@ -24,8 +24,9 @@ RULES = (
     f"By uncalibrated rules: neglected below {LOST:.0%} of the strongest subject's attention, "
     f"fused from an overlap of {SAME:g} on, leaked where an attribute is closer to another noun by {STRAY:g}."
 )
+UNCALIBRATED = "the inside signals are not calibrated; experiments/calibrate_diagnosis.py does it"
 SILENT = "the calibration needs signals of these subjects that are not there, so the rules decide"
-ALONE = "one subject has nothing to be compared with: without a judge it counts as present"
+ALONE = "No rule applies, as one subject has nothing to be compared with: it counts as present."
 
 
 def diagnose(
@@ -53,10 +54,11 @@ def diagnose(
     risks = {} if calibration is None else _risks(trace, cast, image, until, calibration)
     findings = [_finding(signals, s, risks.get(s), sights.get(s, Sight())) for s in cast.subjects]
     seen = int(signals.sizes["step"])
-    silent = all(risk is None for risk in risks.values())
-    basis, notes = _basis(trace, None if silent else calibration, seen, judged=judge is not None)
-    alone = (ALONE,) if len(findings) == 1 and silent and judge is None else ()
-    return Diagnosis(_prompt(trace, image), tuple(findings), signals, basis, notes + alone)
+    by = None if all(risk is None for risk in risks.values()) else calibration
+    inside, doubts = _rules(len(findings)) if by is None else _calibrated(trace, by, seen)
+    opening = "The judge's word counts where it can tell; else: " if judge is not None else ""
+    basis = f"{opening}{inside} {seen} of {trace.run.steps} steps looked at."
+    return Diagnosis(_prompt(trace, image), tuple(findings), signals, basis, doubts)
 
 
 def find_cast(trace: Trace, subjects: Sequence[str] | Mapping[str, str | None] | None, image: int = 0) -> Cast:
@@ -150,14 +152,14 @@ def _most(signals: xr.Dataset, name: str, subject: str) -> str:
     return str(signals[name].sel(subject=subject).idxmax(OTHER).item())
 
 
-def _basis(trace: Trace, calibration: Calibration | None, seen: int, *, judged: bool) -> tuple[str, tuple[str, ...]]:
-    """What the verdicts rest on, and what to be careful about."""
-    looked = f"{seen} of {trace.run.steps} steps looked at."
-    if calibration is None:
-        uncalibrated = "the inside signals are not calibrated; experiments/calibrate_diagnosis.py does it"
-        inside, doubts = RULES, [uncalibrated if shipped() is None else SILENT]
-    else:
-        inside = f"By a calibration on {calibration.pictures} pictures (AUC {calibration.auc:.2f})."
-        doubts = calibration.doubts(trace, min(seen, calibration.until))
-    opening = "The judge's word counts where it can tell; else: " if judged else ""
-    return f"{opening}{inside} {looked}", tuple(doubts)
+def _rules(subjects: int) -> tuple[str, tuple[str, ...]]:
+    """What the verdicts on so many subjects rest on without a calibration, and what to be careful about."""
+    if subjects == 1:
+        return ALONE, ()
+    return RULES, (UNCALIBRATED if shipped() is None else SILENT,)
+
+
+def _calibrated(trace: Trace, calibration: Calibration, seen: int) -> tuple[str, tuple[str, ...]]:
+    """The same with one."""
+    told = f"By a calibration on {calibration.pictures} pictures (AUC {calibration.auc:.2f})."
+    return told, tuple(calibration.doubts(trace, min(seen, calibration.until)))

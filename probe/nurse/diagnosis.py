@@ -3,6 +3,7 @@
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Literal
 
 import pandas as pd
@@ -45,7 +46,9 @@ class Finding:
         return ", never took hold" if self.lost == 0 else f", lost from step {self.lost} on"
 
     def _evidence(self) -> list[str]:
-        told = [f"strongest cell {self.signals['attention']:.2g}", f"{self.signals['relative']:.0%} of the strongest"]
+        told = [f"strongest cell {self.signals['attention']:.2g}"]
+        if not isnan(self.signals.get("overlap", 0.0)):  # it is where there is no other subject
+            told.append(f"{self.signals['relative']:.0%} of the strongest")
         if self.probability is not None:
             told.append(f"risk of neglect {self.probability:.0%}")
         if self.sight.present is not None:

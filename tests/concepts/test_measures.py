@@ -9,7 +9,17 @@ from PIL import Image
 
 from probe.concepts.concept import Concept
 from probe.concepts.eyes import Eyes
-from probe.concepts.measures import MEASURES, distance, diversity, faithfulness, kid, measured, overlap, stability
+from probe.concepts.measures import (
+    MEASURES,
+    agreement,
+    distance,
+    diversity,
+    faithfulness,
+    kid,
+    measured,
+    overlap,
+    stability,
+)
 from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.tokenizer import build
@@ -66,6 +76,7 @@ def test_overlap_and_stability():
     assert overlap(a, b, 2) == 0.5
     assert overlap(a, c, 2) == 1.0
     assert stability([a, b, c], 2) == pytest.approx((0.5 + 1.0 + 0.5) / 3)
+    assert agreement([["cat", "dog"], ["dog", "cow"], ["dog", "cat"]], 2) == stability([a, b, c], 2)
 
 
 def test_diversity_is_the_mean_distance_of_words(eyes: Any):

@@ -5,16 +5,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from probe.attach.model.prediction import Level
 from probe.concepts.bench import Bench, borrowed
 from probe.concepts.own import Own, draw, own_pictures, target
-from probe.concepts.recipe import Recipe
+from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.solver import nonnegative
 from probe.concepts.sparse import onto_simplex
 from probe.concepts.speech import blank, check_expressible, encoders, filled, gap, own_words
-from probe.concepts.vocabulary import limited, nearest, own_vectors, vocabulary, whole_words
-from probe.errors import RecordingError
+from probe.concepts.vocabulary import (
+    Vocabulary,
+    limited,
+    nearest,
+    norms,
+    own_vectors,
+    trained,
+    vocabulary,
+    whole_words,
+)
+from probe.errors import DamagedFile, NoMatch, RecordingError
 from tests import pipelines, tokenizers
 from tests.concepts.conftest import WORDS, small
 
@@ -195,6 +205,24 @@ def test_words_that_were_hardly_trained_are_left_out_unless_they_are_named():
             encoder.table.weight[whole_words(encoder)["dog"]] *= 0.1
     assert vocabulary(heard, "a red cat", Recipe()).words == tuple(word for word in every if word != "dog")
     assert set(vocabulary(heard, "a red cat", Recipe(words=("dog", "bear"))).words) == {"dog", "bear"}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_the_share_of_the_median_length_is_a_share(share: float):
+    with pytest.raises(ValidationError, match=rf"trained={share:g} is no share of the median length .* give 0 \(all"):
+        Recipe(trained=share)
+    with pytest.raises(DamagedFile, match="trained="):
+        recipe_of({"trained": share})
+    assert Recipe(trained=1).trained == 1
+
+
+def test_where_each_word_is_hardly_trained_in_some_encoder_none_is_left():
+    lengths = {"one": (1.0, 1.0, 0.1), "two": (0.1, 1.0, 1.0), "three": (1.0, 0.1, 1.0)}
+    tables = {name: torch.tensor(each)[:, None] for name, each in lengths.items()}
+    held = Vocabulary(("cat", "dog", "owl"), tables, norms(tables))
+    assert trained(held, 0.05).words == held.words
+    with pytest.raises(NoMatch, match="no word of 3 has an embedding of 0.5 x the median length or more in each of on"):
+        trained(held, 0.5)
 
 
 def test_a_ridge_shares_out_among_words_that_answer_alike():

@@ -9,9 +9,12 @@ import probe
 from experiments import bias_amplification as experiment
 from experiments import kept
 from probe.bias import Audit, Confusion
+from probe.bias.classifiers import MenagerieJudge
 from probe.bias.tables import Known
+from probe.errors import BadInput
 from probe.generator.card import MARKS, insert
 from probe.generator.world.vocabulary import MAN_SHARE, PROFESSIONS
+from probe.study import Shot
 
 
 def rows(shift: int) -> pd.DataFrame:
@@ -85,6 +88,38 @@ def test_minutes_that_are_over_leave_what_was_read_and_the_next_run_goes_on(tmp_
     again = experiment.drawn(given, made)  # nothing is left to draw
     assert not given.out.exists()
     pd.testing.assert_frame_equal(again, every, check_dtype=False)
+
+
+def test_without_a_whole_seed_there_is_nothing_to_audit(tmp_path: Path):
+    told = ["--small", "--minutes", "0", "--out", str(tmp_path / "out")]
+    with pytest.raises(BadInput, match="of 1 readings no seed has all 10 professions at all 2 scales, so there is"):
+        experiment.main(told)
+
+
+def test_pictures_that_failed_are_named_and_drawn_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    given = experiment.arguments(["--small", "--out", str(tmp_path / "out")])
+    given.steps, given.batch, given.scales, given.seeds = 1, 4, [1.0, 5.0], "0"
+    made = experiment.study(given)
+
+    def broken(self: MenagerieJudge, shot: Shot) -> None:
+        raise ValueError("nothing to see")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MenagerieJudge, "score", broken)
+        assert experiment.drawn(given, made).empty
+    told = capsys.readouterr().out
+    assert "doctor, guidance 5, seed 0: failed: ValueError: nothing to see" in told
+    assert "so the seeds 0 are not whole and are left out; --retry draws these pictures again" in told
+    assert experiment.drawn(given, made).empty  # what failed is not tried again by itself
+    given.retry = True
+    assert len(experiment.whole(experiment.drawn(given, made), made)) == len(PROFESSIONS) * 2
+
+
+def test_a_rehearsal_is_not_written():
+    with pytest.raises(BadInput, match="--small is a rehearsal, whose numbers mean nothing"):
+        experiment.arguments(["--small", "--write"])
 
 
 def test_kept_rows_are_replaced_by_name_and_nobody_stays_nobody(tmp_path: Path):

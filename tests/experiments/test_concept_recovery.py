@@ -9,7 +9,9 @@ import pytest
 
 import probe
 from experiments import concept_recovery as experiment
+from experiments import kept
 from experiments.concept_questions import QUESTIONS, content
+from probe.errors import BadInput
 from probe.generator.card import insert
 
 ANIMAL, DOCTOR = (next(q for q in QUESTIONS if q.prompt == prompt) for prompt in ("an animal", "a doctor"))
@@ -67,6 +69,30 @@ def test_the_page_says_what_it_rests_on_and_what_is_missing(root: Path):
     assert "| conceptor | 1 | 0.70 | - | 0.90 | 40 | 1.00 | - |" in page
     assert "| a doctor | closed | 0.20 | 0.60 (0.70) |" in page
     assert page in insert((root / "docs" / "concepts.md").read_text(), page)
+
+
+def test_rows_go_to_the_folder_and_into_the_repository_only_when_they_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    page = tmp_path / "concepts.md"
+    page.write_text("<!-- table --><!-- /table -->")
+    monkeypatch.setattr(experiment, "PAGE", page)
+    monkeypatch.setattr(kept, "RESULTS", tmp_path / "results")
+    published = kept.place(experiment.NAME)
+    asked = given(out=tmp_path / "out", concepts=["a doctor"], solvers=["nearest"], again=0)
+    (job,) = experiment.jobs(asked)
+    kept.write(asked.out / published.name, pd.DataFrame([row(job, solver="elsewhere", precision=0.3)]))
+    told = ["--out", str(asked.out), "--concepts", "a doctor", "--solvers", "nearest", "--minutes", "0"]
+    experiment.main(told)
+    assert "**1 of 1 rows are not measured yet.**" in capsys.readouterr().out
+    kept.write(asked.out / published.name, pd.DataFrame([row(job, precision=0.3)]))
+    experiment.main(told)
+    assert "| nearest | 1 | - | 0.30 |" in capsys.readouterr().out and not published.exists()
+    experiment.main([*told, "--write"])
+    assert kept.read(published, experiment.COLUMNS)["precision"].tolist() == [0.3]
+    assert "| nearest | 1 | - | 0.30 |" in page.read_text()
+    with pytest.raises(BadInput, match="--small is a rehearsal, whose numbers mean nothing, and --write puts them"):
+        experiment.main(["--small", "--write"])
 
 
 def test_rows_of_another_question_are_left_out():

@@ -8,17 +8,16 @@ import pandas as pd
 import pytest
 
 from experiments import calibrate_diagnosis as calibrate
+from experiments import kept, neglect_rows, nurse_gallery
 from experiments import neglect_benchmark as benchmark
-from experiments import neglect_rows as kept
-from experiments import nurse_gallery
-from probe.errors import BadInput
+from probe.errors import BadInput, DamagedFile
 from probe.generator import weights
 from probe.generator.card import MARKS
 from probe.nurse.diagnosis_calibration import Calibration
 from probe.study import Method, Study
-from probe.study.methods import build_intervention
 from probe.study.nursing import nurse_for
 from probe.study.plan import plan
+from probe.study.resolve import resolve
 
 Make = Callable[..., Study]
 
@@ -168,38 +167,39 @@ def test_only_whole_cells_are_compared():
     part = table().drop(index=1)  # the method's picture of the first prompt
     part.loc[3, "status"] = "failed"
     methods = ["plain", "AttendAndExcite"]
-    assert kept.whole_cells(part, methods)["prompt"].tolist() == ["p2", "p2", "p3", "p3"]
-    assert not len(kept.whole_cells(part, [*methods, "SynGen"]))
+    assert neglect_rows.whole_cells(part, methods)["prompt"].tolist() == ["p2", "p2", "p3", "p3"]
+    assert not len(neglect_rows.whole_cells(part, [*methods, "SynGen"]))
 
 
 def test_every_beginning_of_the_prompts_is_balanced():
     rows = Study(prompts="attend-and-excite").rows
-    order = kept.spread(rows)
+    order = neglect_rows.spread(rows)
     assert sorted(row.prompt for row in order) == sorted(row.prompt for row in rows)
     for count in (3, 24, 198):
-        subsets = [row.columns["subset"] for row in kept.spread(rows, count)]
+        subsets = [row.columns["subset"] for row in neglect_rows.spread(rows, count)]
         assert {subsets.count(subset) for subset in benchmark.SUBSETS} == {count // 3}
-    assert kept.corput(8) == [0, 4, 2, 6, 1, 5, 3, 7]
-    assert sorted(kept.corput(66)) == list(range(66)) and kept.corput(1) == [0]
+    assert neglect_rows.corput(8) == [0, 4, 2, 6, 1, 5, 3, 7]
+    assert sorted(neglect_rows.corput(66)) == list(range(66)) and neglect_rows.corput(1) == [0]
 
 
 def test_a_run_goes_cell_by_cell_and_does_not_do_what_is_kept(small: Make):
-    asked = small(prompts=["a cat", "a dog"], seeds=[3, 1])
-    jobs = plan(asked)
-    found = kept.Balanced().ordered(jobs, asked.seeds)
-    assert [(job.seed, job.row.prompt) for job in found] == [(3, "a cat"), (3, "a dog"), (1, "a cat"), (1, "a dog")]
-    assert asked.run(executor=kept.Balanced(minutes=0)).done == 0
+    given = benchmark.arguments(["--prompts", "2", "--seeds", "3, 1", "--methods", "SynGen"])
+    first, second = (row.prompt for row in benchmark.study(["SynGen"], given).rows)
+    found = [(job.seed, job.row.prompt, job.method.name) for job in plan(benchmark.study(["SynGen"], given))]
+    assert found == [(s, p, m) for s in (3, 1) for p in (first, second) for m in ("plain", "SynGen")]
+    asked = small(prompts=["a cat", "a dog"], seeds=[3, 1], order="seeds")
+    assert asked.run(executor=neglect_rows.Timed(minutes=0)).done == 0
     known = [job.key for job in plan(Study.open(asked.path)) if job.seed == 3]
-    assert asked.run(executor=kept.Balanced(known=known)).done == 2
+    assert asked.run(executor=neglect_rows.Timed(known=known)).done == 2
     assert set(asked.table()["seed"]) == {1}
 
 
 def test_time_ends_a_run_after_a_whole_cell(small: Make, monkeypatch: pytest.MonkeyPatch):
     nursed = {"method": "AttendAndExcite", "subjects": "$subjects", "max_steps": 1}
-    asked = small(prompts=["a cat and a dog", "a dog and a car"], seeds=[0], interventions=["plain", nursed])
+    asked = small(prompts=["a cat and a dog", "a dog and a car"], seeds=[0], interventions=["plain", nursed], order="seeds")
     hours = iter([0.0, 0.0, 1.0])
-    monkeypatch.setattr(kept.time, "monotonic", lambda: next(hours, 7200.0))
-    asked.run(executor=kept.Balanced(minutes=60))
+    monkeypatch.setattr(neglect_rows.time, "monotonic", lambda: next(hours, 7200.0))
+    asked.run(executor=neglect_rows.Timed(minutes=60))
     assert asked.table()[["prompt", "method"]].to_numpy().tolist() == [
         ["a cat and a dog", "plain"],
         ["a cat and a dog", "AttendAndExcite"],
@@ -207,24 +207,40 @@ def test_time_ends_a_run_after_a_whole_cell(small: Make, monkeypatch: pytest.Mon
 
 
 def test_rows_are_kept_and_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(kept, "KEPT", tmp_path / "results")
-    assert not len(kept.kept())
-    kept.keep(table().iloc[:4])
-    path = kept.keep(table(after=0.0).iloc[2:])
-    found = kept.kept()
+    monkeypatch.setattr(kept, "RESULTS", tmp_path / "results")
+    path = kept.place("neglect", kept.PARQUET)
     assert path.name == f"neglect-{weights.revision()[:12]}.parquet"
-    assert found["key"].tolist() == table()["key"].tolist()
+    assert kept.read(path, ["key"]).empty
+    kept.write(path, table().iloc[:4])
+    kept.write(path, kept.merged(kept.read(path, ["key"]), table(after=0.0).iloc[2:], ["key"]))
+    found = kept.read(path, ["key", "subset"]).set_index("key").loc[table()["key"]].reset_index()
     assert found["judge_all_present"].tolist() == [True, True, True, False, False, False, False, False]
-    assert benchmark.page(found, benchmark.Asked(4, 1)) == benchmark.page(
-        table().assign(judge_all_present=found["judge_all_present"]), benchmark.Asked(4, 1)
-    )
+    expected = table().assign(judge_all_present=found["judge_all_present"])
+    assert benchmark.page(found, benchmark.Asked(4, 1)) == benchmark.page(expected, benchmark.Asked(4, 1))
+    with pytest.raises(DamagedFile, match=r"neglect-.*parquet has no column guidance_scale; it is of another exper"):
+        kept.read(path, ["key", "guidance_scale"])
+
+
+def test_rows_that_are_kept_come_in_the_order_of_the_study():
+    given = benchmark.arguments(["--prompts", "1", "--seeds", "0-1", "--methods", "SynGen", "AttendAndExcite"])
+    made = benchmark.study(given.methods, given)
+    jobs = plan(made)
+    rows = pd.DataFrame({"key": sorted(job.key for job in jobs)} | {"method": "?"})
+    more = pd.concat([rows, pd.DataFrame({"key": ["f" * 32], "method": ["of other settings"]})])
+    assert benchmark.planned(more, made)["key"].tolist() == [job.key for job in jobs]
 
 
 def test_a_key_knows_the_settings_that_nobody_gave():
-    settings = benchmark.settings("AttendAndExcite")
-    assert settings["scale_factor"] == 20.0 and settings["subjects"] == "$subjects"
-    built = build_intervention(Method(method="AttendAndExcite"), settings | {"subjects": ["cat", "dog"]})
-    assert built == nurse_for("AttendAndExcite", "a cat and a dog")
+    """A run writes them out before it plans, so rows of an older default are not taken for those of a newer one."""
+    made = benchmark.study(["AttendAndExcite"], benchmark.arguments(["--prompts", "1", "--seeds", "0"]))
+    _, job = plan(resolve(made))
+    assert job.method.settings["scale_factor"] == 20.0
+    built = nurse_for("AttendAndExcite", job.row.prompt)
+    assert job.method.settings == built.model_dump(mode="json")
+    sizes = {"scale_factor": 20.0}, {"scale_factor": 10.0}
+    given = [Method(method="AttendAndExcite", subjects="$subjects", **size) for size in sizes]
+    keys = [plan(resolve(made.model_copy(update={"interventions": (one,)})))[0].key for one in given]
+    assert keys[0] == job.key != keys[1]
 
 
 def test_the_gallery_has_twelve_prompts_of_the_language():

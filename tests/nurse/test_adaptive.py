@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 import probe
 from probe.errors import BadInput
@@ -9,6 +10,8 @@ from probe.intervention import Maps, Score
 from probe.nurse import Adaptive, AttendAndExcite
 from probe.nurse.diagnosis_calibration import shipped
 from probe.nurse.diagnosis_signals import Cast, read_signals, summary
+from probe.study import Method
+from probe.study.methods import build_intervention
 from tests import pipelines
 
 CALL = {"height": 64, "width": 96, "num_inference_steps": 4, "guidance_scale": 5.0, "output_type": "latent"}
@@ -56,6 +59,32 @@ class Sure:
 def test_a_predictor_decides_where_there_is_one():
     acting = ADAPTIVE.model_copy(update={"predictor": Sure()}).now(2, seen((0.9, 0.8), (0.9, 0.8)))
     assert isinstance(acting, Adaptive) and acting.nursed == ("balloon",)
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (0.3, "predictor is 0.3, a float; expected an object with probability"),
+        ("shipped", "predictor is 'shipped', a str; expected an object"),
+        (Sure, "predictor is the class Sure; expected an object"),
+        ({"auc": 1.0}, "predictor.signals"),
+    ],
+)
+def test_what_predicts_nothing_is_refused(value: object, why: str):
+    with pytest.raises(ValidationError, match=why):
+        Adaptive(subjects=("cat", "dog"), predictor=value)
+    with pytest.raises(BadInput, match="the settings of 'Adaptive' cannot be used:\n  predictor"):
+        build_intervention(Method(method="Adaptive"), {"subjects": ["cat", "dog"], "predictor": value})
+
+
+def test_a_predictor_that_gives_no_probability_is_an_error():
+    class Unsure:
+        def probability(self, signals: dict[str, float]) -> float:
+            return float("nan")
+
+    adaptive = Adaptive(subjects=("cat", "balloon"), watch=2, predictor=Unsure())
+    with pytest.raises(BadInput, match="the predictor gave the probability nan; expected 0 to 1, or None where"):
+        adaptive.now(2, seen((0.9, 0.8), (0.9, 0.8)))
 
 
 def test_its_own_predictor_is_the_calibration_of_diagnoses():

@@ -88,8 +88,12 @@ def test_the_users_words_win():
 
 def test_one_subject_alone_cannot_be_judged_by_attention():
     found = probe.diagnose(pair(dog=0.05), ["dog"])
-    assert "one subject has nothing to be compared with" in str(found)
+    alone = "No rule applies, as one subject has nothing to be compared with: it counts as present."
+    assert found.basis == f"{alone} 3 of 3 steps looked at." and found.notes == ()
+    assert str(found["dog"]) == "dog: present (strongest cell 0.017)"
     assert "nothing to be compared with" not in str(probe.diagnose(pair()))
+    judged = probe.diagnose(pair(dog=0.05), ["dog"], judge=Saw())
+    assert judged.basis.startswith(f"The judge's word counts where it can tell; else: {alone}")
 
 
 def test_uncalibrated_rules_are_said_to_be_so():
@@ -148,7 +152,8 @@ def test_of_one_subject_alone_a_calibration_that_needs_the_others_says_nothing(
     found = probe.diagnose(pair(dog=0.05), ["dog"])
     assert found["dog"].probability is None
     assert "By a calibration" not in found.basis
-    assert found.notes[-1].startswith("one subject has nothing to be compared with")
+    assert found.basis.startswith("No rule applies, as one subject has nothing to be compared with")
+    assert found.notes == ()
 
 
 def test_the_probability_rests_on_the_calibrated_steps_alone(uncalibrated: Callable[[Calibration], None]):
