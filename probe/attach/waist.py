@@ -92,11 +92,16 @@ def probabilities(
     off by the share by which float32 misses it, 7e-6 where scores reach 100. Few columns, and any number of them if
     `exact`, have their sum taken anew, of float64 scores where q is a float32 on the CPU.
     """
-    wide = torch.float64 if call.q.device.type == "cpu" and call.q.dtype == torch.float32 else torch.float32
+    wide = widest(call)
     if exact or call.columns <= FEW:
         return torch.cat([_shares(call, part, lse, wide)[..., columns] for part in _parts(call, rows, CACHED)], dim=-2)
     lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
+
+
+def widest(call: Call) -> torch.dtype:
+    """What scores are taken in where their last digits count: float64 where q is a float32 on the CPU, else float32."""
+    return torch.float64 if call.q.device.type == "cpu" and call.q.dtype == torch.float32 else torch.float32
 
 
 def _shares(call: Call, rows: slice, lse: Tensor | None, wide: torch.dtype) -> Tensor:
@@ -113,11 +118,11 @@ def _parts(call: Call, rows: slice, size: int) -> list[slice]:
     return [slice(i, min(i + each, stop)) for i in range(start, stop, each)]
 
 
-def log_sum_exp(call: Call, rows: slice) -> Tensor:
-    """[b, h, n] float32: log of the sum over all columns, in chunks of rows."""
+def log_sum_exp(call: Call, rows: slice, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[b, h, n] of `dtype`: log of the sum over all columns, in chunks of rows."""
     everything = torch.arange(call.columns, device=call.q.device)
     parts = _parts(call, rows, CHUNK)
-    return torch.cat([torch.logsumexp(scores(call, part, everything), dim=-1) for part in parts], dim=-1)
+    return torch.cat([torch.logsumexp(scores(call, part, everything, dtype), dim=-1) for part in parts], dim=-1)
 
 
 def fused(call: Call) -> tuple[Tensor, Tensor] | None:

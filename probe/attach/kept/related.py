@@ -88,6 +88,7 @@ class RelationReader:
 
     asked: Asked = field(default_factory=Asked)
     limit: int = 2**31
+    exact: bool = False  # scores in float64 where they can be, not the kernel's float32 sum
     held: dict[str, dict[tuple[tuple[str, int], str], dict[tuple[int, int], Held]]] = field(default_factory=dict)
     sites: dict[tuple[str, int], Site | None] = field(default_factory=dict)
     words: dict[tuple[str, int], Lexicon] = field(default_factory=dict)
@@ -115,9 +116,12 @@ class RelationReader:
     def _values(self, kind: str, call: Call, lse: Tensor | None, view: View, lexicon: Lexicon | None) -> list[Tensor]:
         if kind.startswith("text"):
             assert lexicon is not None
-            return [_of_words(kind, call, view, lexicon)]
+            return [_of_words(kind, call, view, lexicon, exact=self.exact)]
         assert view.picture is not None
-        rows, sums = view.picture, row_sums(call, lse)
+        rows, chosen = view.picture, self._cells(view, call.q.device) + view.picture.start
+        if kind.endswith("rows"):
+            return [_unfolded(looks(call, chosen, columns=rows, exact=self.exact), view)]
+        sums = row_sums(call, lse, exact=self.exact)
         if kind == "frame->frame":
             assert view.site is not None
             share = by_frame(call, rows, rows, sums, view.site.frames)
@@ -129,10 +133,7 @@ class RelationReader:
         if kind.endswith("low-rank"):
             left, size, right = low_rank(call, rows, rows, sums)
             return [_unfolded(left, view), _unfolded(right, view), size.unflatten(0, (-1, view.folded)).mean(1)]
-        chosen = self._cells(view, call.q.device)
-        if kind.endswith("rows"):
-            return [_unfolded(looks(call, chosen + rows.start, rows), view)]
-        return [_unfolded(looked_at(call, rows, chosen + rows.start, sums), view)]
+        return [_unfolded(looked_at(call, rows, chosen, sums), view)]
 
     def _cells(self, view: View, device: torch.device) -> Tensor:
         """The chosen cells' numbers in the picture, in the middle frame of a film that lies in one sequence."""
@@ -176,7 +177,7 @@ class RelationReader:
                 before.add(own)
 
 
-def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon) -> Tensor:
+def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon, *, exact: bool) -> Tensor:
     """[b, w, n] or [b, w, w]: the mean over a word's tokens of what they give to cells, or to each word."""
     device = call.q.device
     inside = [column for column in lexicon.columns if column < view.text]
@@ -189,8 +190,8 @@ def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon) -> Tensor:
     columns = torch.tensor(inside, dtype=torch.long, device=device) + view.first
     if kind == "text->image":
         assert view.picture is not None
-        return mean.T @ looks(call, columns, view.picture)
-    given = looks(call, columns, slice(None)).index_select(-1, columns)
+        return mean.T @ looks(call, columns, columns=view.picture, exact=exact)
+    given = looks(call, columns, exact=exact).index_select(-1, columns)
     return mean.T @ given @ torch.where(sums.sum(0) > 0, sums, torch.nan)
 
 
