@@ -39,7 +39,8 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
 
     Sites of different grids are brought to the finest chosen grid, bilinear, and every site counts alike; of a film it
     is the mean over frames, unless one is chosen.
-    Raises NoSuchWord, NoMatch (sites, steps) or NotRecorded (nothing there for the steps, picture, branch or frame).
+    Raises NoSuchWord, also for a word of another picture's prompt, NoMatch (sites, steps) or NotRecorded (nothing there
+    for the steps, picture, branch or frame).
     """
     nodes = _nodes(trace)
     labels = [trace.word(word) for word in words]
@@ -48,6 +49,7 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     weights = np.array([part.attrs["sites"] for part in parts], dtype=np.float64)
     planes = [resize(part.values, parts[-1].shape[-2:]) for part in parts]
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
+    _check_read(labels, np.isnan(mean).all((0, 2, 3)), choice, trace)
     found = {f"{part.sizes['y']}x{part.sizes['x']}": int(part.attrs["sites"]) for part in parts}
     return parts[-1].copy(data=mean.astype(np.float32)).assign_attrs(units=UNITS, sites=found)
 
@@ -105,12 +107,13 @@ def resize(planes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return np.stack([np.asarray(plane) for plane in resized]).reshape(*planes.shape[:-2], height, width)
 
 
-def content_words(trace: Trace) -> tuple[str, ...]:
-    """Labels of the recorded content words in the order of the prompt; all recorded words if none is one."""
-    recorded = [word for word in sorted(trace.words, key=lambda word: word.start) if word.label in trace.labels]
+def content_words(trace: Trace, image: int = 0) -> tuple[str, ...]:
+    """Labels of the recorded content words in the order of a picture's prompt; all recorded words if none is one."""
+    labels = trace.labels
+    recorded = [word for word in sorted(trace.words_of(image), key=lambda word: word.start) if word.label in labels]
     chosen = [word for word in recorded if word.content] or recorded
     if not chosen:
-        raise NoSuchWord(f"no word of {trace.prompt!r} was recorded; record again with words=[...]")
+        raise NoSuchWord(f"no word of {trace.run.prompt_of(image)!r} was recorded; record again with words=[...]")
     return tuple(word.label for word in chosen)
 
 
@@ -155,6 +158,17 @@ def picked(node: xr.Dataset, paths: Collection[str], labels: Sequence[str], choi
         branch=there["branch"].index(choice.branch),
         image=there["image"].index(choice.image),
     )
+
+
+def _check_read(labels: Sequence[str], silent: np.ndarray, choice: Choice, trace: Trace) -> None:
+    """A word without any reading is an error: it is of another prompt, or no encoder's columns hold it."""
+    lost = [label for label, nothing in zip(labels, silent, strict=True) if nothing]
+    if lost:
+        there = ", ".join(trace.labels_of(choice.image)) or "none"
+        raise NoSuchWord(
+            f"{lost[0]!r} has no readings for picture {choice.image}, branch {choice.branch!r}, of the prompt "
+            f"{trace.run.prompt_of(choice.image)!r}; the words of this picture are: {there}"
+        )
 
 
 def chosen_steps(wanted: Steps, there: list[int], total: int) -> list[int]:

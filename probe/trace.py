@@ -55,18 +55,18 @@ import base64
 import html
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from probe.axes import BRANCH, IMAGE, SITE, STEP, WORD
-from probe.errors import NoMatch, NoSuchWord, NotRecorded
+from probe.errors import NoSuchWord, NotRecorded
+from probe.narrow import members, narrow, several
 from probe.site import Site, select
 from probe.words import Token, Word
 
@@ -77,6 +77,7 @@ class Run(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     prompts: tuple[str, ...]
+    images_per_prompt: int = 1
     negative_prompts: tuple[str, ...] = ()
     seed: int | None = None
     steps: int
@@ -95,10 +96,21 @@ class Run(BaseModel):
     seconds: float = 0.0
     versions: dict[str, str] = {}
 
+    def rank_of(self, image: int) -> int:
+        """Which prompt a picture was made for, from 0."""
+        return min(image // self.images_per_prompt, len(self.prompts) - 1)
+
+    def prompt_of(self, image: int) -> str:
+        """The prompt that a picture was made for."""
+        return self.prompts[self.rank_of(image)]
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """The frozen record of one generation; see the module's docstring for the nodes of `tree`."""
+    """The frozen record of one generation; see the module's docstring for the nodes of `tree`.
+
+    `words` and `tokens` are those of all prompts, one after the other.
+    """
 
     run: Run
     words: tuple[Word, ...]
@@ -128,6 +140,23 @@ class Trace:
         if not found:
             raise NoSuchWord(f"{label!r} was not recorded; the words of this trace are: {', '.join(labels)}")
         return found[0]
+
+    def words_of(self, image: int) -> tuple[Word, ...]:
+        """The words of the prompt that a picture was made for."""
+        return tuple(word for word in self.words if word.prompt == self.run.rank_of(image))
+
+    def tokens_of(self, image: int) -> tuple[Token, ...]:
+        """The tokens of the prompt that a picture was made for."""
+        return tuple(token for token in self.tokens if token.prompt == self.run.rank_of(image))
+
+    def labels_of(self, image: int) -> tuple[str, ...]:
+        """Labels that have readings for a picture: words of another picture's prompt have none."""
+        nodes = self.attention_nodes()
+        if not nodes or image not in nodes[0][IMAGE].values:
+            return ()
+        array = nodes[0]["attention"].isel(site=0).sel(image=image)
+        there = array.notnull().any([axis for axis in array.dims if axis != WORD])
+        return tuple(str(label) for label in array[WORD].values[there.values])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -165,23 +194,24 @@ class Trace:
         """The part of this trace that is asked for. All axes stay, with fewer entries; nothing is read from disk.
 
         Numbers and slices count as in a list: from 0, from the end when negative, without the stop. `site` is a pattern
-        as in `probe.select`. The latents keep the states before and after each step. Run, words and tokens stay whole.
+        as in `probe.select`. The latents keep the states before and after each step, and of readings that are means of
+        several steps (`steps`) those stay that begin with one of them. Run, words and tokens stay whole.
         Raises NoSuchWord or NoMatch, listing what there is, when something asked for is not in the trace.
         """
         wanted: dict[str, set[Any]] = {}
         if word is not None:
-            wanted[WORD] = {self.word(label) for label in _several(word)}
+            wanted[WORD] = {self.word(label) for label in several(word)}
         if site is not None:
             wanted[SITE] = {s.path for s in select(self.sites, site)}
         for axis, asked in ((STEP, step), (BRANCH, branch), (IMAGE, image)):
             if asked is not None:
-                wanted[axis] = _members(axis, asked, self.along(axis))
+                wanted[axis] = members(axis, asked, self.along(axis))
         if STEP in wanted:
             wanted["time"] = wanted[STEP] | {s + 1 for s in wanted[STEP]}
         paths, images = wanted.get(SITE), wanted.get(IMAGE)
         sites = tuple(s for s in self.sites if paths is None or s.path in paths)
         pictures = self.pictures if images is None else tuple(p for i in sorted(images) for p in self.shown(i))
-        return replace(self, sites=sites, tree=_narrow(self.tree, wanted), pictures=pictures)
+        return replace(self, sites=sites, tree=narrow(self.tree, wanted), pictures=pictures)
 
     def along(self, axis: str) -> tuple[Any, ...]:
         """The entries of an axis, over all nodes that have it: labels, or numbers."""
@@ -239,43 +269,6 @@ class Trace:
                 sizes = ", ".join(f"{dim} {size}" for dim, size in array.sizes.items())
                 rows.append(f"  {node.path}/{name} ({sizes}) {array.dtype}")
         return "\n".join(rows)
-
-
-def _several(asked: Any) -> list[Any]:
-    return list(asked) if isinstance(asked, Iterable) and not isinstance(asked, str) else [asked]
-
-
-def _members(axis: str, asked: Any, recorded: Sequence[Any]) -> set[Any]:
-    """The entries of an axis that a number, a label, several, or a slice means."""
-    end = max(recorded, default=-1) + 1 if axis != BRANCH else 0
-    if isinstance(asked, slice):
-        found = set(range(*asked.indices(end))) & set(recorded)
-        missing = [] if found else [asked]
-    else:
-        places = {entry: entry + end if isinstance(entry, int) and entry < 0 else entry for entry in _several(asked)}
-        found = set(places.values())
-        missing = [entry for entry, place in places.items() if place not in recorded] if places else [asked]
-    if missing:
-        listed = ", ".join(str(entry) for entry in recorded) or "none"
-        raise NoMatch(f"{axis} {missing[0]!r} was not recorded; there are: {listed}")
-    return found
-
-
-def _narrow(tree: xr.DataTree, wanted: Mapping[str, set[Any]]) -> xr.DataTree:
-    """The nodes of a tree with only the wanted entries of each axis; a node that has none of them is left out."""
-    kept: dict[str, xr.Dataset] = {}
-    for node in tree.subtree:
-        whole, own = node.to_dataset(), node.to_dataset(inherit=False)
-        mine = ((axis, some) for axis, some in wanted.items() if axis in own.dims)
-        places = {axis: np.isin(whole[axis].values, list(some)).nonzero()[0] for axis, some in mine}
-        if all(len(place) for place in places.values()):
-            kept[node.path] = own.isel(places)
-    lost = [axis for axis in wanted if axis != "time" and not any(axis in d.dims for d in kept.values())]
-    if lost:
-        raise NoMatch(
-            f"no node of this trace holds {lost[0]} {sorted(wanted[lost[0]])} with all else that was asked for"
-        )
-    return xr.DataTree.from_dict(kept)
 
 
 def _listed(value: Any) -> Any:

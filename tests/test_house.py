@@ -22,7 +22,7 @@ OURS = ("probe", "dashboards", "experiments")
 # From the ground up: a room imports from lower floors only, never from its own floor or above.
 FLOORS = (
     {"_version", "axes", "errors"},
-    {"site", "words"},
+    {"narrow", "site", "words"},
     {"subjects"},
     {"heatmap", "intervention", "trace"},
     {"comparison", "readings", "store"},
@@ -138,6 +138,7 @@ def test_what_is_read_back_needs_no_torch():
         "axes.py",
         "errors.py",
         "site.py",
+        "narrow.py",
         "trace.py",
         "heatmap.py",
         "comparison.py",

@@ -22,7 +22,7 @@ ATTENTION = "attention"
 def maps_by(held: Opened, name: str, image: int, step: int | None) -> dict[str, Heatmap]:
     """The map of each word that a method has one of, at a step or over all of its own. Raises BadInput, NotRecorded."""
     explain, found = by(name).explain, {}
-    for word in named(held.trace):
+    for word in named(held.trace, image):
         try:
             found[word] = explain(held.trace, word, image=image, steps=step)
         except BadInput:  # this method has no such word

@@ -50,9 +50,9 @@ def _safely(held: Opened) -> None:
 
 def _look(held: Opened) -> None:
     view = _controls(held)
-    word = _viewers(held, view, _word(held, st.query_params.get("word", "")))
+    word = _viewers(held, view, _word(held, view.image, st.query_params.get("word", "")))
     address.keep(word=word, step="" if view.step is None else str(view.step))
-    chosen = Look(held, view, _words(held), word or leading(held.trace)[0])
+    chosen = Look(held, view, _words(held, view.image), word or leading(held.trace, view.image)[0])
     parts = (_maps, _methods, _region, _steps, _guidance, _numbers, _tables, _settings)
     for tab, part in zip(st.tabs(TABS, on_change="rerun", key=f"tab:{held.name}"), parts, strict=True):
         if tab.open:
@@ -107,17 +107,17 @@ def _picture(held: Opened) -> int:
     return st.segmented_control("Picture", there, default=there[0], required=True, key=f"image:{held.name}")
 
 
-def _words(held: Opened) -> list[str]:
+def _words(held: Opened, image: int) -> list[str]:
     """The words that figures and tables show: in the order of the trace, never none."""
-    labels, default = list(held.trace.labels), leading(held.trace)
-    key = f"words:{held.name}"
+    labels, default = list(held.trace.labels_of(image)), leading(held.trace, image)
+    key = f"words:{held.name}:{held.trace.run.rank_of(image)}"
     options = {"selection_mode": "multi", "default": default, "format_func": label, "key": key}
     picked = st.pills("Words in the figures", labels, **options)
     return [each for each in labels if each in picked] or default
 
 
-def _word(held: Opened, asked: str) -> str:
-    return asked if asked in held.trace.labels else leading(held.trace)[0]
+def _word(held: Opened, image: int, asked: str) -> str:
+    return asked if asked in held.trace.labels_of(image) else leading(held.trace, image)[0]
 
 
 def _maps(at: Look) -> None:
@@ -129,7 +129,8 @@ def _maps(at: Look) -> None:
 
 
 def _methods(at: Look) -> None:
-    image, words = at.view.image, [word for word in at.words if word in named(at.held.trace)] or named(at.held.trace)
+    image, own = at.view.image, named(at.held.trace, at.view.image)
+    words = [word for word in at.words if word in own] or own
     found = explained.all_maps(at.held, image, words)
     draw = partial(show.side_by_side, at.held.trace, found, image=image)
     look.figure(draw, f"Maps of {', '.join(words)} by each method, side by side", ("methods", image, *words, *at.key))

@@ -73,8 +73,8 @@ def _open(name: str, stamp: int) -> Opened:
 
 @st.cache_resource(max_entries=64, show_spinner=False, hash_funcs={Opened: hash, Layers: lambda each: each.name})
 def maps(held: Opened, layers: Layers, image: int) -> xr.DataArray:
-    """(step, word, y, x) of every recorded word. Raises what `probe.attention` raises."""
-    return word_maps(held.trace, held.trace.labels, Choice(layers.sites, image=image))
+    """(step, word, y, x) of every word recorded for a picture. Raises what `probe.attention` raises."""
+    return word_maps(held.trace, held.trace.labels_of(image), Choice(layers.sites, image=image))
 
 
 def layer_choices(trace: Trace) -> list[Layers]:
@@ -114,15 +114,16 @@ def planes(held: Opened, view: View) -> xr.DataArray:
     return found.mean("step", keep_attrs=True) if view.step is None else found.sel(step=view.step)
 
 
-def named(trace: Trace) -> list[str]:
-    """The labels of the recorded words and phrases; of the special tokens only if there is nothing else."""
-    return [label for label in trace.labels if label not in SPECIAL] or list(trace.labels)
+def named(trace: Trace, image: int = 0) -> list[str]:
+    """Labels of the words and phrases recorded for a picture; of special tokens only if there is nothing else."""
+    labels = trace.labels_of(image) if image in trace.along("image") else ()
+    return [label for label in labels if label not in SPECIAL] or list(labels)
 
 
-def leading(trace: Trace) -> list[str]:
+def leading(trace: Trace, image: int = 0) -> list[str]:
     """The named ones that a page begins with: none that only joins others, such as "a" and "and", if there are more."""
-    joining = {word.label for word in trace.words if not word.content}
-    return [label for label in named(trace) if label not in joining] or named(trace)
+    joining = {word.label for word in trace.words_of(image) if not word.content}
+    return [label for label in named(trace, image) if label not in joining] or named(trace, image)
 
 
 def images(trace: Trace) -> list[int]:

@@ -107,7 +107,7 @@ def numbers(held: Opened, view: View) -> pd.DataFrame:
             "where": region(now.sel(word=word).values),
             "most at step": int(means["step"].values[means.sel(word=word).values.argmax()]),
         }
-        for word in held.trace.labels
+        for word in over["word"].values.tolist()
     ]
     return pd.DataFrame(rows).sort_values("mean", ascending=False, ignore_index=True)
 

@@ -5,7 +5,7 @@ import importlib.metadata
 import json
 import platform
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,14 +17,18 @@ from probe.attach.kept.planes import attention_nodes, labels_of
 from probe.attach.kept.related import nodes as relation_sets
 from probe.attach.kept.thumbnails import thumbnails
 from probe.attach.model.families import denoiser
+from probe.attach.precision import own_precision
 from probe.attach.take import Take
 from probe.axes import CHANNEL, FRAME, IMAGE, STEP, X, Y
 from probe.site import Site
 from probe.trace import Run, Trace
+from probe.words import Token, Word
 
+Part = TypeVar("Part", Word, Token)
 PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "xarray", "zarr")
 
 
+@own_precision()
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take)}
@@ -33,13 +37,18 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     note = {"note": take.family.note} if take.family.note else {}
     return Trace(
         run=run_of(take, pipe, seconds),
-        words=take.prompts[0].words if take.prompts else (),
-        tokens=take.prompts[0].tokens if take.prompts else (),
+        words=tuple(_of(word, i) for i, prompt in enumerate(take.prompts) for word in prompt.words),
+        tokens=tuple(_of(token, i) for i, prompt in enumerate(take.prompts) for token in prompt.tokens),
         sites=sites_of(take),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
         extra=asides.extra() | note | adapters(pipe) | fused(pipe),
     )
+
+
+def _of(part: Part, prompt: int) -> Part:
+    """A word or token of this prompt."""
+    return part.model_copy(update={"prompt": prompt}) if prompt else part
 
 
 def sites_of(take: Take) -> tuple[Site, ...]:
@@ -118,6 +127,7 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
     scale = getattr(pipe, "guidance_scale", None)
     return Run(
         prompts=take.encoded.prompts or ("",),
+        images_per_prompt=max(1, take.pictures_asked // max(1, len(take.encoded.prompts))),
         negative_prompts=take.encoded.negatives,
         seed=take.seed,
         steps=take.step,

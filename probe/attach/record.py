@@ -47,9 +47,9 @@ def record(
     1, the cells that "image->image:rows" and ":columns" are of.
     `modules`: patterns of modules of the denoiser, whole names or with "*"; of their outputs, norms over channels and
     means of channels are kept, "mid_block:whole" keeps them whole, in /modules. `text_states`: what the text encoders
-    held after each layer, or after some (numbers from 0, the embeddings), in /text. `exact`: words' shares from
-    scores in float64 (on a CPU) at every site, also at those with more than 128 columns, where the kernel's float32 sum
-    is taken otherwise; it costs the scores once more (docs/how-to.md).
+    held after each layer, or after some (numbers from 0, the embeddings), in /text. `exact`: shares, of words and in
+    relations, from scores in float64 (on a CPU) at every site, also at those with more than 128 columns, where the
+    kernel's float32 sum is taken otherwise; it costs the scores once more (docs/how-to.md).
     `interventions`: what moves the latents, or changes attention or prompt (`probe.nurse`).
     `explain`: what to find out at chosen steps beside them (`probe.Relevancy`).
     `wait`: seconds to wait for another thread's recording.

@@ -188,11 +188,9 @@ class Recording:
             self._drop()
         if self._take is None:
             self._began = time.monotonic()
-            related = RelationReader(self._request.related, self._request.budget)
-            kept = Kept(self._request.keep)
-            reader = AttentionReader(
-                self._family, self._request.reads, kept=kept, relations=related, exact=self._request.exact
-            )
+            kept, exact = Kept(self._request.keep), self._request.exact
+            related = RelationReader(self._request.related, self._request.budget, exact=exact)
+            reader = AttentionReader(self._family, self._request.reads, kept=kept, relations=related, exact=exact)
             self._budget = Budget(self._pipe, self._request.budget, self._wanted)
             outputs = OutputReader(self._chosen, self._request.reads, self._request.budget)
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)

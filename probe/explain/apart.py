@@ -125,17 +125,18 @@ def _places(axis: str, recorded: list[int], chosen: list[int]) -> list[int]:
 def mass(both: Both) -> xr.Dataset:
     """What each class of tokens gets of the attention, in each trace."""
     steps = both.attended()
-    known = [_kinds(trace) for trace in both.traces]
+    known = [_kinds(trace, image) for trace, image in zip(both.traces, both.images, strict=True)]
     means = [each.mean((-2, -1), dtype=np.float64) for each in both.maps([list(kinds) for kinds in known], steps)]
     shares = [_sums(each, list(kinds.values())) for each, kinds in zip(means, known, strict=True)]
     coords = step_coords(steps) | {"trace": list(SIDES), "kind": [*KINDS, REST]}
     return xr.Dataset({"share": (("trace", "kind", STEP), np.stack(shares), {"units": UNITS})}, coords)
 
 
-def _kinds(trace: Trace) -> dict[str, str]:
+def _kinds(trace: Trace, image: int) -> dict[str, str]:
     """The class of every recorded word and special token; a phrase has none, as its words would count twice."""
-    known = {word.label: KINDS[0] if word.content else KINDS[1] for word in trace.words} | {s: s for s in SPECIAL}
-    return {label: known[label] for label in trace.labels if label in known}
+    own = {word.label: KINDS[0] if word.content else KINDS[1] for word in trace.words_of(image)}
+    known = own | {special: special for special in SPECIAL}
+    return {label: known[label] for label in trace.labels_of(image) if label in known}
 
 
 def _sums(means: np.ndarray, kinds: list[str]) -> np.ndarray:

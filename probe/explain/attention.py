@@ -32,7 +32,7 @@ def attention(
     maps = word_maps(trace, [word], Choice(sites, steps, image, branch, frame))
     field = maps.isel(word=0, drop=True).mean("step", keep_attrs=True)
     provenance = {
-        "prompt": trace.run.prompts[min(image, len(trace.run.prompts) - 1)],
+        "prompt": trace.run.prompt_of(image),
         "model": trace.run.model,
         "seed": trace.run.seed,
         "sites": [site.path for site in chosen_sites(trace, sites)],

@@ -35,7 +35,7 @@ def compare(
     Raises NoSuchWord for a word that a trace does not hold, naming which. What was not recorded is no error: its part
     is empty, and a note says what to record.
     """
-    both = Both((first, second), images, branch, _pairs(first, second, words))
+    both = Both((first, second), images, branch, _pairs((first, second), images, words))
     parts: dict[str, xr.Dataset] = {}
     notes: list[str] = []
     for name, read in PARTS.items():
@@ -88,15 +88,17 @@ def alone(first: Trace, second: Trace) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _pairs(first: Trace, second: Trace, words: Words) -> dict[str, str]:
+def _pairs(traces: tuple[Trace, Trace], images: tuple[int, int], words: Words) -> dict[str, str]:
     """Which word of the first stands beside which of the second. Raises NoSuchWord."""
+    first, second = traces
     if words is not None:
         asked = [words] if isinstance(words, str) else words
         given = asked if isinstance(asked, Mapping) else {word: word for word in asked}
         return {_label(first, FIRST, a): _label(second, SECOND, b) for a, b in given.items()}
-    there = {label.casefold(): label for label in second.labels if label not in SPECIAL}
-    shared = [label for label in first.labels if label.casefold() in there]
-    dull = {word.label for word in first.words if not word.content}
+    ours, theirs = (trace.labels_of(image) for trace, image in zip(traces, images, strict=True))
+    there = {label.casefold(): label for label in theirs if label not in SPECIAL}
+    shared = [label for label in ours if label.casefold() in there]
+    dull = {word.label for word in first.words_of(images[0]) if not word.content}
     return {label: there[label.casefold()] for label in [each for each in shared if each not in dull] or shared}
 
 

@@ -43,7 +43,7 @@ def daam(
     is clamped to after the mean over heads, and of several tokens after their sum: then `provenance["exact"]` is False.
     Raises NoSuchWord, NoMatch (no such blocks, or none fine enough) or NotRecorded.
     """
-    labels = _occurrences(trace, word)
+    labels = _occurrences(trace, word, image)
     shape = tuple(round(side * length / max(trace.run.height, trace.run.width)) for length in _size(trace))
     sites = [site for site in chosen_sites(trace, ROOMS) if isqrt(prod(shape) // prod(site.grid)) != SKIPPED]
     if not sites:
@@ -53,15 +53,15 @@ def daam(
     chosen, found = _summed(trace, sites, labels, Choice(steps=steps, image=image, frame=frame))
     sums = [found[site.path] for site in sites]
     planes = [bicubic(maps, shape).clip(min=0).sum(1).mean(0) for maps in sums]
-    tokens = [token for token in trace.tokens if {token.word, token.special} & set(labels)]
+    tokens = [token for token in trace.tokens_of(image) if {token.word, token.special} & set(labels)]
     if not tokens:
         raise NoSuchWord(
-            f"{word!r} is no word of the prompt, and DAAM has maps of words only; there are: {_words(trace)}"
+            f"{word!r} is no word of the prompt, and DAAM has maps of words only; there are: {_words(trace, image)}"
         )
     count = sum(token.encoder == tokens[0].encoder for token in tokens)
     field = np.average(planes, axis=0, weights=[site.heads for site in sites]) / count
     provenance = {
-        "prompt": trace.prompt,
+        "prompt": trace.run.prompt_of(image),
         "model": trace.run.model,
         "seed": trace.run.seed,
         "sites": [site.path for site in sites],
@@ -73,19 +73,20 @@ def daam(
     return Heatmap(xr.DataArray(field.astype(np.float32), dims=("y", "x")), trace.word(word), "daam", UNITS, provenance)
 
 
-def _words(trace: Trace) -> str:
-    return ", ".join(word.label for word in trace.words if word.content)
+def _words(trace: Trace, image: int) -> str:
+    return ", ".join(word.label for word in trace.words_of(image) if word.content)
 
 
 def _size(trace: Trace) -> tuple[int, int]:
     return trace.run.height, trace.run.width
 
 
-def _occurrences(trace: Trace, word: str) -> list[str]:
+def _occurrences(trace: Trace, word: str, image: int) -> list[str]:
     """The labels of a word wherever it stands in the prompt; of one that is named with its number, that one."""
     label = trace.word(word)
-    text = next((w.text.casefold() for w in trace.words if w.label == label and "#" not in word), None)
-    every = [w.label for w in trace.words if w.text.casefold() == text]
+    own = trace.words_of(image)
+    text = next((w.text.casefold() for w in own if w.label == label and "#" not in word), None)
+    every = [w.label for w in own if w.text.casefold() == text]
     return [trace.word(found) for found in every] or [label]
 
 

@@ -64,7 +64,7 @@ def spelt(word: str, labels: list[str], node: str) -> str:
 def provenance(trace: Trace, array: xr.DataArray, image: int, frame: int | None = None) -> dict[str, object]:
     """What every heatmap says of where it comes from; the frame of a film where one was chosen."""
     return {
-        "prompt": trace.run.prompts[min(image, len(trace.run.prompts) - 1)],
+        "prompt": trace.run.prompt_of(image),
         "model": trace.run.model,
         "seed": trace.run.seed,
         "steps": array["step"].values.tolist(),

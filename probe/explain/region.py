@@ -67,7 +67,7 @@ def readers() -> tuple[str, ...]:
 
 
 def _attention(trace: Trace, choice: Choice) -> xr.DataArray:
-    return word_maps(trace, content_words(trace), choice)
+    return word_maps(trace, content_words(trace, choice.image), choice)
 
 
 def _relevancy(trace: Trace, choice: Choice) -> xr.DataArray:
@@ -82,7 +82,8 @@ def _explained(method: str) -> Maps:
     """(step, word, y, x) of any other method: one map a word, what is negative cut at zero."""
 
     def maps(trace: Trace, choice: Choice) -> xr.DataArray:
-        words, given = content_words(trace), {"steps": choice.steps, "image": choice.image, "frame": choice.frame}
+        words = content_words(trace, choice.image)
+        given = {"steps": choice.steps, "image": choice.image, "frame": choice.frame}
         planes = [by(method).explain(trace, word, **given).values.values for word in words]
         found = np.stack(planes)[None].clip(min=0)  # [step, word, y, x]
         return xr.DataArray(found, dims=("step", "word", "y", "x"), coords={"word": list(words)})

@@ -44,8 +44,8 @@ def contested(r: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
 
 def rivals(trace: Trace, word: str, image: int = 0) -> list[str]:
     """The recorded heads of the subjects that a word neither names nor describes."""
-    subjects = find_subjects(trace.run.prompts[min(image, len(trace.run.prompts) - 1)])
-    starts = {each.label: each.start for each in trace.words}
+    subjects = find_subjects(trace.run.prompt_of(image))
+    starts = {each.label: each.start for each in trace.words_of(image)}
     theirs = [
         subject.label
         for subject in subjects

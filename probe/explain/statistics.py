@@ -13,6 +13,7 @@ from probe.errors import BadInput, NotRecorded
 from probe.readings import ALL, UNITS, Choice, content_words, special_words, word_maps
 from probe.subjects import Subject, find_subjects
 from probe.trace import Trace
+from probe.words import Word
 
 
 def entropy(trace: Trace, words: Sequence[str] | None = None, *, choice: Choice = ALL) -> xr.DataArray:
@@ -36,11 +37,12 @@ def leakage(trace: Trace, subjects: Sequence[Subject] | None = None, *, choice: 
     has leaked. `subjects`: None are those that `probe.subjects` finds. Raises BadInput without two nouns and an
     attribute.
     """
-    found = find_subjects(trace.prompt) if subjects is None else subjects
-    pairs = [(_label(trace, part.start), subject.label) for subject in found for part in subject.attributes]
+    prompt, words = trace.run.prompt_of(choice.image), trace.words_of(choice.image)
+    found = find_subjects(prompt) if subjects is None else subjects
+    pairs = [(_label(words, part.start), subject.label) for subject in found for part in subject.attributes]
     nouns = [subject.label for subject in found]
     if len(nouns) < 2 or not pairs:
-        raise BadInput(f"{trace.prompt!r} has {len(nouns)} subjects and {len(pairs)} attributes: nothing can leak")
+        raise BadInput(f"{prompt!r} has {len(nouns)} subjects and {len(pairs)} attributes: nothing can leak")
     leads = _distributions(trace, nouns, choice).argmax("word")  # [step, y, x]
     p = _distributions(trace, [attribute for attribute, _ in pairs], choice)
     shares = [p.where(leads == i, 0.0).sum(("y", "x")).mean("step") for i in range(len(nouns))]
@@ -76,10 +78,10 @@ def between_words(trace: Trace, *, choice: Choice = ALL) -> xr.DataArray:
 
 def _distributions(trace: Trace, words: Sequence[str] | None, choice: Choice) -> xr.DataArray:
     """(step, word, y, x) maps that sum to 1 over the cells."""
-    maps = word_maps(trace, content_words(trace) if words is None else words, choice).astype(np.float64)
+    maps = word_maps(trace, content_words(trace, choice.image) if words is None else words, choice).astype(np.float64)
     return maps / maps.sum(("y", "x"))
 
 
-def _label(trace: Trace, start: int) -> str:
+def _label(words: Sequence[Word], start: int) -> str:
     """The label of the word that begins at a character of the prompt."""
-    return next(word.label for word in trace.words if word.start <= start < word.end)
+    return next(word.label for word in words if word.start <= start < word.end)

@@ -58,25 +58,25 @@ def diagnose(
     inside, doubts = _rules(len(findings)) if by is None else _calibrated(trace, by, seen)
     opening = "The judge's word counts where it can tell; else: " if judge is not None else ""
     basis = f"{opening}{inside} {seen} of {trace.run.steps} steps looked at."
-    return Diagnosis(_prompt(trace, image), tuple(findings), signals, basis, doubts)
+    return Diagnosis(trace.run.prompt_of(image), tuple(findings), signals, basis, doubts)
 
 
 def find_cast(trace: Trace, subjects: Sequence[str] | Mapping[str, str | None] | None, image: int = 0) -> Cast:
     """The subjects as the trace labels them, with their attributes. Raises BadInput, NoSuchWord, NotRecorded."""
     if isinstance(subjects, str):
         raise BadInput(f"subjects is one string ({subjects!r}); give a list of words: subjects=[{subjects!r}]")
-    found = find_subjects(_prompt(trace, image))
+    found = find_subjects(trace.run.prompt_of(image))
     if subjects is None:
         subjects = [subject.label for subject in found]
     if not subjects:
-        raise BadInput(f"no subject was found in {_prompt(trace, image)!r}; name them: subjects=['cat']")
+        raise BadInput(f"no subject was found in {trace.run.prompt_of(image)!r}; name them: subjects=['cat']")
     named = [_recorded(trace, subject) for subject in subjects]
     if len(set(named)) < len(named):
         raise BadInput(f"a subject is named twice: {', '.join(named)}; name each once (of two cats: cat and cat#2)")
     if isinstance(subjects, Mapping):
         marks = {_recorded(trace, s): _recorded(trace, mark) for s, mark in subjects.items() if mark is not None}
     else:
-        marks = {s.label: mark for s in found if s.label in named and (mark := _attribute(trace, s)) is not None}
+        marks = {s.label: mark for s in found if s.label in named and (mark := _attribute(trace, s, image)) is not None}
     return Cast(tuple(named), marks)
 
 
@@ -93,15 +93,11 @@ def _recorded(trace: Trace, word: str) -> str:
         raise
 
 
-def _attribute(trace: Trace, subject: Subject) -> str | None:
+def _attribute(trace: Trace, subject: Subject, image: int) -> str | None:
     """The label of the last recorded word that describes a subject."""
     starts = {modifier.start for modifier in subject.attributes}
-    labels = [word.label for word in trace.words if word.start in starts and word.label in trace.labels]
+    labels = [word.label for word in trace.words_of(image) if word.start in starts and word.label in trace.labels]
     return labels[-1] if labels else None
-
-
-def _prompt(trace: Trace, image: int) -> str:
-    return trace.run.prompts[min(image, len(trace.run.prompts) - 1)]
 
 
 def _picture(trace: Trace, image: int) -> Image.Image:

@@ -123,7 +123,7 @@ def _presence(trace: Trace, cast: Cast, image: int, until: int | None) -> np.nda
     Attend-and-Excite's softmax of 100 A over all tokens but the start, from words: a word of several tokens counts as
     one, and what was summed over many tokens (padding, words that were not recorded) is spread evenly over them.
     """
-    held = {word.label for word in trace.words} & set(trace.labels)
+    held = {word.label for word in trace.words_of(image)} & set(trace.labels)
     if not {"<start>", "<padding>"} <= set(trace.labels):
         return np.full((len(cast.subjects), len(_steps(trace, until))), np.nan)
     named = tuple(dict.fromkeys((*cast.subjects, *sorted(held), "<end>", "<padding>", "<start>")))
@@ -131,15 +131,15 @@ def _presence(trace: Trace, cast: Cast, image: int, until: int | None) -> np.nda
     rest = (1 - maps.sum(1, keepdim=True)).clamp(min=0)
     mass = torch.cat([maps[:, :-1], rest], dim=1)  # the start token is left out
     counts = torch.ones(mass.shape[1])
-    counts[-2:] = torch.tensor([float(_paddings(trace)), float(len(trace.words) - len(held))])
+    counts[-2:] = torch.tensor([float(_paddings(trace, image)), float(len(trace.words_of(image)) - len(held))])
     weight = torch.tensor([log(n) if n else -inf for n in counts.tolist()])[:, None, None]
     sharp = torch.softmax(SHARPNESS * mass / counts.clamp(min=1)[:, None, None] + weight, dim=1)
     return torch.stack([peaks(sharp[:, i]) for i in range(len(cast.subjects))]).numpy()
 
 
-def _paddings(trace: Trace) -> int:
+def _paddings(trace: Trace, image: int) -> int:
     """Padding tokens of one encoder, without the last position, which the released code drops."""
-    counts = [t.encoder for t in trace.tokens if t.special == "<padding>"]
+    counts = [t.encoder for t in trace.tokens_of(image) if t.special == "<padding>"]
     return max((counts.count(encoder) for encoder in set(counts)), default=1) - 1
 
 

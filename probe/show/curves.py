@@ -49,7 +49,7 @@ def guidance_curve(trace: Trace, *, image: int = 0) -> Figure:
 
 def word_curves(trace: Trace, words: Sequence[str] | None = None, *, choice: Choice = ALL) -> Figure:
     """Attention of each word (default: the content words) over steps: mean over the cells, and the largest cell."""
-    chosen = tuple(words) if words is not None else content_words(trace)
+    chosen = tuple(words) if words is not None else content_words(trace, choice.image)
     maps = word_maps(trace, chosen, choice)
     figure, (mean, most) = panels(2)
     for rank, word in enumerate(chosen):

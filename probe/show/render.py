@@ -77,7 +77,7 @@ def overlays(
     With `shared_scale=False` every panel has its own scale and bar: shapes compare, amounts do not.
     Raises NoSuchWord, NotRecorded.
     """
-    heatmaps = word_heatmaps(trace, tuple(words) if words is not None else content_words(trace), choice)
+    heatmaps = word_heatmaps(trace, content_words(trace, choice.image) if words is None else tuple(words), choice)
     picture = final_picture(trace, choice.image, choice.frame)
     figure, axes = _grid(len(heatmaps) + 1, picture, own_bars=not shared_scale)
     show_picture(axes[0], picture, "picture")
@@ -213,7 +213,7 @@ def _hide(bar: Colorbar) -> None:
 
 def heading(figure: Figure, trace: Trace, image: int) -> None:
     """The prompt above all, in as many lines as it needs (at most three); the figure grows by as much."""
-    prompt = trace.run.prompts[min(image, len(trace.run.prompts) - 1)]
+    prompt = trace.run.prompt_of(image)
     width, height = figure.get_size_inches()
     text = wrap(prompt, int(width * 14))  # characters of `TITLE` size that fit in a line
     figure.set_size_inches(width, height + 0.1 + 0.15 * len(text.splitlines()))

@@ -63,7 +63,7 @@ def render_report(trace: Trace, *, image: int = 0, story: Story | None = None) -
 
 def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
     run, maps = trace.run, _maps(trace, image)
-    prompt = run.prompts[min(image, len(run.prompts) - 1)]
+    prompt = run.prompt_of(image)
     picture = final_picture(trace, image)
     context: dict[str, Any] = {
         "prompt": prompt,
@@ -86,7 +86,7 @@ def _context(trace: Trace, image: int, story: Story | None) -> dict[str, Any]:
         },
         "data": _data(trace, maps, image),
     }
-    return context | (_words(trace, maps, prompt) if maps else {"rows": []})
+    return context | (_words(trace, maps, image) if maps else {"rows": []})
 
 
 def _explained(trace: Trace, story: Story | None, image: int) -> str:
@@ -94,9 +94,9 @@ def _explained(trace: Trace, story: Story | None, image: int) -> str:
     return figure_data(side_by_side(trace, story.explained, image=image)) if story and story.explained else ""
 
 
-def _words(trace: Trace, maps: _Maps, prompt: str) -> dict[str, Any]:
+def _words(trace: Trace, maps: _Maps, image: int) -> dict[str, Any]:
     """What the page says about words: the prompt in pieces, other labels, the table."""
-    cut = facts.pieces(prompt, trace.words, maps.labels)
+    cut = facts.pieces(trace.run.prompt_of(image), trace.words_of(image), maps.labels)
     inside = {piece.rank for piece in cut}
     rows = facts.word_rows(maps.labels, maps.values, maps.special)
     rest = 1.0 - sum(row.mean for row in rows)
@@ -120,10 +120,10 @@ def _maps(trace: Trace, image: int) -> _Maps | None:
     """The maps of all recorded words, or None if no attention was recorded."""
     if not trace.attention_nodes():
         return None
-    special = special_words(trace)
-    ordered = {word.label: None for word in sorted(trace.words, key=lambda word: word.start)}
-    plain = [*ordered, *trace.labels]
-    labels = tuple(dict.fromkeys(label for label in plain if label in trace.labels and label not in special)) + special
+    special, there = special_words(trace), trace.labels_of(image)
+    ordered = [word.label for word in sorted(trace.words_of(image), key=lambda word: word.start)]
+    labels = tuple(dict.fromkeys(label for label in (*ordered, *there) if label in there and label not in special))
+    labels += special
     maps = word_maps(trace, labels, Choice(image=image))
     recorded = maps.sizes["y"], maps.sizes["x"]
     scale = min(1.0, SIDE / max(recorded))
@@ -161,17 +161,17 @@ def _data(trace: Trace, maps: _Maps | None, image: int) -> dict[str, Any]:
         "total": len(maps.values),
         "labels": maps.labels,
         "special": [label in maps.special for label in maps.labels],
-        "first": maps.labels.index(_first(trace, maps)),
+        "first": maps.labels.index(_first(trace, maps, image)),
         "steps": maps.steps,
         "times": maps.times,
         "maps": asdict(pack_maps(tiles.reshape(-1, *tiles.shape[2:]))),
     }
 
 
-def _first(trace: Trace, maps: _Maps) -> str:
+def _first(trace: Trace, maps: _Maps, image: int) -> str:
     """The word to show first: the content word with the largest single cell."""
     plain = [label for label in maps.labels if label not in maps.special]
-    candidates = [word for word in content_words(trace) if word in plain] if plain else maps.labels
+    candidates = [word for word in content_words(trace, image) if word in plain] if plain else maps.labels
     return max(
         candidates or plain, key=lambda label: float(maps.values[:, maps.labels.index(label)].mean(axis=0).max())
     )

@@ -16,6 +16,7 @@ class Token(BaseModel):
     end: int
     special: str | None = None  # "<start>", "<end>", "<padding>"
     word: str | None = None  # label of the word it belongs to
+    prompt: int = 0  # in a trace: which of its prompts it is of
 
 
 class Word(BaseModel):
@@ -29,3 +30,4 @@ class Word(BaseModel):
     end: int
     tokens: dict[str, tuple[int, ...]]
     content: bool = True  # False for articles, prepositions and the like
+    prompt: int = 0  # in a trace: which of its prompts it is of

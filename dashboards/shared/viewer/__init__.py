@@ -49,13 +49,13 @@ def describe(trace: Trace, planes: xr.DataArray, shown: Shown) -> dict[str, Any]
     """The viewer's data: maps (word, y, x). Without `units` they are shares of a cell's attention."""
     values = np.nan_to_num(planes.values.astype("<f4"))
     labels = [str(label) for label in planes["word"].values]
-    prompt = trace.run.prompts[min(shown.image, len(trace.run.prompts) - 1)]
+    prompt = trace.run.prompt_of(shown.image)
     scale = _scale(labels, values) if shown.shared else None
     return {
         "trace": shown.name,
         "alt": f"Picture for the prompt: {prompt}",
         "picture": pack_picture(shown.picture),
-        "pieces": [asdict(piece) for piece in pieces(prompt, trace.words, labels)],
+        "pieces": [asdict(piece) for piece in pieces(prompt, trace.words_of(shown.image), labels)],
         "words": [_word(label, plane, scale) for label, plane in zip(labels, values, strict=True)],
         "maps": base64.b64encode(values.tobytes()).decode("ascii"),
         "grid": list(values.shape[1:]),

@@ -14,7 +14,7 @@ from probe.attach.kept.relations import RANK, by_frame, looked_at, looks, low_ra
 from probe.attach.text.lexicon import Lexicon
 from probe.attach.waist import Call
 from probe.axes import BRANCH, FRAME, IMAGE, SITE, STEP, WORD, X, Y
-from probe.errors import BadInput, OverBudget
+from probe.errors import BadInput, NoMatch, OverBudget
 from probe.site import Site
 
 WORDS = "image->text"
@@ -47,6 +47,8 @@ def asked(relations: Sequence[str], cells: Sequence[Spot]) -> Asked:
     wrong = [name for name in kinds if name not in KINDS]
     if wrong:
         raise BadInput(f"there is no relation {wrong[0]!r}; there are: {', '.join([WORDS, *SHORT, *KINDS])}")
+    if not cells and any(name.endswith(("rows", "columns")) for name in kinds):
+        raise BadInput("cells=[]: name the cells that the rows or columns are of, as (y, x) from 0 to 1: [(0.5, 0.5)]")
     outside = [cell for cell in cells if not all(0 <= side <= 1 for side in cell)]
     if outside:
         raise BadInput(f"cells={outside[0]}: a cell is chosen by (y, x) from 0 to 1, the picture's corners")
@@ -88,6 +90,7 @@ class RelationReader:
 
     asked: Asked = field(default_factory=Asked)
     limit: int = 2**31
+    exact: bool = False  # scores in float64 where they can be, not the kernel's float32 sum
     held: dict[str, dict[tuple[tuple[str, int], str], dict[tuple[int, int], Held]]] = field(default_factory=dict)
     sites: dict[tuple[str, int], Site | None] = field(default_factory=dict)
     words: dict[tuple[str, int], Lexicon] = field(default_factory=dict)
@@ -104,6 +107,16 @@ class RelationReader:
                 self._allow(kind, call, view, kept)
                 self._keep(kind, view, kept, [] if self.counts_only else self._values(kind, call, lse, view, lexicon))
 
+    def missing(self) -> list[str]:
+        """What was asked for and no call has. Raises NoMatch where that is all that was asked for."""
+        absent = [kind for kind in self.asked.kinds if kind not in self.held]
+        if absent and not self.asked.words and not self.held:
+            raise NoMatch(
+                f"relations={absent}: no site of this model has any of them (the text of a U-Net asks nothing, only "
+                f"films have frames). Ask for {WORDS!r} or 'image->image', or for other sites"
+            )
+        return absent
+
     def _fits(self, kind: str, view: View, lexicon: Lexicon | None) -> bool:
         if kind.startswith("text"):
             there = kind == "text->text" or view.picture is not None
@@ -115,9 +128,12 @@ class RelationReader:
     def _values(self, kind: str, call: Call, lse: Tensor | None, view: View, lexicon: Lexicon | None) -> list[Tensor]:
         if kind.startswith("text"):
             assert lexicon is not None
-            return [_of_words(kind, call, view, lexicon)]
+            return [_of_words(kind, call, view, lexicon, exact=self.exact)]
         assert view.picture is not None
-        rows, sums = view.picture, row_sums(call, lse)
+        rows, chosen = view.picture, self._cells(view, call.q.device) + view.picture.start
+        if kind.endswith("rows"):
+            return [_unfolded(looks(call, chosen, columns=rows, exact=self.exact), view)]
+        sums = row_sums(call, lse, exact=self.exact)
         if kind == "frame->frame":
             assert view.site is not None
             share = by_frame(call, rows, rows, sums, view.site.frames)
@@ -129,10 +145,7 @@ class RelationReader:
         if kind.endswith("low-rank"):
             left, size, right = low_rank(call, rows, rows, sums)
             return [_unfolded(left, view), _unfolded(right, view), size.unflatten(0, (-1, view.folded)).mean(1)]
-        chosen = self._cells(view, call.q.device)
-        if kind.endswith("rows"):
-            return [_unfolded(looks(call, chosen + rows.start, rows), view)]
-        return [_unfolded(looked_at(call, rows, chosen + rows.start, sums), view)]
+        return [_unfolded(looked_at(call, rows, chosen, sums), view)]
 
     def _cells(self, view: View, device: torch.device) -> Tensor:
         """The chosen cells' numbers in the picture, in the middle frame of a film that lies in one sequence."""
@@ -176,7 +189,7 @@ class RelationReader:
                 before.add(own)
 
 
-def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon) -> Tensor:
+def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon, *, exact: bool) -> Tensor:
     """[b, w, n] or [b, w, w]: the mean over a word's tokens of what they give to cells, or to each word."""
     device = call.q.device
     inside = [column for column in lexicon.columns if column < view.text]
@@ -189,8 +202,8 @@ def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon) -> Tensor:
     columns = torch.tensor(inside, dtype=torch.long, device=device) + view.first
     if kind == "text->image":
         assert view.picture is not None
-        return mean.T @ looks(call, columns, view.picture)
-    given = looks(call, columns, slice(None)).index_select(-1, columns)
+        return mean.T @ looks(call, columns, columns=view.picture, exact=exact)
+    given = looks(call, columns, exact=exact).index_select(-1, columns)
     return mean.T @ given @ torch.where(sums.sum(0) > 0, sums, torch.nan)
 
 

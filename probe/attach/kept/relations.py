@@ -1,7 +1,7 @@
 """Who attends to whom, beside cells to words: reductions of P that never hold a row for every cell at once.
 
 P = softmax(scale * Q K^T + mask), the mean over heads; rows ask, columns are asked. What needs all rows takes them in
-blocks, with the log-sum-exp of each row over all columns.
+blocks, with the log-sum-exp of each row over all columns; scores are of the type that these sums have.
 """
 
 from collections.abc import Iterator
@@ -10,35 +10,38 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from probe.attach.waist import CHUNK, Call, log_sum_exp, probabilities, scores
+from probe.attach.waist import CHUNK, Call, log_sum_exp, probabilities, scores, widest
 
 RANK = 4
 OVERSAMPLED = 4  # further directions that a random basis needs to be sure of the first ones
 
 
-def row_sums(call: Call, lse: Tensor | None) -> Tensor:
-    """[b, h, n]: the log-sum-exp of every row, from the kernel or computed."""
-    return log_sum_exp(call, slice(None)) if lse is None else lse
+def row_sums(call: Call, lse: Tensor | None, *, exact: bool = False) -> Tensor:
+    """[b, h, n]: the log-sum-exp of every row, from the kernel or computed; if `exact` of the widest scores."""
+    if exact or lse is None:
+        return log_sum_exp(call, slice(None), widest(call) if exact else torch.float32)
+    return lse
 
 
 def blocks(call: Call, rows: slice, columns: slice, lse: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """(rows, P of these rows [b, r, m]) one block after another."""
+    """(rows, P of these rows [b, r, m] float32) one block after another."""
     asked = torch.arange(call.columns, device=call.q.device)[columns]
     start, stop, _ = rows.indices(call.rows)
     size = max(1, CHUNK // (call.q.shape[0] * call.heads * len(asked)))
     for first in range(start, stop, size):
         part = slice(first, min(first + size, stop))
-        yield part, torch.exp(scores(call, part, asked) - lse[..., part, None].float()).mean(1)
+        yield part, torch.exp(scores(call, part, asked, lse.dtype) - lse[..., part, None]).mean(1).float()
 
 
-def looks(call: Call, rows: Tensor, columns: slice) -> Tensor:
-    """[b, r, m]: what chosen rows give to each column."""
+def looks(call: Call, rows: Tensor, *, columns: slice = slice(None), exact: bool = False) -> Tensor:
+    """[b, r, m] float32: what chosen rows give to each column; if `exact` by the widest scores."""
     mask = call.mask
     if mask is not None and mask.shape[-2] > 1:
         mask = mask.index_select(-2, rows)
     part = replace(call, q=call.q.index_select(-2, rows), mask=mask)
     everything = torch.arange(call.columns, device=call.q.device)
-    return scores(part, slice(None), everything).softmax(-1).mean(1)[..., columns]
+    s = scores(part, slice(None), everything, widest(call) if exact else torch.float32)
+    return s.softmax(-1).mean(1)[..., columns].float()
 
 
 def looked_at(call: Call, rows: slice, columns: Tensor, lse: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import probe
 from probe.attach.kept import relations
 from probe.attach.kept.attention import Pass
 from probe.attach.waist import Call, log_sum_exp
-from probe.errors import BadInput, OverBudget
+from probe.errors import BadInput, NoMatch, OverBudget
 from probe.trace import Trace
 from tests import pipelines
 from tests.attach.looking import checking, softmax64
@@ -96,6 +96,36 @@ def test_words_to_cells_and_to_words(family: str):
                 assert to_text.sel(site=path, word=word, to_word=other).item() == pytest.approx(expected, abs=1e-6)
 
 
+def farthest(family: str, *, exact: bool) -> dict[str, float]:
+    """By relation, how far it is at most from the definition, where the model's queries are 300 times as large."""
+    pipe = pipelines.pipeline(family)
+    module = pipe.unet if family == "sd1" else pipe.transformer
+    parts = [part for name, part in module.named_modules() if name.endswith(("to_q", "add_q_proj"))]
+    handles = [part.register_forward_hook(lambda _, given, output: 300 * output) for part in parts]
+    trace, calls = record(family, exact=exact)
+    for handle in handles:
+        handle.remove()
+    found: dict[str, float] = {}
+    for name in ("mean", "rows", "columns", "full"):
+        for grid, node in trace.tree[f"relations/image_to_image/{name}"].children.items():
+            y, x = map(int, grid.split("x"))
+            chosen = [0, int(0.3 * y) * x + int(0.9 * x)]
+            for path in node["site"].values:
+                P = whole(calls, str(path))[: y * x, : y * x]
+                expected = {"mean": P.mean(0), "rows": P[chosen], "columns": P[:, chosen].T, "full": P}[name]
+                (array,) = node.sel(site=path, step=0, branch="cond", image=0).data_vars.values()
+                off = float(np.abs(array.values.reshape(expected.shape) - expected).max())
+                found[name] = max(off, found.get(name, 0.0))
+    return found
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd3"])
+def test_relations_are_read_to_the_last_digits_if_asked(family: str):
+    rough, exact = farthest(family, exact=False), farthest(family, exact=True)
+    assert max(rough.values()) > 1e-6
+    assert max(exact.values()) < 1e-7
+
+
 def test_text_that_is_refined_alone_is_read_too():
     trace, _ = record("z_image", ("text->text",))
     assert any("context_refiner" in str(path) for path in trace.node("relations/text_to_text")["site"].values)
@@ -163,6 +193,15 @@ def test_relations_that_do_not_exist_are_named():
         record("sd1", ("text->picture",))
     with pytest.raises(BadInput, match="from 0 to 1"):
         probe.record(pipelines.pipeline("sd1"), relations=["image->image:rows"], cells=[(8, 8)])
+
+
+def test_relations_that_a_model_has_not_are_said_or_refused(caplog: pytest.LogCaptureFixture):
+    trace, _ = record("sd1", ("image->text", "text->image"))
+    assert trace.labels and "relations: no site of this model has text->image" in caplog.text
+    with pytest.raises(NoMatch, match=r"relations=\['text->image', 'frame->frame'\]: no site of this model has any"):
+        record("sd1", ("text->image", "temporal"))
+    with pytest.raises(BadInput, match=r"cells=\[\]: name the cells"):
+        probe.record(pipelines.pipeline("sd1"), relations=["image->image:rows"], cells=[])
 
 
 def test_relations_are_kept_on_disk(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Labels in the awkward cases: which branch, picture, prompt and word each reading belongs to."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 import torch
 
 import probe
+import probe.show
 from probe.errors import NoMatch, NoSuchWord, ProbeWarning, RecordingError
+from probe.nurse.diagnose import find_cast
+from probe.nurse.diagnosis_signals import Cast
+from probe.readings import content_words
 from probe.trace import Trace
 from tests import pipelines
 from tests.attach.looking import SPECIAL, Checks, checking
@@ -154,6 +159,33 @@ def test_several_prompts_and_pictures_as_if_each_were_alone(family: str):
         assert np.isnan(readings(together, missing, image=image)).all()
         apart, _ = record(family, prompt=prompt, latents=packed(family, noise[image : image + 1]))
         assert np.abs(readings(together, word, image=image) - readings(apart, word)).max() < 1e-4
+        assert together.run.prompt_of(image) == prompt
+        spelt = [(each.label, each.start) for each in apart.words]
+        assert [(each.label, each.start) for each in together.words_of(image)] == spelt
+
+
+def test_a_picture_has_the_words_of_its_own_prompt(tmp_path: Path):
+    words = ["cat", "dog", "balloon", "red", "red balloon", *SPECIAL]
+    saved = record("sd1", prompt=[CAT, BALLOON], num_images_per_prompt=2, words=words)[0].save(tmp_path / "trace")
+    trace = probe.open(saved)
+    assert [trace.run.prompt_of(image) for image in range(4)] == [CAT, CAT, BALLOON, BALLOON]
+    assert [[word.label for word in trace.words_of(image)] for image in (1, 2)] == [
+        CAT.split(),
+        ["a", "dog", "and", "a#2", "red", "balloon"],
+    ]
+    assert {token.word for token in trace.tokens_of(2)} == {None, "a", "dog", "and", "a#2", "red", "balloon"}
+    there = [set(trace.labels_of(image)) - set(SPECIAL) for image in (1, 2, 4)]
+    assert there == [{"cat"}, {"dog", "balloon", "red", "red balloon"}, set()]
+    assert [content_words(trace, image) for image in (1, 2)] == [("cat",), ("dog", "red", "balloon")]
+    found = probe.attention(trace, "red balloon", image=2)
+    assert found.provenance["prompt"] == BALLOON
+    with pytest.raises(
+        NoSuchWord,
+        match=r"'dog' has no readings for picture 1, branch 'cond', of the prompt 'a cat'; .* are: cat, <start>",
+    ):
+        probe.attention(trace, "dog", image=1)
+    assert find_cast(trace, None, image=3) == Cast(("dog", "balloon"), {"balloon": "red"})
+    assert "a dog and a" in probe.show.render_report(trace, image=3)
 
 
 def test_a_word_must_be_in_one_of_the_prompts():
