@@ -206,10 +206,9 @@ def by_solver(rows: pd.DataFrame) -> str:
             *(some.loc[kind, "precision"].mean() for kind in (of_ten, ~of_ten)),
             some["cosine"].mean(),
         ]
-        seen = [_number(cell) for cell in cells]
-        lines.append(
-            f"| {name} | {len(some)} | {' | '.join(seen)} | {own.mean():.0f} | {_number(share)} | {_number(stable(some))} |"
-        )
+        seen = " | ".join(_number(cell) for cell in cells)
+        last = f"{own.mean():.0f} | {_number(share)} | {_number(stable(some))}"
+        lines.append(f"| {name} | {len(some)} | {seen} | {last} |")
     return "\n".join(lines)
 
 

@@ -63,6 +63,11 @@ class Asides:
             words = [everywhere(prompt, family) for prompt in prompts]
             self.answers = [item.begin(replace(scene, words=words)) for item in self.inquiries]
 
+    def check_run(self, total: int) -> None:
+        """What is asked for must come up in a run of so many steps. Raises NoMatch."""
+        for inquiry in self.inquiries:
+            inquiry.check_run(total)
+
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""
         if self.rewordings or self.editor is not None:

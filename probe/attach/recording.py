@@ -22,7 +22,7 @@ from probe.attach.borrow import around, here, lease
 from probe.attach.change.edit import edit_waist
 from probe.attach.change.modules import Module, changed_modules
 from probe.attach.kept.attention import AttentionReader
-from probe.attach.kept.budget import Budget, Estimate
+from probe.attach.kept.budget import Budget, Estimate, run_length
 from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.kept.guiders import parts_of, predictions
 from probe.attach.kept.keeping import Kept
@@ -229,6 +229,7 @@ class Recording:
         given = arguments(module, args, kwargs)
         take.begin_pass(name, given, self._named)
         self._budget.before(take, module, given, self._latents)
+        self._asides.check_run(run_length(self._pipe))
         if take.current is None or self._latents is None or not self._asides.due(take.step):
             return None
         current, take.current = take.current, None  # what runs aside is not part of the record

@@ -12,6 +12,7 @@ from torch import nn
 from probe.attach.asked.led import Lead
 from probe.attach.model.families import Family
 from probe.attach.text.rows import Row
+from probe.errors import NoMatch
 from probe.words import Prompt
 
 EVERY_FIFTH = 5
@@ -59,6 +60,15 @@ class Inquiry(BaseModel, ABC):
     def wants(self, step: int) -> bool:
         """Whether this step is asked for."""
         return step % EVERY_FIFTH == 0 if self.steps is None else step in self.steps
+
+    def check_run(self, total: int) -> None:
+        """Every step that is asked for must be one of the run's. Raises NoMatch."""
+        outside = [step for step in self.steps or () if not 0 <= step < total]
+        if outside or self.steps == ():
+            raise NoMatch(
+                f"{type(self).__name__}(steps={self.steps}) asks for {outside or 'none'}; this run has steps 0 to "
+                f"{total - 1}. Leave steps out to ask at every {EVERY_FIFTH}th"
+            )
 
     @abstractmethod
     def begin(self, scene: Scene) -> Answer:

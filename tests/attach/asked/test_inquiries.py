@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import probe
+from probe.errors import NoMatch
 from tests import pipelines
 
 ASKED = [
@@ -40,3 +42,13 @@ def test_all_at_once_and_saved(tmp_path: Path):
         assert trace.node(node)["step"].values.tolist() == [1]
     for explain in (probe.leave_one_out, probe.shapley, probe.concept_attention, probe.gradients):
         np.testing.assert_array_equal(explain(opened, "cat").values, explain(trace, "cat").values)
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"), [((0, 9), r"Ablation\(steps=\(0, 9\)\) asks for \[9\]; this run has steps 0 to"), ((), "none")]
+)
+def test_a_step_that_is_not_in_the_run_is_an_error(steps: tuple[int, ...], said: str):
+    pipe = pipelines.pipeline("sd1")
+    with pytest.raises(NoMatch, match=said), probe.record(pipe, explain=probe.Ablation(steps=steps)):
+        pipelines.run(pipe, "sd1")
+    assert pipelines.run(pipe, "sd1") is not None

@@ -20,9 +20,10 @@ scenes: list[Scene] = []
 
 
 class Look(Relevancy):
-    """Keeps the scene that an inquiry is given."""
+    """Keeps the scene that an inquiry is given, and reads nothing."""
 
-    steps: tuple[int, ...] | None = (99,)
+    def wants(self, step):
+        return False
 
     def begin(self, scene):
         scenes.append(scene)
