@@ -15,6 +15,7 @@ from probe.trace import Trace
 UNITS = "share of a cell's attention"
 Sites = str | Sequence[str] | Sequence[Site] | None
 Steps = int | slice | Sequence[int] | None
+Heads = int | Sequence[int] | None
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Choice:
     """Which readings: sites (a pattern, patterns or Sites), steps (as Python indices), picture of the batch, branch.
 
     `frame` is one frame of a film's latents, as a Python index, and None the mean over all; pictures have none.
+    `heads` are numbers of heads that were kept apart, where a site has them; None is the mean over all heads.
     """
 
     sites: Sites = None
@@ -29,6 +31,7 @@ class Choice:
     image: int = 0
     branch: Branch = "cond"
     frame: int | None = None
+    heads: Heads = None
 
 
 ALL = Choice()
@@ -40,12 +43,16 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     Sites of different grids are brought to the finest chosen grid, bilinear, and every site counts alike; of a film it
     is the mean over frames, unless one is chosen.
     Raises NoSuchWord, also for a word of another picture's prompt, NoMatch (sites, steps) or NotRecorded (nothing there
-    for the steps, picture, branch or frame).
+    for the steps, picture, branch, frame or heads).
     """
-    nodes = _nodes(trace)
+    heads = [choice.heads] if isinstance(choice.heads, int) else choice.heads
+    nodes = _nodes(trace) if heads is None else _of_heads(trace, heads)
     labels = [trace.word(word) for word in words]
-    paths = {site.path for site in chosen_sites(trace, choice.sites)}
+    sites = chosen_sites(trace, choice.sites)
+    paths = {site.path for site in sites if heads is None or min(heads) < site.heads}
     parts = [_read(node, paths, labels, choice, trace) for node in nodes if not paths.isdisjoint(_paths(node))]
+    if not parts:
+        raise NotRecorded(f"no chosen site has head {_listed(heads or [])}; choose others, or leave sites out")
     weights = np.array([part.attrs["sites"] for part in parts], dtype=np.float64)
     planes = [resize(part.values, parts[-1].shape[-2:]) for part in parts]
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
@@ -129,6 +136,20 @@ def _nodes(trace: Trace) -> Sequence[xr.Dataset]:
     return nodes
 
 
+def _of_heads(trace: Trace, asked: Sequence[int]) -> list[xr.Dataset]:
+    """The nodes that keep one of these heads apart. Raises NotRecorded."""
+    nodes = trace.attention_nodes("heads")
+    if not nodes:
+        raise NotRecorded('this trace keeps no heads apart; record it with probe.record(pipe, heads="all")')
+    there = sorted({head for node in nodes for head in node["head"].values.tolist()})
+    absent = [head for head in asked if head not in there]
+    if absent or not asked:
+        raise NotRecorded(
+            f"head {_listed(absent) or 'none'} was not kept apart; this trace holds head {_listed(there)}"
+        )
+    return [node for node in nodes if not set(asked).isdisjoint(node["head"].values.tolist())]
+
+
 def _paths(node: xr.Dataset) -> list[str]:
     return [str(path) for path in node["site"].values]
 
@@ -138,6 +159,8 @@ def _read(
 ) -> xr.DataArray:
     """(step, word, y, x) of one grid: the mean over its chosen sites; attrs["sites"] is their number."""
     part = picked(node, paths, labels, choice, trace)["attention"]
+    if choice.heads is not None:  # of a site that has fewer heads, those that it has
+        part = part.isel(head=np.isin(part["head"].values, choice.heads)).mean("head", dtype=np.float64)
     mean = of_frame(part, choice.frame).mean("site", dtype=np.float64).transpose("step", "word", "y", "x")
     return mean.drop_vars(["branch", "image"], errors="ignore").assign_attrs(sites=part.sizes["site"])
 

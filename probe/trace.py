@@ -58,7 +58,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 from PIL import Image
@@ -164,11 +164,11 @@ class Trace:
         nodes = self.attention_nodes()
         return tuple(str(w) for w in nodes[0]["word"].values) if nodes else ()
 
-    def attention_nodes(self) -> Sequence[xr.Dataset]:
-        """The attention nodes, coarse to fine."""
-        if "attention" not in self.tree.children:
+    def attention_nodes(self, kind: Literal["attention", "heads"] = "attention") -> Sequence[xr.Dataset]:
+        """The nodes of means over heads, or of single heads, coarse to fine."""
+        if kind not in self.tree.children:
             return ()
-        nodes = [node.to_dataset() for node in self.tree["attention"].children.values()]
+        nodes = [node.to_dataset() for node in self.tree[kind].children.values()]
         return sorted(nodes, key=lambda d: d.sizes["y"] * d.sizes["x"])
 
     def shown(self, image: int) -> tuple[Image.Image, ...]:

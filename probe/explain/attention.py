@@ -8,7 +8,7 @@ import xarray as xr
 
 from probe.axes import Branch
 from probe.heatmap import Heatmap
-from probe.readings import UNITS, Choice, Sites, Steps, chosen_sites, word_maps
+from probe.readings import UNITS, Choice, Heads, Sites, Steps, chosen_sites, word_maps
 from probe.trace import Trace
 
 
@@ -21,15 +21,17 @@ def attention(
     image: int = 0,
     branch: Branch = "cond",
     frame: int | None = None,
+    heads: Heads = None,
 ) -> Heatmap:
-    """Mean over sites and steps of the share of its attention (0..1, mean over heads) that each cell gives to a word.
+    """Mean over sites, heads and steps of the share of its attention (0..1) that each cell gives to a word.
 
     `sites` is a pattern (`"up_blocks"`, `"*attn2"`), a sequence of Sites or patterns, or all; `steps` a number, a
     slice, a sequence of numbers, or all. Grids are resized to the finest chosen one; every site counts alike.
+    `heads` are numbers of heads that were kept apart (`probe.record(pipe, heads="all")`), of the sites that have them.
     Of a film, `frame` is one frame of its latents, which stands for several pictures; left out, the mean over all.
     Raises NoSuchWord, NoMatch or NotRecorded, each naming what there is.
     """
-    maps = word_maps(trace, [word], Choice(sites, steps, image, branch, frame))
+    maps = word_maps(trace, [word], Choice(sites, steps, image, branch, frame, heads))
     field = maps.isel(word=0, drop=True).mean("step", keep_attrs=True)
     provenance = {
         "prompt": trace.run.prompt_of(image),
@@ -41,6 +43,7 @@ def attention(
         "image": image,
         "branch": branch,
         **({} if frame is None else {"frame": frame}),
+        **({} if heads is None else {"heads": heads}),
     }
     return Heatmap(field, trace.word(word), "attention", UNITS, provenance)
 

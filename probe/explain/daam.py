@@ -99,7 +99,7 @@ def _summed(
     heads = {site.path: site.heads for site in sites}
     steps: list[int] = []
     found: dict[str, np.ndarray] = {}
-    for node in [child.to_dataset() for kind in ("attention", "heads") for child in _children(trace, kind)]:
+    for node in (*trace.attention_nodes(), *trace.attention_nodes("heads")):
         if heads.keys().isdisjoint(node["site"].values.tolist()):
             continue
         part = picked(node, heads, labels, choice, trace)
@@ -114,10 +114,6 @@ def _summed(
             if path not in found or len(own) == heads[path]:
                 found[path] = own
     return steps, found
-
-
-def _children(trace: Trace, kind: str) -> list[xr.DataTree]:
-    return list(trace.tree[kind].children.values()) if kind in trace.tree.children else []
 
 
 def bicubic(planes: np.ndarray, shape: Sequence[int]) -> np.ndarray:

@@ -209,3 +209,46 @@ def test_patterns_pass_over_sites_that_hold_no_words():
     both = replace(trace, sites=(*trace.sites, beside))
     for patterns in ("up_blocks", ["up_blocks"]):
         assert attention(both, "cat", sites=patterns).values.equals(attention(trace, "cat", sites=patterns).values)
+
+
+def with_heads(coarse: np.ndarray, fine: np.ndarray) -> Trace:
+    """Two sites of one and of three heads; `coarse` [y, x] and `fine` [head, y, x] are what the heads give to "cat"."""
+    trace = hand_made({"a": coarse, "b": fine.mean(0)})
+    sites = tuple(site.model_copy(update={"heads": 1 if site.path == "a" else 3}) for site in trace.sites)
+    axes = (*READING[:4], "head", *READING[4:])
+    parts = {f"/attention/{n}x{n}": trace.node(f"attention/{n}x{n}") for n in (2, 4)}
+    for n, path, planes in ((2, "a", coarse[None]), (4, "b", fine)):
+        values = np.zeros((1, 1, 1, 1, len(planes), 2, n, n), np.float32)
+        values[0, 0, 0, 0, :, 0] = planes
+        coords = {"site": [path], "step": [0], "branch": ["cond"], "image": [0], "word": list(WORDS)}
+        node = xr.Dataset({"attention": (axes, values)}, coords=coords | {"head": range(len(planes))})
+        parts[f"/heads/{n}x{n}"] = node
+    return replace(trace, sites=sites, tree=xr.DataTree.from_dict(parts))
+
+
+def test_chosen_heads_of_the_sites_that_have_them():
+    rng = np.random.default_rng(0)
+    coarse, fine = np.full((2, 2), 0.5, np.float32), rng.random((3, 4, 4), dtype=np.float32)
+    trace = with_heads(coarse, fine)
+    np.testing.assert_allclose(attention(trace, "cat", heads=2).values, fine[2], atol=1e-6)
+    np.testing.assert_allclose(attention(trace, "cat", heads=[1, 2]).values, fine[1:].mean(0), atol=1e-6)
+    np.testing.assert_allclose(attention(trace, "cat", heads=[0, 1]).values, (0.5 + fine[:2].mean(0)) / 2, atol=1e-6)
+    np.testing.assert_allclose(
+        attention(trace, "cat", heads=range(3)).values, attention(trace, "cat").values, atol=1e-6
+    )
+    assert attention(trace, "cat", heads=2).provenance["heads"] == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"heads": 7}, "head 7 was not kept apart; this trace holds head 0, 1, 2"),
+        ({"heads": ()}, "head none"),
+        ({"heads": 2, "sites": "a"}, "no chosen site has head 2"),
+    ],
+)
+def test_heads_that_are_not_there(given, said):
+    with pytest.raises(NotRecorded, match=said):
+        attention(with_heads(np.ones((2, 2), np.float32), np.ones((3, 4, 4), np.float32)), "cat", **given)
+    with pytest.raises(NotRecorded, match="keeps no heads apart"):
+        attention(make_trace(), "cat", heads=0)
