@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from PIL import Image
 
 import probe
 from experiments.menagerie_card import GUIDANCE, SEMANTIC
 from probe.errors import BadInput, NotRecorded
 from probe.explain import METHODS, Method, faithfulness, needs
+from probe.explain.edges import to_edges
 from probe.generator.judge import Judge
 from probe.generator.world import vocabulary as v
 from probe.heatmap import Heatmap
@@ -25,6 +27,7 @@ from probe.trace import Trace
 SIDE = 32  # of the maps that are kept for looking at
 COMPLETE = "completeness"
 GLIMPSES = 2  # noise levels from which a rendered scene is seen again
+TRUTH = "leave_one_out"
 SLOPE = "input_x_gradient"
 COSTLY = ("shapley", "gradients", "gradient x input")  # tens of passes a word, on fewer pictures and at fewer looks
 FEWER: Mapping[str, Mapping[str, Any]] = {"Gradients": {"samples": 4, "at_once": 4, "checkpoints": False}}
@@ -106,10 +109,11 @@ class Bench:
 
 def methods(names: Sequence[str] | None = None) -> dict[str, Explain]:
     """Every explainer, and what else there is: DAAM is one of ours, attention-map-diffusers keeps the last step by
-    default, most papers take the mean at 16 x 16, and gradient x input is the plainest attribution."""
+    default, most papers take the mean at 16 x 16, and gradient x input is the plainest attribution. Attention brought
+    to the picture's edges shows what edges alone do for a map."""
     found: dict[str, Explain] = {each.name: of_prompt(each) if each.whole else each.explain for each in METHODS}
     found |= {"attention, last step": partial(probe.attention, steps=-1), "attention, 16 x 16": coarse}
-    found |= {"gradient x input": slope}
+    found |= {"attention, to edges": edged, "gradient x input": slope}
     return {name: explain for name, explain in found.items() if not names or name in names}
 
 
@@ -121,6 +125,13 @@ def of_prompt(method: Method) -> Explain:
 def coarse(trace: Trace, word: str) -> Heatmap:
     """The mean over the cross sites of 16 x 16 cells."""
     return probe.attention(trace, word, sites=probe.select(trace.sites, kind="cross", grid=SEMANTIC))
+
+
+def edged(trace: Trace, word: str) -> Heatmap:
+    """The mean, brought to the edges of the picture as segmentation is."""
+    found = probe.attention(trace, word)
+    values = to_edges(found.values.values, trace.shown(0)[0])
+    return replace(found, values=xr.DataArray(values, dims=("y", "x"), attrs=found.values.attrs))
 
 
 def slope(trace: Trace, word: str) -> Heatmap:
@@ -158,7 +169,7 @@ def role(word: str) -> str:
 def localised(case: Case, bench: Bench) -> Iterator[Row]:
     """Each map against its mask, and against what leaving the word out changes."""
     for name, (word, known) in itertools.product(bench.methods, case.known.items()):
-        found, truth = case.map(bench, name, word), case.map(bench, "leave_one_out", word)
+        found, truth = case.map(bench, name, word), case.map(bench, TRUTH, word)
         if found is None:
             continue
         row = partial(Row, case.number, case.source, name, word, known.role, known.kind)
@@ -167,7 +178,7 @@ def localised(case: Case, bench: Bench) -> Iterator[Row]:
         yield row("overlap", float("nan"), tuple(curve), shown.tobytes(), np.packbits(known.mask).tobytes())
         yield row("precision", faithfulness.precision(found, known.mask))
         yield row("pointing", float(faithfulness.points(found, known.mask)))
-        if truth is not None and name != "leave_one_out":
+        if truth is not None and name != TRUTH:
             yield row("agreement with leave-one-out", faithfulness.agreement(found, truth))
 
 

@@ -7,8 +7,9 @@ order in which a map ranks them for a subject, and the change of its pixels is f
 again from the same seed, scenes noised again from the same seed and predicted from there. Sanity: shuffled weights,
 another prompt, attention that sums to one, attributions that sum to what they must. What takes tens of passes a word is
 measured on the first pictures alone. Rows are kept for each picture, so it goes on where it was stopped, and `--look`
-tells what there is so far. `--write` puts the results into the package and the table into docs/faithfulness.md;
-`--small` tries everything in minutes. Run it from the root of the repository.
+tells what there is so far. `--again` measures methods that are new or were changed, and keeps the others' rows.
+`--write` puts the results into the package and the table into docs/faithfulness.md; `--small` tries everything in
+minutes. Run it from the root of the repository.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from experiments.menagerie_card import GUIDANCE, HELD_OUT, pair_prompts, seen_pa
 from experiments.trials import (
     COSTLY,
     SIDE,
+    TRUTH,
     Bench,
     Case,
     Explain,
@@ -114,18 +116,32 @@ def measure(bench: Bench, given: argparse.Namespace) -> pd.DataFrame:
     """The rows of all pictures; those that are on disk are read, the others are measured and written."""
     parts = given.out / "parts"
     parts.mkdir(parents=True, exist_ok=True)
-    agree(given.out / "settings.json", settings(bench, given))
+    agree(given.out / "settings.json", settings(bench, given), given.again)
+    bench = only(bench, given.again)
     jobs = list(itertools.product(range(given.pictures), SOURCES))
     for number, source in track(jobs, "pictures", console=Console(stderr=True), transient=True):
         path = parts / f"{source}-{number:05d}.parquet"
-        if not path.exists():
+        if given.again and not path.exists():
+            raise BadInput(f"{path} is not there, so there are no rows to keep; measure it without --again first")
+        if given.again or not path.exists():
             one = bench if number < given.costly else without_costly(bench)
             case = SOURCES[source](one, number)
             case.trace.pictures[0].save(parts / f"{path.stem}.png")
-            write(
-                path, pd.DataFrame([asdict(row) for row in rows(case, one, given)], columns=list(Row.__annotations__))
-            )
+            new = pd.DataFrame([asdict(row) for row in rows(case, one, given)], columns=list(Row.__annotations__))
+            write(path, renewed(pd.read_parquet(path), new, given.again) if given.again else new)
     return gathered(given)
+
+
+def renewed(old: pd.DataFrame, new: pd.DataFrame, again: Sequence[str]) -> pd.DataFrame:
+    """Old rows, with the new ones in place of those of these methods."""
+    parts = [old.loc[~old["method"].isin(list(again))], new.loc[new["method"].isin(list(again))]]
+    return pd.concat(parts, ignore_index=True)
+
+
+def only(bench: Bench, again: Sequence[str]) -> Bench:
+    """With these methods alone, and leaving words out, with which all are compared."""
+    kept = {*again, TRUTH} if again else set(bench.methods)
+    return replace(bench, methods={name: each for name, each in bench.methods.items() if name in kept})
 
 
 def gathered(given: argparse.Namespace) -> pd.DataFrame:
@@ -167,12 +183,16 @@ def settings(bench: Bench, given: argparse.Namespace) -> dict[str, Any]:
     return {"weights": given.source or unet[:16], **shared}
 
 
-def agree(path: Path, wanted: dict[str, Any]) -> None:
-    """Keep the settings beside the rows. Raises BadInput where there are rows of others."""
+def agree(path: Path, wanted: dict[str, Any], again: Sequence[str] = ()) -> None:
+    """Keep the settings beside the rows. Raises BadInput where there are rows of others, but for methods `again`."""
     held = json.loads(path.read_text()) if path.exists() else wanted
-    if held != wanted:
+    if _but(held, again) != _but(wanted, again):
         raise BadInput(f"{path.parent} holds rows of {held}, not of {wanted}; give another folder with --out")
     path.write_text(json.dumps(wanted, indent=1))
+
+
+def _but(settings: dict[str, Any], again: Sequence[str]) -> dict[str, Any]:
+    return settings | {"methods": [name for name in settings["methods"] if name not in again]}
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
@@ -233,6 +253,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--causal", type=int, default=8, help="of each source, whose words are taken away")
     add("--sane", type=int, default=5, help="generated pictures that are tried with shuffled weights")
     add("--methods", nargs="+", choices=list(methods()), help="only these")
+    add("--again", nargs="+", choices=list(methods()), default=[], help="measure these anew, and keep other rows")
     add("--source", help="another pipeline than Menagerie: a folder")
     add("--out", type=Path, default=Path("out/which_map_is_true"), help="where the rows are kept")
     add("--look", action="store_true", help="only print and draw what is measured so far")

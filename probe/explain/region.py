@@ -15,11 +15,13 @@ import xarray as xr
 from probe.errors import BadInput
 from probe.explain.methods import METHODS, by
 from probe.explain.relevancy import relevancy_maps
+from probe.heatmap import Heatmap
 from probe.readings import Choice, Steps, content_words, word_maps
 from probe.trace import Trace
 
 DRAWS = 1000
 INTERVAL = (0.05, 0.95)
+CELLS = 64  # of the longer side at most
 
 
 def words_of_region(
@@ -84,11 +86,20 @@ def _explained(method: str) -> Maps:
     def maps(trace: Trace, choice: Choice) -> xr.DataArray:
         words = content_words(trace, choice.image)
         given = {"steps": choice.steps, "image": choice.image, "frame": choice.frame}
-        planes = [by(method).explain(trace, word, **given).values.values for word in words]
-        found = np.stack(planes)[None].clip(min=0)  # [step, word, y, x]
+        heatmaps = [by(method).explain(trace, word, **given) for word in words]
+        found = np.stack([_of_cells(each) for each in heatmaps])[None].clip(min=0)  # [step, word, y, x]
         return xr.DataArray(found, dims=("step", "word", "y", "x"), coords={"word": list(words)})
 
     return maps
+
+
+def _of_cells(heatmap: Heatmap) -> np.ndarray:
+    """[y, x] on a grid no finer than CELLS: pixels of a map that follows edges are not drawn one by one."""
+    height, width = heatmap.values.shape
+    scale = CELLS / max(height, width)
+    if scale >= 1:
+        return heatmap.values.values
+    return heatmap.resize(max(1, round(scale * height)), max(1, round(scale * width))).values.values
 
 
 def _cells(region: Sequence[float], height: int, width: int) -> tuple[slice, slice]:

@@ -2,9 +2,10 @@
 
 A rollout is wide and its subjects overlap, since cells attend to one another across them. What tells two subjects apart
 is which of them a cell got more of. Layout is settled early and outlines come late, so the first half of the steps is
-left out unless asked for. As attention, it shows where information could flow, not that it did. Cross-attention refined
-by self-attention and words that compete for cells are both common in zero-shot segmentation; this combination is our
-own, measured in docs/faithfulness.md.
+left out unless asked for. Cells are coarse, so the result is brought to the edges of the finished picture. As
+attention, it shows where information could flow, not that it did. Cross-attention refined by self-attention, words that
+compete for cells, and edges of the picture are all common in zero-shot segmentation; this combination is our own,
+measured in docs/faithfulness.md.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from probe.explain.edges import to_edges
 from probe.explain.rollout import rollouts
 from probe.heatmap import Heatmap
 from probe.readings import Choice, Steps
@@ -22,18 +24,26 @@ SHARPNESS = 2  # the power of Luce's choice rule: 1 is a plain share, infinity t
 UNITS = "share of a cell among the subjects, times the word's rollout over its largest value"
 
 
-def segmentation(trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None) -> Heatmap:
-    """How far a cell is this word's rather than another subject's: 0..1. Without another subject it is the rollout.
+def segmentation(
+    trace: Trace, word: str, *, steps: Steps = None, image: int = 0, frame: int | None = None, edges: bool = True
+) -> Heatmap:
+    """How far a place is this word's rather than another subject's: 0..1. Without another subject it is the rollout.
 
-    `steps`: the second half of them, where left out. Raises as `rollout` does: record with
-    `relations=["image->text", "image->image:low-rank"]`, and the other subjects among the words.
+    `steps`: the second half of them, where left out. `edges`: whether the cells are brought to the edges of the picture
+    (`probe.explain.edges`), on a grid of up to 128 pixels; a trace without pictures stays on its cells.
+    Raises as `rollout` does: record with `relations=["image->text", "image->image:low-rank"]`, and the other subjects
+    among the words.
     """
     late: Steps = slice(trace.run.steps // 2, None) if steps is None else steps
     others = rivals(trace, trace.word(word), image)
     own, *theirs = rollouts(trace, [word, *others], Choice(steps=late, image=image, frame=frame))
     values = contested(_unit(own), [_unit(each) for each in theirs])
+    shown = trace.shown(image) if edges else ()
+    values = to_edges(values, shown[0]) if shown else values
     field = xr.DataArray(values.astype(np.float32), dims=("y", "x"), attrs={"units": UNITS})
-    return Heatmap(field, own.subject, "segmentation", UNITS, {**own.provenance, "rivals": others})
+    return Heatmap(
+        field, own.subject, "segmentation", UNITS, {**own.provenance, "rivals": others, "edges": bool(shown)}
+    )
 
 
 def contested(r: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ import pytest
 
 import probe
 from probe.errors import NotRecorded
+from probe.explain.edges import to_edges
 from probe.explain.segmentation import contested, rivals
 from probe.subjects import find_subjects
 from tests.explain.test_rollout import N, with_relation
@@ -38,21 +39,25 @@ def test_an_attribute_has_the_rivals_of_its_subject():
 def test_it_is_the_late_rollouts_in_contest():
     P = np.random.default_rng(0).dirichlet(np.full(N, 0.1), size=N)
     trace = with_relation(P)
-    found = probe.segmentation(trace, "cat")
+    found = probe.segmentation(trace, "cat", edges=False)
     maps = {
         w: probe.rollout(trace, w, steps=slice(2, None)).values.values for w in ["cat", *found.provenance["rivals"]]
     }
     units = {w: m / m.max() for w, m in maps.items()}
     own = units.pop("cat")
     np.testing.assert_allclose(found.values, contested(own, list(units.values())), atol=1e-6)
-    assert found.provenance["steps"] == [2, 3] and units
+    assert found.provenance["steps"] == [2, 3] and units and not found.provenance["edges"]
+    picture = trace.pictures[0]
+    np.testing.assert_allclose(
+        probe.segmentation(trace, "cat").values, to_edges(found.values.values, picture), atol=1e-5
+    )
     assert probe.segmentation(trace, "cat", steps=0).provenance["steps"] == [0]
 
 
 def test_where_no_other_subject_was_recorded_it_is_the_rollout():
     trace = with_relation(np.eye(N))
     run = trace.run.model_copy(update={"prompts": ("a cat",)})
-    alone = probe.segmentation(replace(trace, run=run), "cat")
+    alone = probe.segmentation(replace(trace, run=run, pictures=()), "cat")
     own = probe.rollout(trace, "cat", steps=slice(2, None)).values
     np.testing.assert_allclose(alone.values, own / own.max(), atol=1e-6)
     assert alone.provenance["rivals"] == []
