@@ -207,9 +207,8 @@ def by_solver(rows: pd.DataFrame) -> str:
             some["cosine"].mean(),
         ]
         seen = [_number(cell) for cell in cells]
-        lines.append(
-            f"| {name} | {len(some)} | {' | '.join(seen)} | {own.mean():.0f} | {_number(share)} | {_number(stable(some))} |"
-        )
+        last = [f"{own.mean():.0f}", _number(share), _number(stable(some))]
+        lines.append(f"| {' | '.join([str(name), str(len(some)), *seen, *last])} |")
     return "\n".join(lines)
 
 

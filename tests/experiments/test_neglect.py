@@ -196,7 +196,9 @@ def test_a_run_goes_cell_by_cell_and_does_not_do_what_is_kept(small: Make):
 
 def test_time_ends_a_run_after_a_whole_cell(small: Make, monkeypatch: pytest.MonkeyPatch):
     nursed = {"method": "AttendAndExcite", "subjects": "$subjects", "max_steps": 1}
-    asked = small(prompts=["a cat and a dog", "a dog and a car"], seeds=[0], interventions=["plain", nursed], order="seeds")
+    asked = small(
+        prompts=["a cat and a dog", "a dog and a car"], seeds=[0], interventions=["plain", nursed], order="seeds"
+    )
     hours = iter([0.0, 0.0, 1.0])
     monkeypatch.setattr(neglect_rows.time, "monotonic", lambda: next(hours, 7200.0))
     asked.run(executor=neglect_rows.Timed(minutes=60))
