@@ -206,9 +206,9 @@ def by_solver(rows: pd.DataFrame) -> str:
             *(some.loc[kind, "precision"].mean() for kind in (of_ten, ~of_ten)),
             some["cosine"].mean(),
         ]
-        seen = " | ".join(_number(cell) for cell in cells)
-        last = f"{own.mean():.0f} | {_number(share)} | {_number(stable(some))}"
-        lines.append(f"| {name} | {len(some)} | {seen} | {last} |")
+        seen = [_number(cell) for cell in cells]
+        last = [f"{own.mean():.0f}", _number(share), _number(stable(some))]
+        lines.append(f"| {' | '.join([str(name), str(len(some)), *seen, *last])} |")
     return "\n".join(lines)
 
 

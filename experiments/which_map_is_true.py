@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.progress import track
 
 import probe
+from experiments import kept
 from experiments.menagerie_card import GUIDANCE, HELD_OUT, pair_prompts, seen_pairs
 from experiments.trials import (
     COSTLY,
@@ -260,6 +261,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--small", action="store_true", help="a few pictures of few steps, to see that all of it runs")
     add("--write", action="store_true", help=f"put the results into the package and the table into {PAGE}")
     given = parser.parse_args(argv)
+    kept.refuse_rehearsal(given)
     vars(given).update(SMALL if given.small else {})
     return given
 

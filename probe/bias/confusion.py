@@ -27,8 +27,10 @@ class Confusion:
         size = len(self.labels)
         if size < 2 or len(self.counts) != size or any(len(row) != size for row in self.counts):
             raise BadInput(f"{size} labels need counts of {size} x {size}, two labels at least; found {self.counts}")
+        if min(map(min, self.counts)) < 0:
+            raise BadInput(f"counts are numbers of pictures, 0 or more; found {self.counts}")
         missing = [label for label, row in zip(self.labels, self.counts, strict=True) if sum(row) == 0]
-        if missing or min(map(min, self.counts)) < 0:
+        if missing:
             raise BadInput(
                 f"no labelled picture of {', '.join(missing)} was read; add some, so that its error is known"
             )

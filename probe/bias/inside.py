@@ -5,7 +5,7 @@ asked by changing it (`study(..., arms=...)`, or any intervention), at equal see
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +34,11 @@ LEAST = 2  # pictures on either side
 class Inside(Scorer):
     """Of a recorded job: what words get, and how hard guidance pulls.
 
-    noun, and each further word that was recorded by its label: share of its attention that a cell gives to it, mean
-    over cells, sites and steps. relevancy_noun, and each further content word: its share of the relevancy of all
-    content words, mean over the explained steps, where the study asked for that. Neither where an intervention has the
-    model read other text: nothing there is a word of the prompt. pull: norm of conditional minus unconditional
-    prediction, mean over steps; pull_early: over the first fifth. None where guidance was off.
+    noun (the group's own words together), and each further word that was recorded by its label: share of its attention
+    that a cell gives to it, mean over cells, sites and steps. relevancy_noun, and each further content word: its share
+    of the relevancy of all content words, mean over the explained steps, where the study asked for that. Neither where
+    an intervention has the model read other text: nothing there is a word of the prompt. pull: norm of conditional
+    minus unconditional prediction, mean over steps; pull_early: over the first fifth. None where guidance was off.
     """
 
     def score(self, shot: Shot) -> Values:
@@ -52,7 +52,7 @@ class Inside(Scorer):
 def _attention(trace: "Trace", nouns: Collection[str]) -> dict[str, float]:
     labels = content_words(trace)
     means = word_maps(trace, labels).mean(("step", "y", "x"))
-    return {NOUN if each in nouns else each: float(means.sel(word=each)) for each in labels}
+    return _together(((each, float(means.sel(word=each))) for each in labels), nouns)
 
 
 def _relevancy(trace: "Trace", nouns: Collection[str]) -> dict[str, float]:
@@ -60,7 +60,17 @@ def _relevancy(trace: "Trace", nouns: Collection[str]) -> dict[str, float]:
         return {}
     amounts = relevancy_maps(trace).sum(("y", "x"))  # [step, word]
     shares = (amounts / amounts.sum("word")).mean("step").to_series()
-    return {f"{RELEVANCY}_{NOUN if word in nouns else word}": float(share) for word, share in shares.items()}
+    told = _together(((str(word), float(share)) for word, share in shares.items()), nouns)
+    return {f"{RELEVANCY}_{word}": share for word, share in told.items()}
+
+
+def _together(shares: Iterable[tuple[str, float]], nouns: Collection[str]) -> dict[str, float]:
+    """By word, those of the group as one: it may have several."""
+    found: dict[str, float] = {}
+    for word, share in shares:
+        name = NOUN if word in nouns else word
+        found[name] = found.get(name, 0.0) + share
+    return found
 
 
 def method() -> Method:

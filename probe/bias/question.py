@@ -13,7 +13,7 @@ from probe.bias.tables import Reference
 from probe.concepts.concept import Concept
 from probe.errors import BadInput
 from probe.study.methods import build_scorer
-from probe.study.question import PLAIN, Method, Study
+from probe.study.question import PLAIN, Method, Study, several
 
 QUESTION = "Which attributes are people of each group drawn with, as a classifier perceives them?"
 SCHEDULE, STEER = "PromptSchedule", "probe.concepts.steer:Steer"
@@ -43,7 +43,7 @@ def study(
     """
     templates = (template,) if isinstance(template, str) else tuple(template)
     given = {"name": "bias", "question": QUESTION, **_methods(arms or {}, fields)}
-    scorers = [_named(classifier).method, *_inside(given), *given.pop("scorers", ())]
+    scorers = [_named(classifier).method, *_inside(given), *several(given.pop("scorers", ()))]
     rows = [_row(each, group, arms or {}) for each in templates for group in as_groups(groups)]
     _check_concepts(arms or {}, rows)
     made = Study(prompts=rows, scorers=scorers, **given)
@@ -98,9 +98,8 @@ def reference_of(made: Study) -> Reference:
 
 def _methods(arms: Mapping[str, Arm], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with the arms among the interventions."""
-    given = fields.get("interventions", (PLAIN,))
     added = [_arm(name, arm) for name, arm in arms.items()]
-    return {**fields, "interventions": [*([given] if isinstance(given, str) else given), *added]}
+    return {**fields, "interventions": [*several(fields.get("interventions", PLAIN)), *added]}
 
 
 def _arm(name: str, arm: Arm) -> Method:

@@ -94,8 +94,10 @@ def class_token(
     the token alone, so that no other row decays, at the published rate for embeddings of Stable Diffusion's size and in
     proportion for others; the same PER_EPOCH noises in each epoch. `recipe.steps` is the largest
     number of epochs; it ends sooner at an accuracy above 0.7, or 15 epochs after the best loss, whose token is kept.
-    Raises BadInput for a label that the classifier does not have.
+    Raises BadInput for a label that the classifier does not have, and for no step to go through.
     """
+    if through < 1:
+        raise BadInput(f"through is {through}; give how many of the last steps the gradient goes through, 1 or more")
     recipe, heard = recipe or Recipe(steps=50), encoders(pipe)
     noun = " ".join(own_words(check_expressible(prompt, heard)))
     hole = gap(f"a {noun}", _before(noun, recipe.template), heard)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from functools import cache
 from math import exp, isfinite
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from probe.errors import DamagedFile
 from probe.trace import Trace
@@ -36,6 +37,16 @@ class Calibration(BaseModel):
     pictures: int
     model: str
     weights: str
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        sizes = [len(getattr(self, name)) for name in ("signals", "mean", "scale", "coefficients")]
+        if len(set(sizes)) > 1 or not sizes[0] or min(self.scale) <= 0:
+            raise ValueError(
+                f"signals, mean, scale and coefficients are {sizes} numbers, the scales {self.scale}; expected as many "
+                "of each, one at least, and scales above 0"
+            )
+        return self
 
     def probability(self, signals: Mapping[str, float]) -> float | None:
         """How likely a subject is neglected, 0..1; None where a signal is missing."""

@@ -58,8 +58,9 @@ def look(judge: Judge, picture: Image.Image, cast: Cast) -> dict[str, Sight]:
             f"a {type(judge).__name__} is no judge; give an object with read(picture), such as Menagerie's, "
             "or a function (picture, words) -> {word: probability}"
         )
-    told: Any = judge(picture, [plain(subject) for subject in cast.subjects])
-    return {s: Sight(bool(told[plain(s)] >= SURE)) if plain(s) in told else Sight() for s in cast.subjects}
+    told: Any = judge(picture, [plain(subject) for subject in cast.subjects if not _further(subject)])
+    sure = {s: told.get(plain(s)) for s in cast.subjects if not _further(s)}
+    return {s: Sight() if sure.get(s) is None else Sight(bool(sure[s] >= SURE)) for s in cast.subjects}
 
 
 def plain(label: str) -> str:
@@ -67,9 +68,13 @@ def plain(label: str) -> str:
     return label.partition("#")[0].casefold()
 
 
+def _further(label: str) -> bool:
+    """Whether it is a second or later of its kind, which cannot be told from the first: nothing is said of it."""
+    return "#" in label
+
+
 def _sight(seen: Seen, subject: str, cast: Cast) -> Sight:
-    """A second cat ("cat#2") cannot be told from the first by masks, so nothing is said of it."""
-    if not seen.knows(plain(subject)) or "#" in subject:
+    if not seen.knows(plain(subject)) or _further(subject):
         return Sight()
     body = seen.mask(plain(subject))
     if not body.any():

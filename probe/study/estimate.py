@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from probe.study.job import Work
+from probe.study.job import Work, Worker
 from probe.study.plan import Job, identity, plan
 from probe.study.question import Study
 from probe.study.resolve import resolve
@@ -65,14 +65,25 @@ def _measured(pairs: Sequence[tuple[Kind, Result]]) -> dict[Kind, tuple[float, f
 
 
 def _trials(jobs: Sequence[Job], study: Study, device: str | None) -> Iterator[tuple[Kind, tuple[float, float] | str]]:
-    """Each kind's seconds and bytes, or why it cannot be done. The first of two runs warms up and does not count."""
+    """Each kind's seconds and bytes, or why it cannot be done."""
     with tempfile.TemporaryDirectory() as folder, Work(study, Path(folder), device).open() as worker:
         for job in jobs:
-            short = replace(job, steps=TRIAL)
-            result = [list(worker.do([short])) for _ in range(2)][-1][0]
-            if result.state != "done":
-                yield kind(job), result.reason
-                continue
-            times = (job.steps or worker.default_steps) / TRIAL
-            small = result.files[PICTURE][0] if PICTURE in result.files else 0
-            yield kind(job), (times * result.seconds, small + times * (result.nbytes - small))
+            yield kind(job), _tried(worker, job)
+
+
+def _tried(worker: Worker, job: Job) -> tuple[float, float] | str:
+    """Two short runs, of which the first warms up and does not count; what cannot be done in two steps is done whole.
+
+    Many a method asks for more steps than that: it watches some first, or acts at one that a short run has not.
+    """
+    result = [_done(worker, replace(job, steps=TRIAL)) for _ in range(2)][-1]
+    if result.state == "done":
+        times = (job.steps or worker.default_steps) / TRIAL
+        small = result.files[PICTURE][0] if PICTURE in result.files else 0
+        return times * result.seconds, small + times * (result.nbytes - small)
+    whole = _done(worker, job)
+    return (whole.seconds, whole.nbytes) if whole.state == "done" else whole.reason
+
+
+def _done(worker: Worker, job: Job) -> Result:
+    return next(iter(worker.do([job])))

@@ -99,6 +99,9 @@ class Template(_Source):
         asked, given = set(SLOT.findall(self.template)), set(self.values)
         if asked != given:
             raise ValueError(f"the template has the slots {sorted(asked)}, values are given for {sorted(given)}")
+        taken = sorted(asked & set(PromptRow.model_fields))
+        if taken:
+            raise ValueError(f"the slot {{{taken[0]}}} has the name of what each row holds itself; call it otherwise")
         return self
 
     def rows(self) -> tuple[PromptRow, ...]:

@@ -92,7 +92,7 @@ class Method(BaseModel):
         return {"method": value} if isinstance(value, str) else value
 
 
-def _several(value: Any) -> Any:
+def several(value: Any) -> Any:
     """One value is a list of one."""
     return value if isinstance(value, list | tuple) else [value]
 
@@ -102,7 +102,7 @@ def _seeds(value: Any) -> Any:
     if isinstance(value, int):
         raise ValueError(f'{value} may mean one seed or so many seeds; write [{value}] or "0-{max(value - 1, 0)}"')
     parts = value.split(",") if isinstance(value, str) else value
-    return tuple(dict.fromkeys(seed for part in _several(parts) for seed in _range(part)))
+    return tuple(dict.fromkeys(seed for part in several(parts) for seed in _range(part)))
 
 
 def _range(part: Any) -> Any:
@@ -128,22 +128,22 @@ Seeds = Annotated[
 ]
 Methods = Annotated[
     tuple[Method, ...],
-    BeforeValidator(_several, json_schema_input_type=str | Method | tuple[str | Method, ...]),
+    BeforeValidator(several, json_schema_input_type=str | Method | tuple[str | Method, ...]),
 ]
 Models = Annotated[
     tuple[Model, ...],
     Field(min_length=1),
-    BeforeValidator(_several, json_schema_input_type=str | Model | tuple[str | Model, ...]),
+    BeforeValidator(several, json_schema_input_type=str | Model | tuple[str | Model, ...]),
 ]
 Steps = Annotated[
     tuple[PositiveInt | None, ...],
     Field(min_length=1),
-    BeforeValidator(_several, json_schema_input_type=PositiveInt | tuple[PositiveInt, ...] | None),
+    BeforeValidator(several, json_schema_input_type=PositiveInt | tuple[PositiveInt, ...] | None),
 ]
 Scales = Annotated[
     tuple[NonNegativeFloat | None, ...],
     Field(min_length=1),
-    BeforeValidator(_several, json_schema_input_type=NonNegativeFloat | tuple[NonNegativeFloat, ...] | None),
+    BeforeValidator(several, json_schema_input_type=NonNegativeFloat | tuple[NonNegativeFloat, ...] | None),
 ]
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_size, json_schema_input_type=str | tuple[int, int])]
 
@@ -267,9 +267,9 @@ def _anchored(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(prompts, Mapping) and isinstance(prompts.get("file"), str):
         found["prompts"] = {**prompts, "file": str(folder / prompts["file"])}
     if "models" in found:
-        found["models"] = [_beside(model, folder, "source") for model in _several(found["models"])]
+        found["models"] = [_beside(model, folder, "source") for model in several(found["models"])]
     if "interventions" in found:
-        asked = _several(found["interventions"])
+        asked = several(found["interventions"])
         found["interventions"] = [x if isinstance(x, str) else _beside(x, folder, RECORDED) for x in asked]
     return found
 

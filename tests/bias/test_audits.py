@@ -111,6 +111,19 @@ def test_a_seed_that_one_setting_lacks_leaves_the_others_paired():
     assert last["change_high"] - last["change_low"] < 0.06
 
 
+def test_a_change_is_over_the_groups_that_both_settings_have():
+    """A group of which nothing was read at one of them says nothing of a change."""
+    found = rows().assign(perceived_tone=None)
+    silent = found["guidance"].eq(5.0) & found["group"].eq("artist")
+    found.loc[silent, "perceived_gender"] = None
+    known = Known({"gender": LABELS["gender"]}, {"gender": ERROR}, REFERENCE)
+    whole, alone = (probe.bias.tidy(each, known).overall for each in (found, found[found["group"] != "artist"]))
+    first, second = one(whole, guidance=1.0), one(whole, guidance=5.0)
+    assert (first["groups"], second["groups"]) == (2, 1)
+    assert second["change"] == pytest.approx(one(alone, guidance=5.0)["change"])
+    assert second["change"] != pytest.approx(second["amplification"] - first["amplification"])
+
+
 def test_overall_is_the_mean_of_groups_with_a_majority(made: Audit):
     gender = made.cells.loc[made.cells["attribute"] == "gender"]
     for guidance in (1.0, 5.0):

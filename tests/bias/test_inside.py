@@ -102,10 +102,21 @@ def made(folder: Path) -> Study:
     return study
 
 
-def small(path: Path, template: str = "a photo of {group}", **more: Any) -> Study:
+def test_a_group_of_two_words_has_what_both_get(folder: Path):
+    asked = {"explainers": ["attention", "relevancy"], "keep": ("traces",), "group": "red cat"}
+    made = small(folder / "two", seeds="0", **asked)
+    assert made.run().ok
+    row = made.table().iloc[0]
+    trace = probe.open(place(made.path, row["key"]) / TRACE)
+    both = [float(probe.attention(trace, word).values.mean()) for word in ("red", "cat")]
+    assert row["inside_noun"] == pytest.approx(sum(both), rel=1e-4) and min(both) > 0
+    assert row["inside_relevancy_noun"] + row["inside_relevancy_photo"] == pytest.approx(1)
+
+
+def small(path: Path, template: str = "a photo of {group}", *, group: str = "doctor", **more: Any) -> Study:
     tiny = {"models": str(pipelines.folder("sd1")), "seeds": "0-1", "steps": 2, "size": (64, 64), "guidance": 3}
     judge = MenagerieJudge(attributes=("gender",))
-    return probe.bias.study(["doctor"], template, classifier=judge, folder=str(path), **tiny, **more)
+    return probe.bias.study([group], template, classifier=judge, folder=str(path), **tiny | more)
 
 
 def test_an_arm_draws_what_its_text_draws(made: Study, folder: Path):

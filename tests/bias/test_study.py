@@ -97,6 +97,12 @@ def test_too_few_pictures_for_the_interval_are_said_before_any_work(tmp_path: Pa
     assert small(tmp_path, seeds="0-380", within=0.05)
 
 
+def test_one_scorer_or_intervention_is_a_list_of_one():
+    made = probe.bias.study(["doctor"], scorers="clip", interventions={"method": "plain", "label": "as it is"})
+    assert [scorer.name for scorer in made.scorers] == ["perceived", "clip"]
+    assert [method.name for method in made.interventions] == ["as it is"]
+
+
 def test_the_judge_is_for_menagerie_only(tmp_path: Path):
     with pytest.raises(BadInput, match="Menagerie's judge knows no pictures of 'tiny'; name another"):
         small(tmp_path, classifier=None)

@@ -92,3 +92,8 @@ def test_the_classifiers_weights_get_no_gradient(pipe: Any, vit: Any):
 def test_a_label_that_is_not_there(pipe: Any):
     with pytest.raises(BadInput, match="label 2 is none of the classifier's 2, which count from 0"):
         class_token(pipe, "a cat", redness, label=2, recipe=small())
+
+
+def test_a_gradient_through_no_step_is_refused(pipe: Any):
+    with pytest.raises(BadInput, match="through is 0; give how many of the last steps the gradient goes through, 1 or"):
+        class_token(pipe, "a cat", redness, label=0, recipe=small(steps=1), through=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 import probe
 from probe.errors import BadInput, DamagedFile, NoSuchWord, NotRecorded
@@ -165,6 +166,11 @@ def test_the_probability_rests_on_the_calibrated_steps_alone(uncalibrated: Calla
 def test_what_is_shipped_can_be_read(tmp_path: Path):
     (tmp_path / "c.json").write_text(FITTED.model_dump_json())
     assert read(tmp_path / "c.json") == FITTED
+    (tmp_path / "c.json").write_text(FITTED.model_dump_json().replace('"scale":[0.25,1.0]', '"scale":[0.25]'))
+    with pytest.raises(DamagedFile, match="c.json is no calibration"):
+        read(tmp_path / "c.json")
+    with pytest.raises(ValidationError, match=r"coefficients are \[2, 2, 2, 2\] numbers, the scales \(0.25, 0.0\)"):
+        Calibration(**FITTED.model_dump() | {"scale": (0.25, 0.0)})
     (tmp_path / "c.json").write_text('{"auc": 1}')
     with pytest.raises(DamagedFile, match="c.json is no calibration; make it again: experiments/calibrate"):
         read(tmp_path / "c.json")
@@ -232,6 +238,16 @@ def test_a_function_can_be_a_judge():
     found = probe.diagnose(pair(), judge=lambda picture, words: {"cat": 0.2, "owl": 0.9})
     assert (found["cat"].verdict, found["dog"].verdict) == ("neglected", "present")
     assert (found["cat"].sight.present, found["dog"].sight.present) == (False, None)
+
+
+def test_of_a_second_cat_no_judge_says_anything():
+    """Neither can tell it from the first."""
+    trace = trace_of("a cat and a cat", {"cat": [spot(4, 4)], "cat#2": [spot(4, 12)]})
+    asked = list[str]()
+    told = probe.diagnose(trace, judge=lambda picture, words: asked.extend(words) or dict.fromkeys(words, 0.9))
+    read = probe.diagnose(trace, judge=Saw(thing("cat", 0, 40)))
+    assert [found["cat"].sight.present for found in (told, read)] == [True, True]
+    assert [found["cat#2"].sight.present for found in (told, read)] == [None, None] and asked == ["cat"]
 
 
 # What it looks like.

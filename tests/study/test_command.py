@@ -87,6 +87,16 @@ def test_a_dry_run_says_what_will_fail(written: Make, capsys: pytest.CaptureFixt
     assert "every job of AttendAndExcite may fail: NoSuchWord: 'zebra' is not in the prompt" in capsys.readouterr().out
 
 
+def test_a_dry_run_tries_a_method_whole_that_needs_more_than_two_steps(
+    written: Make, capsys: pytest.CaptureFixture[str]
+):
+    method = "{method: Adaptive, subjects: $subjects, watch: 2, predictor: null}"
+    path = Path(written(f"interventions: [{method}]"))
+    path.write_text(re.sub(r"steps: \d+", "steps: 4", path.read_text()))
+    assert main(["study", "run", str(path), "--dry-run"]) == 0
+    assert "may fail" not in capsys.readouterr().out
+
+
 def test_failed_jobs_make_the_exit_code_one(written: Make, capsys: pytest.CaptureFixture[str]):
     path = written(f"scorers: [{{method: '{MOODY}', error: 1}}]")
     assert main(["study", "run", path, "--max-failures", "1", "--out", "elsewhere"]) == 1

@@ -111,6 +111,13 @@ def test_a_template_needs_values_for_its_slots():
         Study(prompts={"template": "{a} {b}", "values": {"a": ["x"]}})
 
 
+@pytest.mark.parametrize("slot", ["prompt", "subjects", "attributes"])
+def test_a_slot_is_not_called_what_a_row_holds_itself(slot: str):
+    """Its values would stand in the place of the prompt that they fill."""
+    with pytest.raises(BadInput, match=rf"the slot {{{slot}}} has the name of what each row holds itself; call it oth"):
+        Study(prompts={"template": f"a photo of a {{{slot}}}", "values": {slot: ["cat"]}})
+
+
 def test_rows_of_a_study(tmp_path: Path):
     assert Study(prompts=["a cat"]).rows == (PromptRow(prompt="a cat"),)
     assert len(Study(prompts="attend-and-excite").rows) == 276
