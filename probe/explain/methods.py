@@ -85,8 +85,8 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "segmentation",
-        shows="shows which subject a cell belongs to, as the rollouts of the later steps compete for it",
-        cannot="cannot tell cause, as rollout cannot; a subject that was not recorded does not compete",
+        shows="shows where a subject ends: the rollouts of late steps compete, and follow the edges of the picture",
+        cannot="cannot tell cause, as rollout cannot, nor whose an edge is; what was not recorded does not compete",
         relations=("image->text", "image->image:low-rank"),
     ),
     Method(
