@@ -13,15 +13,17 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from probe.axes import SPECIAL
+from probe.errors import BadInput
 from probe.explain.edges import to_edges
 from probe.explain.rollout import rollouts
 from probe.heatmap import Heatmap
-from probe.readings import Choice, Steps
+from probe.readings import Choice, Steps, content_words
 from probe.subjects import find_subjects
 from probe.trace import Trace
 
 SHARPNESS = 2  # the power of Luce's choice rule: 1 is a plain share, infinity takes the largest
-UNITS = "share of a cell among the subjects, times the word's rollout over its largest value"
+UNITS = "the subject's, from 0 to 1"
 
 
 def segmentation(
@@ -32,10 +34,11 @@ def segmentation(
     `steps`: the second half of them, where left out. `edges`: whether the cells are brought to the edges of the picture
     (`probe.explain.edges`), on a grid of up to 128 pixels; a trace without pictures stays on its cells.
     Raises as `rollout` does: record with `relations=["image->text", "image->image:low-rank"]`, and the other subjects
-    among the words.
+    among the words; and BadInput for a word that names nothing, such as "and".
     """
+    label = subject_word(trace, word, image)
     late: Steps = slice(trace.run.steps // 2, None) if steps is None else steps
-    others = rivals(trace, trace.word(word), image)
+    others = rivals(trace, label, image)
     own, *theirs = rollouts(trace, [word, *others], Choice(steps=late, image=image, frame=frame))
     values = contested(_unit(own), [_unit(each) for each in theirs])
     shown = trace.shown(image) if edges else ()
@@ -44,6 +47,15 @@ def segmentation(
     return Heatmap(
         field, own.subject, "segmentation", UNITS, {**own.provenance, "rivals": others, "edges": bool(shown)}
     )
+
+
+def subject_word(trace: Trace, word: str, image: int = 0) -> str:
+    """The label of a word of content, or of a phrase. Raises NoSuchWord, BadInput."""
+    label = trace.word(word)
+    if label in SPECIAL or label in {each.label for each in trace.words_of(image) if not each.content}:
+        there = ", ".join(content_words(trace, image))
+        raise BadInput(f"{word!r} names nothing that could be seen; segmentation is of words of content: {there}")
+    return label
 
 
 def contested(r: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:

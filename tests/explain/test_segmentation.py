@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import probe
-from probe.errors import NotRecorded
+from probe.errors import BadInput, NotRecorded
 from probe.explain.edges import to_edges
 from probe.explain.segmentation import contested, rivals
 from probe.subjects import find_subjects
@@ -66,3 +66,14 @@ def test_where_no_other_subject_was_recorded_it_is_the_rollout():
 def test_it_says_what_to_record():
     with pytest.raises(NotRecorded, match="image->image:low-rank"):
         probe.segmentation(make_trace(), "cat")
+
+
+def test_words_that_name_nothing_are_refused():
+    trace = with_relation(np.eye(N))
+    with pytest.raises(
+        BadInput, match=r"'<start>' names nothing that could be seen; .* words of content: cat, balloon"
+    ):
+        probe.segmentation(trace, "<start>")
+    small = tuple(word.model_copy(update={"content": word.label != "cat"}) for word in trace.words)
+    with pytest.raises(BadInput, match=r"'cat' names nothing that could be seen; .* words of content: balloon"):
+        probe.segmentation(replace(trace, words=small), "cat")
