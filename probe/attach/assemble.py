@@ -17,6 +17,7 @@ from probe.attach.kept.planes import attention_nodes, labels_of
 from probe.attach.kept.related import nodes as relation_sets
 from probe.attach.kept.thumbnails import thumbnails
 from probe.attach.model.families import denoiser
+from probe.attach.precision import own_precision
 from probe.attach.take import Take
 from probe.axes import CHANNEL, FRAME, IMAGE, STEP, X, Y
 from probe.site import Site
@@ -27,6 +28,7 @@ Part = TypeVar("Part", Word, Token)
 PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "xarray", "zarr")
 
 
+@own_precision()
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
     nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take)}

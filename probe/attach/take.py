@@ -16,6 +16,7 @@ from probe.attach.kept.stepping import StepReader
 from probe.attach.model.families import Family
 from probe.attach.model.infer import oriented, streams_of
 from probe.attach.model.layout import Arguments, Plane, plane, unpacked
+from probe.attach.precision import own_precision
 from probe.attach.text.hearing import Encoded
 from probe.attach.text.lexicon import IMAGE, dictionary, parted, wanted_labels
 from probe.attach.text.reading import PromptReader
@@ -156,6 +157,7 @@ class Take:
         self._labeller = Labeller(found, self.encoded.other, self.pictures_asked or count, prompts)
         return self._labeller
 
+    @own_precision()
     def end_pass(self, output: Any) -> None:
         """The denoiser has run."""
         if self.current is None or self.plane is None:
@@ -167,10 +169,12 @@ class Take:
         for row, prediction in zip(self.current.rows, planes, strict=True):
             self.guidance.saw(row.branch, row.image, prediction)
 
+    @own_precision()
     def combines(self, branches: Mapping[str, Tensor]) -> None:
         """A guider is about to combine what the branches said."""
         self.guidance.combines({name: self.planes(value) * self.family.sign for name, value in branches.items()})
 
+    @own_precision()
     def stepped(self, given: Arguments) -> None:
         """The scheduler is about to step."""
         if self.family.inferred and self.step == 0:
@@ -179,6 +183,7 @@ class Take:
         self.guidance.stepped(output, given["timestep"], sample)
         self.scheduling.begin(output, self.guidance.levels[-1], sample)
 
+    @own_precision()
     def ended_step(self, result: Any) -> None:
         """The scheduler has stepped."""
         self.final = self.planes((result[0] if isinstance(result, tuple) else result.prev_sample).detach())

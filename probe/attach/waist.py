@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from probe.attach.borrow import here
+from probe.attach.precision import lowered, own_precision
 
-FLASH = 1  # torch's number for its fused kernel, as `_fused_sdp_choice` returns it
+FLASH, EFFICIENT = 1, 2  # torch's numbers for its fused kernels, as `_fused_sdp_choice` returns them
 CHUNK = 1 << 24  # scores at a time where no fused kernel gives its log-sum-exp
 FEW = 128  # columns, such as the 77 of CLIP, of which a softmax of their own costs next to nothing
 CACHED = 1 << 19  # scores of theirs at a time
@@ -72,6 +73,7 @@ Reader = Callable[[Call, Tensor | None], None]
 Changer = Callable[[Call], Tensor | None]
 
 
+@own_precision()
 def scores(call: Call, rows: slice, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] of `dtype`."""
     s = call.q[..., rows, :].to(dtype) @ (call.keys(columns).to(dtype) * call.scale).transpose(-1, -2)
@@ -126,17 +128,53 @@ def log_sum_exp(call: Call, rows: slice, dtype: torch.dtype = torch.float32) -> 
 
 
 def fused(call: Call) -> tuple[Tensor, Tensor] | None:
-    """(output, lse) of the CPU's fused kernel when the plain call would use it: the same output to the bit."""
+    """(output, lse [b, h, n]) of the fused kernel that the plain call would use: the same output to the bit.
+
+    None where it would use none, or one that is not known to give its sums.
+    """
     alone = torch._C._len_torch_function_stack() == 0  # a mode below ours must still see the plain call
-    plain = alone and call.q.device.type == "cpu" and call.q.ndim == 4 and call.k.shape[-3] == call.heads
-    if not plain or torch._fused_sdp_choice(*_choice(call), scale=call.scale) != FLASH:
+    plain = alone and call.q.ndim == 4 and call.k.shape[-3] == call.heads
+    if not plain or call.q.device.type not in ("cpu", "cuda"):
         return None
+    choice = torch._fused_sdp_choice(*_choice(call), scale=call.scale)
+    kernel = KERNELS.get((call.q.device.type, choice))
+    return None if kernel is None else kernel(call)
+
+
+def _flash_on_cpu(call: Call) -> tuple[Tensor, Tensor]:
     mask = call.mask
     if mask is not None and mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=call.q.dtype).masked_fill(~mask, -torch.inf)
     return torch._scaled_dot_product_flash_attention_for_cpu(
         call.q, call.k, call.v, call.dropout, call.causal, attn_mask=mask, scale=call.scale
     )
+
+
+def _flash_on_cuda(call: Call) -> tuple[Tensor, Tensor] | None:
+    """It takes no mask; heads whose width is no multiple of 8 are padded around it, which is left to the plain call."""
+    if call.mask is not None or call.q.shape[-1] % 8:
+        return None
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_flash_attention(
+        call.q, call.k, call.v, call.dropout, call.causal, scale=call.scale
+    )
+    return out, lse
+
+
+def _efficient_on_cuda(call: Call) -> tuple[Tensor, Tensor] | None:
+    """Without a mask: one is brought to the kernel's alignment by the plain call. Its sums lie in rows of 32."""
+    if call.mask is not None:
+        return None
+    out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(
+        call.q, call.k, call.v, None, True, call.dropout, call.causal, scale=call.scale
+    )
+    return out, lse[..., : call.rows]
+
+
+KERNELS: dict[tuple[str, int], Callable[[Call], tuple[Tensor, Tensor] | None]] = {
+    ("cpu", FLASH): _flash_on_cpu,
+    ("cuda", FLASH): _flash_on_cuda,
+    ("cuda", EFFICIENT): _efficient_on_cuda,
+}
 
 
 def plain(call: Call) -> Tensor:
@@ -186,6 +224,8 @@ class Waist(TorchFunctionMode):
         rank = self.ranks.get(path, 0)
         self.ranks[path] = rank + 1
         used = query.shape[-1] ** -0.5 if scale is None else scale
+        query, key, value = lowered(query), lowered(key), lowered(value)
+        attn_mask = None if attn_mask is None else lowered(attn_mask)
         call = Call(path, rank, query, key, value, attn_mask, used, is_causal, dropout_p)
         changed = self.changer(call) if self.changer is not None else None
         both = None if changed is not None else fused(call)

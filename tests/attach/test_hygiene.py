@@ -25,6 +25,7 @@ from probe.attach.take import Take
 from probe.attach.text.hearing import Listener
 from probe.attach.waist import Waist
 from tests import pipelines
+from tests.attach.looking import checking
 from tests.fingerprint import fingerprint
 
 SMALL: dict[str, Any] = {"height": 32, "width": 48}
@@ -228,6 +229,15 @@ def test_in_bfloat16_the_latents_stay_the_same_to_the_bit(family: str):
     for call in ({}, off(family)):
         plain, recorded = both(pipe, family, **call)
         assert np.array_equal(plain, recorded, equal_nan=True)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd3", "flux1"])
+def test_under_autocast_the_latents_stay_the_same_and_shares_are_those_of_what_the_kernel_was_given(family: str):
+    with torch.autocast("cpu", torch.bfloat16), checking() as checks:
+        plain, recorded = both(pipelines.pipeline(family), family)
+    assert np.array_equal(plain, recorded)
+    assert {call.q.dtype for call, _ in checks.calls} == {torch.bfloat16}
+    assert max(checks.errors.values()) < 1e-5
 
 
 # Memory

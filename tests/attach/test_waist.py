@@ -6,8 +6,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from probe.attach import waist
 from probe.attach.waist import Call, Waist, attention_modules, log_sum_exp, probabilities
 from tests import pipelines
 
@@ -122,6 +124,40 @@ def test_watching_leaves_the_output_as_it_is_to_the_bit(dtype, kind):
     remove()
     p = probabilities(seen[0][0], slice(None), torch.arange(17), seen[0][1])
     torch.testing.assert_close(p.double(), softmax64(q, k, mask), atol=1e-6, rtol=0)
+
+
+KERNELS = {waist.FLASH: SDPBackend.FLASH_ATTENTION, waist.EFFICIENT: SDPBackend.EFFICIENT_ATTENTION}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_kernels_of_cuda_give_outputs_and_sums_of_these_shapes(kernel: int):
+    """What torch itself says of its kernels, without running them: the numbers, and shapes on the meta device."""
+    assert kernel == KERNELS[kernel].value
+    q, k, v = (x.to("meta", torch.bfloat16) for x in draw(10, rows=50))
+    both = waist.KERNELS["cuda", kernel](call(q, k, v))
+    assert both is not None
+    assert (both[0].shape, both[0].dtype) == (q.shape, torch.bfloat16)
+    assert (both[1].shape, both[1].dtype) == (q.shape[:-1], torch.float32)
+    masked = call(q, k, v, torch.zeros(2, 1, 50, 17, device="meta", dtype=torch.bfloat16))
+    assert waist.KERNELS["cuda", kernel](masked) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_on_a_gpu_the_output_is_the_plain_one_and_the_sums_are_those_of_the_definition(kernel: int, causal: bool):
+    q, k, v = (x.to("cuda", torch.bfloat16) for x in draw(11, rows=200, columns=200, width=64))
+    module = Attending()
+    _, seen, remove = watched(module)
+    with sdpa_kernel(KERNELS[kernel]):
+        recorded = module(q, k, v, is_causal=causal)
+        remove()
+        assert torch.equal(recorded, module(q, k, v, is_causal=causal))
+    one, lse = seen[0]
+    assert lse is not None
+    p = probabilities(one, slice(8, 150), torch.arange(0, 200, 3, device="cuda"), lse)
+    expected = softmax64(q.cpu(), k.cpu(), causal=causal)[:, :, 8:150, ::3]
+    torch.testing.assert_close(p.cpu().double(), expected, atol=1e-5, rtol=0)
 
 
 def test_a_mode_below_still_sees_the_plain_call():

@@ -14,6 +14,7 @@ from probe.attach.kept.related import RelationReader, View
 from probe.attach.model.families import Family, grid_of
 from probe.attach.model.infer import Joins, concluded, settled, unknown
 from probe.attach.model.layout import Plane
+from probe.attach.precision import own_precision
 from probe.attach.text.lexicon import Lexicon
 from probe.attach.text.rows import Row
 from probe.attach.waist import Call, probabilities
@@ -93,6 +94,7 @@ class AttentionReader:
         self._taken.clear()
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
+    @own_precision()
     def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
         """Take one call's columns. Raises UnknownFamily where it cannot be said what asks and what is asked."""
         self._heard.add(call.path)

@@ -20,6 +20,7 @@ from probe.attach.kept.keeping import Kept
 from probe.attach.kept.related import Held
 from probe.attach.model.families import grid_of
 from probe.attach.model.layout import Plane
+from probe.attach.precision import own_precision
 from probe.axes import BRANCH, CHANNEL, FRAME, IMAGE, STEP, TOKEN, X, Y
 from probe.errors import MissingReadings, NoMatch, OverBudget
 
@@ -76,6 +77,7 @@ class OutputReader:
         """A forward pass of a denoiser starts."""
         self._runs.clear()
 
+    @own_precision()
     def read(self, one: Chosen, output: Any, current: Pass, kept: Kept) -> None:
         """A chosen module has run. Raises OverBudget as soon as the run would hold more than it may."""
         self._runs[one.path] += 1
