@@ -91,6 +91,8 @@ class Budget:
         seen = {row.branch for row in take.current.rows} & set(wanted) if take.current else set()
         if related.asked.kinds and wanted and not seen:
             return False
+        for kind in related.missing():
+            logger.warning("relations: no site of this model has %s; it is left out", kind)
         whole = related.projected * len(wanted) // len(seen) if seen else related.projected
         self._extra |= {"relations": whole} if whole else {}
         self._extra |= {"modules": outputs.projected} if outputs.chosen else {}
@@ -112,8 +114,9 @@ class Budget:
         content = {
             label for prompt in take.prompts for label in wanted_labels(prompt, None, take.family) if label in labels
         }
+        read = tuple(sites) if take.attention.relations.asked.words else ()
         return Cost(
-            sites=tuple(sites) * len(denoisers(self.pipe)),
+            sites=read * len(denoisers(self.pipe)),
             wish=take.attention.kept.wish,
             steps=sum(map(len, take.attention.kept.slots.slots)),
             branches=len(self._branches(take)),
@@ -152,7 +155,8 @@ class Budget:
         kept, current = take.attention.kept, take.current
         assert current is not None
         modules = dict(module.named_modules())
-        paths = [path for path in self.wanted if take.family.joint or not path.endswith("attn1")]
+        reads = self.wanted if take.attention.relations.asked.words else ()
+        paths = [path for path in reads if take.family.joint or not path.endswith("attn1")]
         heads = [getattr(modules.get(path.partition(".")[2]), "heads", HEADS) for path in paths]
         planes = sum(1 + len(kept.wish.chosen_heads(count)) for count in heads)
         each = len(kept.slots.slots) * len(self._branches(take)) * max(1, take.pictures_asked) * len(labels_of(take))

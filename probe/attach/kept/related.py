@@ -14,7 +14,7 @@ from probe.attach.kept.relations import RANK, by_frame, looked_at, looks, low_ra
 from probe.attach.text.lexicon import Lexicon
 from probe.attach.waist import Call
 from probe.axes import BRANCH, FRAME, IMAGE, SITE, STEP, WORD, X, Y
-from probe.errors import BadInput, OverBudget
+from probe.errors import BadInput, NoMatch, OverBudget
 from probe.site import Site
 
 WORDS = "image->text"
@@ -47,6 +47,8 @@ def asked(relations: Sequence[str], cells: Sequence[Spot]) -> Asked:
     wrong = [name for name in kinds if name not in KINDS]
     if wrong:
         raise BadInput(f"there is no relation {wrong[0]!r}; there are: {', '.join([WORDS, *SHORT, *KINDS])}")
+    if not cells and any(name.endswith(("rows", "columns")) for name in kinds):
+        raise BadInput("cells=[]: name the cells that the rows or columns are of, as (y, x) from 0 to 1: [(0.5, 0.5)]")
     outside = [cell for cell in cells if not all(0 <= side <= 1 for side in cell)]
     if outside:
         raise BadInput(f"cells={outside[0]}: a cell is chosen by (y, x) from 0 to 1, the picture's corners")
@@ -104,6 +106,16 @@ class RelationReader:
             if self._fits(kind, view, lexicon):
                 self._allow(kind, call, view, kept)
                 self._keep(kind, view, kept, [] if self.counts_only else self._values(kind, call, lse, view, lexicon))
+
+    def missing(self) -> list[str]:
+        """What was asked for and no call has. Raises NoMatch where that is all that was asked for."""
+        absent = [kind for kind in self.asked.kinds if kind not in self.held]
+        if absent and not self.asked.words and not self.held:
+            raise NoMatch(
+                f"relations={absent}: no site of this model has any of them (the text of a U-Net asks nothing, only "
+                f"films have frames). Ask for {WORDS!r} or 'image->image', or for other sites"
+            )
+        return absent
 
     def _fits(self, kind: str, view: View, lexicon: Lexicon | None) -> bool:
         if kind.startswith("text"):

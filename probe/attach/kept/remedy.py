@@ -54,12 +54,22 @@ def _cells(site: Site) -> int:
 
 
 def remedy(cost: Cost, limit: int) -> str:
-    """The change that fits and keeps most."""
-    fitting = [(other.total, text) for text, other in changes(cost) if other.total <= limit]
-    if not fitting:
-        return "No single change of heads, words, steps or sites makes it fit"
-    kept, text = max(fitting)
-    return f"The cheapest change that fits: {text} ({kept:,} bytes)"
+    """The change that fits and keeps most, or the two changes where no single one fits."""
+    for ways in (changes(cost), _pairs(cost)):
+        fitting = [(other.total, text) for text, other in ways if other.total <= limit]
+        if fitting:
+            kept, text = max(fitting)
+            return f"The cheapest change that fits: {text} ({kept:,} bytes)"
+    always = sum(cost.rest.values())
+    return f"No two changes of heads, words, steps or sites make it fit: all but attention is {always:,} bytes"
+
+
+def _pairs(cost: Cost) -> Iterator[tuple[str, Cost]]:
+    """Two changes of different arguments."""
+    for first, less in changes(cost):
+        for second, least in changes(less):
+            if first.partition("=")[0] != second.partition("=")[0]:
+                yield f"{first}, {second}", least
 
 
 def changes(cost: Cost) -> Iterator[tuple[str, Cost]]:

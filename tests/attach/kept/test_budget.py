@@ -1,5 +1,8 @@
 """Asking first: how much is kept, what it weighs, and what is refused before any work is done."""
 
+import ast
+import re
+
 import numpy as np
 import pytest
 
@@ -94,7 +97,40 @@ def test_every_change_is_less_and_the_best_is_named():
     assert all(other.total < cost.total for other in every.values())
     assert {"groups=25", "words=['cat', 'dog']", "sites=['down_blocks.1', 'mid_block']"} <= set(every)
     assert remedy(cost, cost.total - 1).startswith("The cheapest change that fits: words=['cat', 'dog']")
-    assert remedy(cost, 10) == "No single change of heads, words, steps or sites makes it fit"
+    both = re.fullmatch(r"The cheapest change that fits: (\w+)=.*, (\w+)=.* \(([\d,]+) bytes\)", remedy(cost, 5_000))
+    assert both and both[1] != both[2] and 3_000 < int(both[3].replace(",", "")) <= 5_000
+    nothing = "No two changes of heads, words, steps or sites make it fit: all but attention is 1,000 bytes"
+    assert remedy(cost, 10) == nothing
+
+
+def test_two_changes_that_are_named_fit_when_they_are_made():
+    with pytest.raises(OverBudget, match=r"cheapest change that fits: \w+=.*, \w+=") as refused:
+        record("sd1", {"num_inference_steps": 6}, keep="full", budget=100_000)
+    named = re.search(r"that fits: (.*) \(([\d,]+) bytes\)", str(refused.value))
+    assert named is not None
+    options = as_typed(named[1])
+    recording = record("sd1", {"num_inference_steps": 6}, budget=100_000, **{"keep": "full"} | options)
+    assert recording.estimate.total == int(named[2].replace(",", "")) <= 100_000
+
+
+def as_typed(text: str) -> dict:
+    """The arguments that a remedy names, as a caller would type them."""
+    call = ast.parse(f"record({text})", mode="eval").body
+    assert isinstance(call, ast.Call)
+    return {str(word.arg): _value(word.value) for word in call.keywords}
+
+
+def _value(node: ast.expr) -> object:
+    if isinstance(node, ast.Call):  # slice(None, None, 2)
+        return slice(*(ast.literal_eval(each) for each in node.args))
+    return ast.literal_eval(node)
+
+
+def test_without_words_no_maps_are_counted():
+    record("sd1")
+    recording = record("sd1", relations=[])
+    assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.05)
+    assert recording.trace.attention_nodes() == ()
 
 
 def test_heads_have_an_axis_of_their_own_and_their_mean_is_the_map():

@@ -10,7 +10,7 @@ import probe
 from probe.attach.kept import relations
 from probe.attach.kept.attention import Pass
 from probe.attach.waist import Call, log_sum_exp
-from probe.errors import BadInput, OverBudget
+from probe.errors import BadInput, NoMatch, OverBudget
 from probe.trace import Trace
 from tests import pipelines
 from tests.attach.looking import checking, softmax64
@@ -193,6 +193,15 @@ def test_relations_that_do_not_exist_are_named():
         record("sd1", ("text->picture",))
     with pytest.raises(BadInput, match="from 0 to 1"):
         probe.record(pipelines.pipeline("sd1"), relations=["image->image:rows"], cells=[(8, 8)])
+
+
+def test_relations_that_a_model_has_not_are_said_or_refused(caplog: pytest.LogCaptureFixture):
+    trace, _ = record("sd1", ("image->text", "text->image"))
+    assert trace.labels and "relations: no site of this model has text->image" in caplog.text
+    with pytest.raises(NoMatch, match=r"relations=\['text->image', 'frame->frame'\]: no site of this model has any"):
+        record("sd1", ("text->image", "temporal"))
+    with pytest.raises(BadInput, match=r"cells=\[\]: name the cells"):
+        probe.record(pipelines.pipeline("sd1"), relations=["image->image:rows"], cells=[])
 
 
 def test_relations_are_kept_on_disk(tmp_path: Path):
