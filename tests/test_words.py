@@ -145,6 +145,14 @@ class TestTable:
         cat, dog = prompt.words
         assert (len(cat.tokens["clip"]), len(dog.tokens["clip"])) == (4, 4)
         assert (len(cat.tokens["t5"]), dog.tokens["t5"]) == (2, ())
+        said = "t5 reads '🐱🐶' in one token, which counts for '🐱' alone: words=['🐱🐶'] takes them together"
+        assert prompt.shared == said
+        assert prompt.find("🐱🐶").tokens["t5"] == cat.tokens["t5"]
+
+    def test_words_that_share_no_token_are_not_spoken_of(self) -> None:
+        assert read_prompt("日本 cat🐶", {"clip": CLIP}).shared == ""
+        assert read_prompt("日本", {"t5": T5}).shared == ""  # there it is one word
+        assert read_prompt("an ice-cream, l'homme (cat:1.2)", {"clip": CLIP, "t5": T5}).shared == ""
 
     def test_weights(self) -> None:
         prompt = one("a (red:1.3) ((balloon))")

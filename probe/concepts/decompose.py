@@ -27,6 +27,7 @@ from probe.concepts.sparse import Closed, Mixture, Sparse
 from probe.concepts.speech import Encoder, check_expressible, encoders, gap
 from probe.concepts.vocabulary import Vocabulary, limited, nearest, own_vectors, vocabulary
 from probe.errors import BadInput, ProbeWarning
+from probe.words import segment
 
 SOLVERS: dict[str, Way] = {
     "conceptor": Way(Conceptor, Recipe(), "a network over the embeddings, as published"),
@@ -95,7 +96,7 @@ def way(name: str) -> Way:
 
 
 def _warn_of_pieces(prompt: str, heard: tuple[Encoder, ...]) -> None:
-    for word in prompt.split():
+    for word in (prompt[slice(*span)] for span in segment(prompt)):
         pieces = len(heard[0].ids(word))
         if pieces > max(2, len(word) // 2):
             warnings.warn(

@@ -58,6 +58,19 @@ class Prompt(BaseModel):
         )
         return "; ".join(lines)
 
+    @property
+    def shared(self) -> str:
+        """One line on tokens that reach over two words, of which one gets all of it, or nothing."""
+        borders = {first.end: (first, second) for first, second in pairwise(self.words) if first.end == second.start}
+        found: dict[str, None] = {}
+        for token in self.tokens:
+            inside = [borders[place] for place in range(token.start + 1, token.end) if place in borders]
+            if inside and token.word is not None:
+                both = self.text[inside[0][0].start : inside[-1][1].end]
+                said = f"{token.encoder} reads {both!r} in one token, which counts for {token.word!r} alone"
+                found[f"{said}: words=[{both!r}] takes them together"] = None
+        return "; ".join(list(found)[:LISTED])
+
     def find(self, name: str) -> Word:
         """A word by its label or text, a phrase ("red balloon") as one word, or a special token by its name.
 

@@ -141,3 +141,8 @@ def test_unknown_tokens_are_not_a_concept():
 def test_a_word_in_pieces_is_warned_of(pipe: Any):
     with pytest.warns(ProbeWarning, match="'zyxwv' is spelt in 5 pieces"):
         decompose(pipe, "a zyxwv", solver="nearest", recipe=small())
+
+
+def test_writing_without_spaces_is_heard_character_by_character(pipe: Any):
+    with pytest.warns(ProbeWarning, match="'日' is spelt in 3 pieces"):
+        decompose(pipe, "日本", solver="nearest", recipe=small())
