@@ -27,6 +27,7 @@ def new_folder(target: Path, *, replaces: Callable[[Path], None] | None = None) 
         hidden.mkdir()
         yield hidden
         sync(hidden)
+        _check_target(target, replaces)  # another writer may have been faster
         _put_in_place(hidden, target, undo)
         _sync_one(target.parent)
 

@@ -46,6 +46,20 @@ def end_a_writer(home: Path, number: int, rng: random.Random) -> None:
     writer.join()
 
 
+@pytest.mark.parametrize("mine", [True, False])
+def test_what_another_writer_put_there_meanwhile_is_not_replaced(tmp_path: Path, mine: bool) -> None:
+    def foreign(folder: Path) -> None:
+        if (folder / "other").exists():
+            raise OutputError("holds 'other'")
+
+    raised = pytest.raises(OutputError, match=r"exists already|holds 'other'")
+    with raised, new_folder(tmp_path / "a", replaces=foreign if mine else None) as hidden:
+        (hidden / "one").write_text("1")
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "other").write_text("2")
+    assert (tmp_path / "a" / "other").read_text() == "2" and list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
 def visible(home: Path) -> list[Path]:
     return [path for path in home.iterdir() if not path.name.startswith(".")]
 
