@@ -35,6 +35,7 @@ class Checkup:
 
     versions: dict[str, str]
     device: str
+    attention: str  # whether the fused kernel of this device gives its sums, by type
     memory: tuple[int, int]  # bytes free, bytes in all
     disk: int  # bytes free here
     extras: dict[str, bool]
@@ -53,6 +54,7 @@ class Checkup:
         rows = [
             "versions    " + ", ".join(f"{name} {version}" for name, version in self.versions.items()),
             f"device      {self.device}",
+            f"attention   {self.attention}",
             f"memory      {free / GIB:.1f} of {total / GIB:.1f} GiB free",
             f"disk        {self.disk / GIB:.1f} GiB free here",
             f"extras      {', '.join(extras)}",
@@ -72,11 +74,15 @@ def doctor(model: Any = None, **call: Any) -> Checkup:
     cannot be loaded, and BadInput for one that cannot be called so.
     """
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
-    problems = [*unmet(_requirements()), *scarce(memory.available, disk.free)]
+    from probe.checkup import kernel
+
+    sums = kernel.errors()
+    problems = [*unmet(_requirements()), *scarce(memory.available, disk.free), *kernel.wrong(sums)]
     trial, failures = _try(model, call) if model is not None else (None, ())
     return Checkup(
         versions=_versions(),
         device=_device(),
+        attention=kernel.told(sums),
         memory=(memory.available, memory.total),
         disk=disk.free,
         extras={name: all(map(_version, packages)) for name, packages in EXTRAS.items()},

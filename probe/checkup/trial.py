@@ -79,7 +79,7 @@ class Trial:
             "branches": f"{', '.join(self.branches) or 'none'}; guidance: {self.guidance}",
             "words": f"{', '.join(self.words)}; together 1 within {self.excess:.0e}",
             "picture": "identical to the bit" if self.identical else "CHANGED by the recording",
-            "given back": "hooks, processors, methods, flags" if self.returned else "NOT all",
+            "returned": "hooks, processors, methods, flags" if self.returned else "NOT all",
             "bytes": f"{self.estimate:,} estimated, {self.held:,} held",
             "cost": f"{plain:.2f} s without (and warming up), {recorded:.2f} s with",
         }
@@ -133,7 +133,7 @@ def attempt(pipe: Any, given: Mapping[str, Any]) -> Trial:
         lost=tuple(word.label for word in trace.words if not has_readings(trace, word.label)),
         excess=excess(trace),
         dtype=trace.run.dtype,
-        identical=bool(np.array_equal(plain, recorded)),
+        identical=plain.shape == recorded.shape and plain.tobytes() == recorded.tobytes(),
         returned=marks(pipe) == before,
         estimate=estimated(recording),
         held=trace.nbytes,
@@ -201,7 +201,8 @@ def marks(pipe: Any) -> list[Any]:
     for module in (module for part in parts for module in part.modules()):
         own = vars(module)
         hooks = [tuple(own[name]) for name in own if name.endswith("_hooks")]
-        found.append((hooks, sorted(own), id(own.get("processor")), module.training))
+        frozen = [weight.requires_grad for weight in module.parameters(recurse=False)]
+        found.append((hooks, sorted(own), id(own.get("processor")), module.training, frozen))
     return found
 
 

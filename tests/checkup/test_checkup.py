@@ -1,5 +1,6 @@
 """The doctor: what it finds, and that it says what is wrong."""
 
+import math
 from dataclasses import replace
 from importlib import metadata
 
@@ -9,6 +10,8 @@ import torch
 import probe
 from probe import checkup
 from probe.attach.model.families import FAMILIES
+from probe.attach.waist import Call, fused
+from probe.checkup import kernel
 from probe.errors import NotAPipeline
 
 
@@ -31,6 +34,25 @@ def test_it_says_plainly_how_families_were_verified(found: checkup.Checkup):
     assert set(found.families) == {family.name for family in FAMILIES.values()}
     assert all(family in said for family in found.families)
     assert "tiny pipelines with random weights of the real classes, not on the published weights" in said
+
+
+def test_the_sums_of_the_fused_attention_are_held_against_the_definition(
+    found: checkup.Checkup, monkeypatch: pytest.MonkeyPatch
+):
+    assert "attention   sums of the fused attention: float32 within" in str(found)
+    measured = kernel.errors()
+    assert measured["float32"] is not None and measured["float32"] < 1e-6
+    assert kernel.wrong(measured) == []
+    monkeypatch.setattr(kernel, "fused", in_base_two)
+    assert kernel.wrong(kernel.errors())[0].startswith("the sums of the fused attention are wrong in float32, float16")
+    monkeypatch.setattr(kernel, "fused", lambda call: None)
+    assert kernel.told(kernel.errors()).endswith("float32 computed anew, float16 computed anew, bfloat16 computed anew")
+
+
+def in_base_two(call: Call) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """A kernel whose logarithm is to the base of two."""
+    both = fused(call)
+    return None if both is None else (both[0], both[1] / math.log(2))
 
 
 def test_a_problem_becomes_the_verdict(found: checkup.Checkup):

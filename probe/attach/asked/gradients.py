@@ -67,7 +67,7 @@ class Gradients(Inquiry):
     at_once: int = Field(default=2, ge=1)
     checkpoints: bool = True
     seed: int = 0
-    label: str | None = Field(default=None, pattern=r"^\w+$")
+    label: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
 
     def begin(self, scene: Scene) -> Answer:
         check_text(scene, "Gradients")
