@@ -194,7 +194,8 @@ class Trace:
         """The part of this trace that is asked for. All axes stay, with fewer entries; nothing is read from disk.
 
         Numbers and slices count as in a list: from 0, from the end when negative, without the stop. `site` is a pattern
-        as in `probe.select`. The latents keep the states before and after each step. Run, words and tokens stay whole.
+        as in `probe.select`. The latents keep the states before and after each step, and of readings that are means of
+        several steps (`steps`) those stay that begin with one of them. Run, words and tokens stay whole.
         Raises NoSuchWord or NoMatch, listing what there is, when something asked for is not in the trace.
         """
         wanted: dict[str, set[Any]] = {}
