@@ -56,7 +56,7 @@ def word_maps(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> xr.Da
     weights = np.array([part.attrs["sites"] for part in parts], dtype=np.float64)
     planes = [resize(part.values, parts[-1].shape[-2:]) for part in parts]
     mean = np.tensordot(weights / weights.sum(), np.stack(planes), axes=1)  # [step, word, y, x]
-    _check_read(labels, np.isnan(mean).all((0, 2, 3)), choice, trace)
+    _check_read(labels, np.asarray(np.isnan(mean).all((0, 2, 3))), choice, trace)
     found = {f"{part.sizes['y']}x{part.sizes['x']}": int(part.attrs["sites"]) for part in parts}
     return parts[-1].copy(data=mean.astype(np.float32)).assign_attrs(units=UNITS, sites=found)
 

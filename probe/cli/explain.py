@@ -83,7 +83,7 @@ def _explained(trace: "probe.Trace", words: list[str], method: "Method", options
     from probe.errors import NotRecorded
     from probe.readings import content_words
 
-    asked = [None] if method.whole and not words else words or list(content_words(trace))
+    asked = [None] if method.whole and not words else words or list(content_words(trace, options.image))
     try:
         return [method.explain(trace, word, image=options.image, frame=options.frame) for word in asked]
     except (BadInput, NotRecorded):

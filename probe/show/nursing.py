@@ -168,7 +168,7 @@ def _subjects(log: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _words(trace: Trace, image: int) -> tuple[str, ...]:
     nursed = [word for word in _subjects(nursing_log(trace, image)) if word in trace.labels]
-    return tuple(nursed or content_words(trace))[:COLUMNS]
+    return tuple(nursed or content_words(trace, image))[:COLUMNS]
 
 
 def _named(plain: Trace, nursed: Trace) -> list[tuple[str, Trace]]:
