@@ -6,7 +6,7 @@ colours do. It says nothing that the map did not: what has one colour gets one v
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import uniform_filter1d
 
 from probe.readings import resize
 
@@ -45,5 +45,6 @@ def guided(g: np.ndarray, p: np.ndarray, r: tuple[int, int], epsilon: float = EP
 
 def _mean(x: np.ndarray, r: tuple[int, int]) -> np.ndarray:
     """The mean over the window of each pixel of [y, x, ...]."""
-    size = (2 * r[0] + 1, 2 * r[1] + 1, *[1] * (x.ndim - 2))
-    return uniform_filter(x, size, mode="nearest")
+    for axis, reach in enumerate(r):
+        x = uniform_filter1d(x, 2 * reach + 1, axis=axis, mode="nearest")
+    return x
