@@ -175,12 +175,18 @@ def picked(node: xr.Dataset, paths: Collection[str], labels: Sequence[str], choi
         if wanted not in there[axis]:
             raise NotRecorded(f"{axis} {wanted!r} was not recorded; this trace holds {axis} {_listed(there[axis])}")
     return node.isel(  # by place: looking labels up costs more than reading what they name
-        site=[i for i, path in enumerate(_paths(node)) if path in paths],
-        step=[there["step"].index(step) for step in chosen_steps(choice.steps, there["step"], trace.run.steps)],
-        word=[there["word"].index(label) for label in labels],
+        site=span([i for i, path in enumerate(_paths(node)) if path in paths]),
+        step=span([there["step"].index(step) for step in chosen_steps(choice.steps, there["step"], trace.run.steps)]),
+        word=span([there["word"].index(label) for label in labels]),
         branch=there["branch"].index(choice.branch),
         image=there["image"].index(choice.image),
     )
+
+
+def span(places: list[int]) -> slice | list[int]:
+    """Places on an axis as a slice where they follow one another: a stored array is read twice as fast by one."""
+    first, last = (places[0], places[-1]) if places else (0, -1)
+    return slice(first, last + 1) if places == list(range(first, last + 1)) else places
 
 
 def _check_read(labels: Sequence[str], silent: np.ndarray, choice: Choice, trace: Trace) -> None:

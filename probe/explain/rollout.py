@@ -16,7 +16,7 @@ from probe.axes import FRAME, Branch
 from probe.errors import BadInput, NotRecorded
 from probe.explain.found import provenance
 from probe.heatmap import Heatmap
-from probe.readings import ALL, UNITS, Choice, Steps, resize, word_maps
+from probe.readings import ALL, UNITS, Choice, Steps, resize, span, word_maps
 from probe.trace import Trace
 
 KINDS = ("full", "low_rank")  # the better first
@@ -50,7 +50,9 @@ def rollouts(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> list[H
             f"of them call probe.attention(trace, {words[0]!r}, frame=0)"
         )
     maps = word_maps(trace, words, choice)
-    part = node.sel(step=maps["step"].values, branch=choice.branch).isel(image=choice.image).load()
+    held = node["step"].values.tolist()
+    looked_at = span([held.index(step) for step in maps["step"].values])
+    part = node.sel(branch=choice.branch).isel(image=choice.image, step=looked_at).load()
     grid = (node.sizes["y"], node.sizes["x"])
     m = resize(maps.transpose("word", "step", "y", "x").values, grid).reshape(len(words), maps.sizes["step"], -1)
     for site in _in_order(trace, node):

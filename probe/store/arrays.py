@@ -16,7 +16,7 @@ from probe.errors import BadInput
 from probe.store.plain import plain
 
 KINDS = "biuf"
-CHUNK, SHARD = 2**18, 2**23  # bytes: a chunk is what one read decodes, a shard is what one file holds
+CHUNK, SHARD = 2**20, 2**23  # bytes: a chunk is what one read decodes, a shard is what one file holds
 TIMES = (STEP, "time")
 CUTS = {STEP: 1, "time": 1, SITE: 1, WORD: 8, TOKEN: 8, IMAGE: 1, BRANCH: 1, HEAD: 1}  # in this order, while too large
 
