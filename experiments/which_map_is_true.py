@@ -193,7 +193,7 @@ def agree(path: Path, wanted: dict[str, Any], again: Sequence[str] = ()) -> None
 
 
 def _but(settings: dict[str, Any], again: Sequence[str]) -> dict[str, Any]:
-    return settings | {"methods": [name for name in settings["methods"] if name not in again]}
+    return settings | {"methods": [name for name in settings.get("methods", ()) if name not in again]}
 
 
 def write(path: Path, table: pd.DataFrame) -> None:

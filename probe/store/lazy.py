@@ -9,7 +9,7 @@ import xarray as xr
 import zarr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
-from zarr.storage import LocalStore
+from zarr.storage import LocalStore, StorePath
 
 from probe.errors import DamagedFile
 from probe.store.manifest import ARRAYS, REMEDY
@@ -24,7 +24,7 @@ class StoredArray(BackendArray):
 
     def __init__(self, folder: Path, path: str, *, meta: ArrayMeta, check: Callable[[], None]) -> None:
         self.folder, self.path, self.check = folder, path, check
-        self.shape, self.dtype = tuple(meta.shape), meta.dtype
+        self.shape, self.dtype, self.said = tuple(meta.shape), meta.dtype, meta.model_dump()
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -32,7 +32,8 @@ class StoredArray(BackendArray):
     def _read(self, key: tuple[Any, ...]) -> np.ndarray[Any, Any]:
         self.check()  # zarr takes a missing file for an empty one
         try:
-            array = zarr.open_array(LocalStore(self.folder / ARRAYS, read_only=True), path=self.path, mode="r")
+            store = LocalStore(self.folder / ARRAYS, read_only=True)
+            array = zarr.Array.from_dict(StorePath(store, self.path), self.said)  # as checked; not read anew
             return np.asarray(array.oindex[key])
         except FAULTS as error:
             raise DamagedFile(f"{self.folder}: the array {self.path} cannot be read ({error}). {REMEDY}") from error
