@@ -108,9 +108,8 @@ class Bench:
 
 
 def methods(names: Sequence[str] | None = None) -> dict[str, Explain]:
-    """Every explainer, and what else there is: DAAM is one of ours, attention-map-diffusers keeps the last step by
-    default, most papers take the mean at 16 x 16, and gradient x input is the plainest attribution. Attention brought
-    to the picture's edges shows what edges alone do for a map."""
+    """Every explainer, and what else there is: attention-map-diffusers keeps the last step by default, most papers
+    take the mean at 16 x 16, gradient x input is the plainest attribution; and what edges alone do for a map."""
     found: dict[str, Explain] = {each.name: of_prompt(each) if each.whole else each.explain for each in METHODS}
     found |= {"attention, last step": partial(probe.attention, steps=-1), "attention, 16 x 16": coarse}
     found |= {"attention, to edges": edged, "gradient x input": slope}
@@ -130,8 +129,7 @@ def coarse(trace: Trace, word: str) -> Heatmap:
 def edged(trace: Trace, word: str) -> Heatmap:
     """The mean, brought to the edges of the picture as segmentation is."""
     found = probe.attention(trace, word)
-    values = to_edges(found.values.values, trace.shown(0)[0])
-    return replace(found, values=xr.DataArray(values, dims=("y", "x"), attrs=found.values.attrs))
+    return replace(found, values=xr.DataArray(to_edges(found.values.values, trace.shown(0)[0]), dims=("y", "x")))
 
 
 def slope(trace: Trace, word: str) -> Heatmap:
