@@ -141,8 +141,8 @@ def renewed(old: pd.DataFrame, new: pd.DataFrame, again: Sequence[str]) -> pd.Da
 
 def only(bench: Bench, again: Sequence[str]) -> Bench:
     """With these methods alone, and leaving words out, with which all are compared."""
-    kept = {*again, TRUTH} if again else set(bench.methods)
-    return replace(bench, methods={name: each for name, each in bench.methods.items() if name in kept})
+    chosen = {*again, TRUTH} if again else set(bench.methods)
+    return replace(bench, methods={name: each for name, each in bench.methods.items() if name in chosen})
 
 
 def gathered(given: argparse.Namespace) -> pd.DataFrame:

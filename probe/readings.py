@@ -124,6 +124,11 @@ def content_words(trace: Trace, image: int = 0) -> tuple[str, ...]:
     return tuple(word.label for word in chosen)
 
 
+def function_words(trace: Trace, image: int = 0) -> set[str]:
+    """Labels of the words of a picture's prompt that only join others, such as "a" and "and"."""
+    return {word.label for word in trace.words_of(image) if not word.content}
+
+
 def special_words(trace: Trace) -> tuple[str, ...]:
     """Labels of the recorded special tokens (start, end, padding)."""
     return tuple(label for label in trace.labels if label in SPECIAL)

@@ -10,7 +10,7 @@ from dashboards.shared import traces
 from dashboards.shared.kept import tried
 from probe.axes import SPECIAL
 from probe.errors import ProbeError
-from probe.readings import Choice, chosen_sites, word_maps
+from probe.readings import Choice, chosen_sites, function_words, word_maps
 from probe.site import Site
 from probe.trace import Trace
 
@@ -122,7 +122,7 @@ def named(trace: Trace, image: int = 0) -> list[str]:
 
 def leading(trace: Trace, image: int = 0) -> list[str]:
     """The named ones that a page begins with: none that only joins others, such as "a" and "and", if there are more."""
-    joining = {word.label for word in trace.words_of(image) if not word.content}
+    joining = function_words(trace, image)
     return [label for label in named(trace, image) if label not in joining] or named(trace, image)
 
 

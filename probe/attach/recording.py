@@ -229,7 +229,8 @@ class Recording:
         given = arguments(module, args, kwargs)
         take.begin_pass(name, given, self._named)
         self._budget.before(take, module, given, self._latents)
-        self._asides.check_run(run_length(self._pipe))
+        if not take.step:
+            self._asides.check_run(run_length(self._pipe))
         if take.current is None or self._latents is None or not self._asides.due(take.step):
             return None
         current, take.current = take.current, None  # what runs aside is not part of the record

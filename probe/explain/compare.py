@@ -15,6 +15,7 @@ from probe.comparison import FIRST, SECOND, SIDES, Comparison
 from probe.errors import BadInput, NoSuchWord, NotRecorded
 from probe.explain.apart import PARTS
 from probe.explain.beside import Both
+from probe.readings import function_words
 from probe.trace import Run, Trace
 
 Words = str | Sequence[str] | Mapping[str, str] | None
@@ -98,7 +99,7 @@ def _pairs(traces: tuple[Trace, Trace], images: tuple[int, int], words: Words) -
     ours, theirs = (trace.labels_of(image) for trace, image in zip(traces, images, strict=True))
     there = {label.casefold(): label for label in theirs if label not in SPECIAL}
     shared = [label for label in ours if label.casefold() in there]
-    dull = {word.label for word in first.words_of(images[0]) if not word.content}
+    dull = function_words(first, images[0])
     return {label: there[label.casefold()] for label in [each for each in shared if each not in dull] or shared}
 
 

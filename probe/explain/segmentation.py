@@ -18,7 +18,7 @@ from probe.errors import BadInput
 from probe.explain.edges import to_edges
 from probe.explain.rollout import rollouts
 from probe.heatmap import Heatmap
-from probe.readings import Choice, Steps, content_words
+from probe.readings import Choice, Steps, content_words, function_words
 from probe.subjects import find_subjects
 from probe.trace import Trace
 
@@ -52,7 +52,7 @@ def segmentation(
 def subject_word(trace: Trace, word: str, image: int = 0) -> str:
     """The label of a word of content, or of a phrase. Raises NoSuchWord, BadInput."""
     label = trace.word(word)
-    if label in SPECIAL or label in {each.label for each in trace.words_of(image) if not each.content}:
+    if label in SPECIAL or label in function_words(trace, image):
         there = ", ".join(content_words(trace, image))
         raise BadInput(f"{word!r} names nothing that could be seen; segmentation is of words of content: {there}")
     return label
