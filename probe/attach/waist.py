@@ -52,41 +52,48 @@ class Call:
     def heads(self) -> int:
         return self.q.shape[-3]
 
-    def keys(self, columns: Tensor) -> Tensor:
+    def keys(self, columns: "Columns") -> Tensor:
         """[b, h, t, d]: the keys of chosen columns, repeated over grouped heads."""
-        chosen = self.k.index_select(-2, columns)
+        chosen = _columns(self.k.transpose(-1, -2), columns).transpose(-1, -2)
         groups = self.heads // self.k.shape[-3]
         return chosen.repeat_interleave(groups, dim=-3) if groups > 1 else chosen
 
-    def bias(self, rows: slice, columns: Tensor) -> Tensor | None:
+    def bias(self, rows: slice, columns: "Columns") -> Tensor | None:
         """The additive mask at chosen rows and columns, or None."""
         if self.mask is None:
             return None
-        chosen = self.mask.index_select(-1, columns) if self.mask.shape[-1] > 1 else self.mask
+        chosen = _columns(self.mask, columns) if self.mask.shape[-1] > 1 else self.mask
         chosen = chosen[..., rows, :] if chosen.shape[-2] > 1 else chosen
         if chosen.dtype == torch.bool:
             return torch.zeros_like(chosen, dtype=torch.float32).masked_fill(~chosen, -torch.inf)
         return chosen.float()
 
 
+Columns = Tensor | slice  # indices of columns, or a run of them, which is a view and no copy
+ALL = slice(None)
 Reader = Callable[[Call, Tensor | None], None]
 Changer = Callable[[Call], Tensor | None]
 
 
+def _columns(x: Tensor, columns: Columns) -> Tensor:
+    return x[..., columns] if isinstance(columns, slice) else x.index_select(-1, columns)
+
+
 @own_precision()
-def scores(call: Call, rows: slice, columns: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+def scores(call: Call, rows: slice, columns: Columns, dtype: torch.dtype = torch.float32) -> Tensor:
     """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] of `dtype`."""
     s = call.q[..., rows, :].to(dtype) @ (call.keys(columns).to(dtype) * call.scale).transpose(-1, -2)
     bias = call.bias(rows, columns)
     s = s if bias is None else s + bias
     if call.causal:
-        below = torch.arange(call.rows, device=s.device)[rows, None] >= columns
+        number = torch.arange(max(call.rows, call.columns), device=s.device)
+        below = number[: call.rows][rows, None] >= number[: call.columns][columns]
         s = s.masked_fill(~below, -torch.inf)
     return s
 
 
 def probabilities(
-    call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None, *, exact: bool = False
+    call: Call, rows: slice, columns: Columns, lse: Tensor | None = None, *, exact: bool = False
 ) -> Tensor:
     """P[:, columns] = exp(S[:, columns] - lse): [b, h, n, t] float32, without the full matrix.
 
@@ -96,7 +103,8 @@ def probabilities(
     """
     wide = widest(call)
     if exact or call.columns <= FEW:
-        return torch.cat([_shares(call, part, lse, wide)[..., columns] for part in _parts(call, rows, CACHED)], dim=-2)
+        parts = _parts(call, rows, CACHED)
+        return torch.cat([_columns(_shares(call, part, lse, wide), columns) for part in parts], dim=-2)
     lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
 
@@ -108,7 +116,7 @@ def widest(call: Call) -> torch.dtype:
 
 def _shares(call: Call, rows: slice, lse: Tensor | None, wide: torch.dtype) -> Tensor:
     """P at chosen rows [b, h, r, m], float32; about 0 is where float32 is fine, so the scores are moved there first."""
-    s = scores(call, rows, torch.arange(call.columns, device=call.q.device), wide)
+    s = scores(call, rows, ALL, wide)
     s -= s.amax(-1, keepdim=True) if lse is None else lse[..., rows, None]
     return s.float().softmax(-1)
 
@@ -122,9 +130,8 @@ def _parts(call: Call, rows: slice, size: int) -> list[slice]:
 
 def log_sum_exp(call: Call, rows: slice, dtype: torch.dtype = torch.float32) -> Tensor:
     """[b, h, n] of `dtype`: log of the sum over all columns, in chunks of rows."""
-    everything = torch.arange(call.columns, device=call.q.device)
     parts = _parts(call, rows, CHUNK)
-    return torch.cat([torch.logsumexp(scores(call, part, everything, dtype), dim=-1) for part in parts], dim=-1)
+    return torch.cat([torch.logsumexp(scores(call, part, ALL, dtype), dim=-1) for part in parts], dim=-1)
 
 
 def fused(call: Call) -> tuple[Tensor, Tensor] | None:

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
 from probe.attach.text.reads import changing
-from probe.attach.waist import CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
+from probe.attach.waist import ALL, CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
 from probe.errors import NoMatch
 from probe.site import matching
 
@@ -144,16 +144,15 @@ class GradientPass:
         """[cell, token]: the mean over heads of what cells give to tokens."""
         rows, first = self._span(call)
         length = self.current.texts[0]
-        chosen = torch.arange(length, device=call.q.device)[columns] + first
         if call.columns == length:
-            return scores(call, rows, torch.arange(length, device=call.q.device)).softmax(-1)[0, ..., columns].mean(0)
+            return scores(call, rows, ALL).softmax(-1)[0, ..., columns].mean(0)
+        chosen = torch.arange(length, device=call.q.device)[columns] + first
         return torch.exp(scores(call, rows, chosen) - _lse(call, rows)[..., None])[0].mean(0)
 
     def _cells(self, call: Call) -> Tensor:
         """[cell, cell]: the mean over heads of what cells give to cells."""
         rows, _ = self._span(call)
-        among = torch.arange(rows.start, rows.stop, device=call.q.device)
-        return scores(call, rows, among).softmax(-1)[0].mean(0)
+        return scores(call, rows, rows).softmax(-1)[0].mean(0)
 
 
 def _lse(call: Call, rows: slice) -> Tensor:

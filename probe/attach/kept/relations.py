@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from probe.attach.waist import CHUNK, Call, log_sum_exp, probabilities, scores, widest
+from probe.attach.waist import ALL, CHUNK, Call, log_sum_exp, probabilities, scores, widest
 
 RANK = 4
 OVERSAMPLED = 4  # further directions that a random basis needs to be sure of the first ones
@@ -25,12 +25,11 @@ def row_sums(call: Call, lse: Tensor | None, *, exact: bool = False) -> Tensor:
 
 def blocks(call: Call, rows: slice, columns: slice, lse: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """(rows, P of these rows [b, r, m] float32) one block after another."""
-    asked = torch.arange(call.columns, device=call.q.device)[columns]
     start, stop, _ = rows.indices(call.rows)
-    size = max(1, CHUNK // (call.q.shape[0] * call.heads * len(asked)))
+    size = max(1, CHUNK // (call.q.shape[0] * call.heads * len(range(*columns.indices(call.columns)))))
     for first in range(start, stop, size):
         part = slice(first, min(first + size, stop))
-        yield part, torch.exp(scores(call, part, asked, lse.dtype) - lse[..., part, None]).mean(1).float()
+        yield part, torch.exp(scores(call, part, columns, lse.dtype) - lse[..., part, None]).mean(1).float()
 
 
 def looks(call: Call, rows: Tensor, *, columns: slice = slice(None), exact: bool = False) -> Tensor:
@@ -39,8 +38,7 @@ def looks(call: Call, rows: Tensor, *, columns: slice = slice(None), exact: bool
     if mask is not None and mask.shape[-2] > 1:
         mask = mask.index_select(-2, rows)
     part = replace(call, q=call.q.index_select(-2, rows), mask=mask)
-    everything = torch.arange(call.columns, device=call.q.device)
-    s = scores(part, slice(None), everything, widest(call) if exact else torch.float32)
+    s = scores(part, ALL, ALL, widest(call) if exact else torch.float32)
     return s.softmax(-1).mean(1)[..., columns].float()
 
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import Family
-from probe.attach.relevance.tape import Event, Tape, everything, taping, values
-from probe.attach.waist import CHUNK, Call, scores
+from probe.attach.relevance.tape import Event, Tape, taping, values
+from probe.attach.waist import ALL, CHUNK, Call, scores
 from probe.errors import BadInput, UnknownFamily
 
 SELF_CELLS = 4096  # cells up to which the full rule keeps a square of them
@@ -88,7 +88,7 @@ class Field:
 
 def weighted(call: Call, G: Tensor, rows: slice) -> Tensor:
     """A-bar [n, m] = mean_heads(max(0, grad_A * A)) for a chunk of queries, with grad_A = G V^T."""
-    A = scores(call, rows, everything(call)).softmax(-1)  # [1, h, n, m]
+    A = scores(call, rows, ALL).softmax(-1)  # [1, h, n, m]
     grad_A = G[..., rows, :].float() @ values(call).float().transpose(-1, -2)
     return A.mul_(grad_A).clamp_(min=0).mean(1)[0]
 

@@ -17,9 +17,9 @@ from torch.autograd import Function
 from torch.overrides import TorchFunctionMode
 
 from probe.attach.borrow import here
-from probe.attach.relevance.tape import everything, values
+from probe.attach.relevance.tape import values
 from probe.attach.relevance.unrolled import Note, unrolled
-from probe.attach.waist import Call, scores
+from probe.attach.waist import ALL, Call, scores
 
 EPS = 1e-9
 SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__)
@@ -125,9 +125,8 @@ def _leaf(part: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor | None:
 
 def _attention(note: Note) -> Callable[[Call], Tensor]:
     def attend(call: Call) -> Tensor:
-        columns = everything(call)
-        k = call.keys(columns).transpose(-1, -2)
-        A = scores(call, slice(None), columns).softmax(-1).to(call.v.dtype)
+        k = call.keys(ALL).transpose(-1, -2)
+        A = scores(call, ALL, ALL).softmax(-1).to(call.v.dtype)
         A = Same.apply(Product.apply(call.q, k), A.detach())
         note(A)
         return Product.apply(A, values(call))

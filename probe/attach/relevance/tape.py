@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from probe.attach.borrow import here
@@ -89,8 +88,3 @@ def values(call: Call) -> Tensor:
     """[b, h, m, d]: the values, repeated over grouped heads."""
     groups = call.heads // call.v.shape[-3]
     return call.v.repeat_interleave(groups, dim=-3) if groups > 1 else call.v
-
-
-def everything(call: Call) -> Tensor:
-    """The numbers of all columns."""
-    return torch.arange(call.columns, device=call.q.device)

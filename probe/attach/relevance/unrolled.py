@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from probe.attach.borrow import here
-from probe.attach.relevance.tape import everything, values
-from probe.attach.waist import Call, Waist, scores
+from probe.attach.relevance.tape import values
+from probe.attach.waist import ALL, Call, Waist, scores
 
 PROJECTIONS = (("q_proj", "k_proj"), ("query", "key"), ("q", "k"), ("to_q", "to_k"))
 SOFTMAX = (F.softmax, torch.softmax, Tensor.softmax)
@@ -47,7 +47,7 @@ class Softmaxes(TorchFunctionMode):
 
 def spelt(call: Call) -> Tensor:
     """O = softmax(S) V, without the fused kernel."""
-    A = scores(call, slice(None), everything(call)).softmax(-1)
+    A = scores(call, ALL, ALL).softmax(-1)
     return A.to(call.v.dtype) @ values(call)
 
 
