@@ -165,10 +165,10 @@ class LatentIntervention(Intervention):
         threshold = self.thresholds.get(step)
         return None if threshold is None else max(0.0, 1.0 - threshold)
 
-    def met(self, step: int, score: Score) -> bool:
-        """Whether this step needs no refinement (any more)."""
+    def met(self, step: int, scores: Sequence[Score]) -> bool:
+        """Whether this step needs no refinement (any more), from the scores of its passes so far."""
         target = self.target(step)
-        return target is None or score.value <= target
+        return target is None or scores[-1].value <= target
 
     @abstractmethod
     def score(self, maps: Maps) -> Score:
@@ -180,7 +180,7 @@ class LatentIntervention(Intervention):
 
     def good(self, score: Score) -> bool:
         """Whether a noise needs no further search."""
-        return self.met(0, score)
+        return self.met(0, [score])
 
 
 Attend = Callable[[Array], Array]  # values [h, t, d] -> P @ values [h, n, d]

@@ -10,6 +10,7 @@ from probe.nurse.moved import moved
 from probe.nurse.patching import PatchAttention, PatchModules
 from probe.nurse.presence import AStar, DivideAndBind
 from probe.nurse.prompts import ComposableDiffusion, PromptSchedule
+from probe.nurse.separate import Separate
 
 __all__ = [
     "AStar",
@@ -26,6 +27,7 @@ __all__ = [
     "PromptSchedule",
     "PromptToPrompt",
     "ScaleAttention",
+    "Separate",
     "StructuredDiffusion",
     "SynGen",
     "moved",

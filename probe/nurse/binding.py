@@ -76,11 +76,16 @@ class Conform(LatentIntervention):
         return -1.0 if step in self.thresholds else None
 
     def score(self, maps: Maps) -> Score:
+        rows, labels = self.embedded(maps)
+        return Score(contrast(rows, labels, self.tau))
+
+    def embedded(self, maps: Maps) -> tuple[Tensor, Tensor]:
+        """(maps [token, cell] of this step, and of the one before if there is one; the group of each [token])."""
         labels = [g for g, group in enumerate(self.groups) for _ in group]
         rows = self._embed(maps)
         if maps.previous is not None:
             rows, labels = torch.cat([rows, self._embed(maps.previous).detach()]), labels * 2
-        return Score(contrast(rows, torch.tensor(labels, device=rows.device), self.tau))
+        return rows, torch.tensor(labels, device=rows.device)
 
     def _embed(self, maps: Maps) -> Tensor:
         """[token, cell]: one smoothed map a word."""
@@ -90,11 +95,14 @@ class Conform(LatentIntervention):
         return torch.stack([smooth(planes[name]).flatten() for name in names])
 
 
-def contrast(rows: Tensor, labels: Tensor, tau: float) -> Tensor:
-    """Mean over positive pairs (i, p) of -log(e^s_ip / (e^s_ip + sum over negatives n of e^s_in)), s = cosine / tau."""
+def contrast(rows: Tensor, labels: Tensor, tau: float, *, itself: bool = False) -> Tensor:
+    """Mean over positive pairs (i, p) of -log(e^s_ip / (e^s_ip + sum over negatives n of e^s_in)), s = cosine / tau.
+
+    If `itself`, (i, i) is a positive pair as well.
+    """
     s = torch.exp(F.cosine_similarity(rows[:, None], rows[None], dim=-1) / tau)  # [i, j]
     same = labels[:, None] == labels
     negatives = (s * ~same).sum(1, keepdim=True)
-    positive = same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    positive = same if itself else same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
     each = -torch.log(s / (s + negatives))
     return each[positive].mean() if bool(positive.any()) else s.sum() * 0

@@ -1,6 +1,6 @@
 """Losses that put subjects into boxes: BoxDiff and layout guidance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import floor
 from typing import ClassVar
 
@@ -45,9 +45,9 @@ class BoxDiff(Boxed):
     reach: int = 1  # cells on either side of an edge
     thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
 
-    def met(self, step: int, score: Score) -> bool:
+    def met(self, step: int, scores: Sequence[Score]) -> bool:
         """Whether the subject that is least inside of its box is so enough."""
-        return step not in self.thresholds or score.terms["inside"] <= 1 - self.thresholds[step]
+        return step not in self.thresholds or scores[-1].terms["inside"] <= 1 - self.thresholds[step]
 
     def score(self, maps: Maps) -> Score:
         sharp = sharp_planes(maps, self.boxes)

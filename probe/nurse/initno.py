@@ -1,6 +1,6 @@
 """InitNO (Guo et al. 2024): look for a better noise before the first step, then nurse as Attend-and-Excite does."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import ClassVar
 
@@ -52,10 +52,10 @@ class InitNO(LatentIntervention):
             loss = loss + terms["conflict"]
         return _scored(loss, planes, terms)
 
-    def met(self, step: int, score: Score) -> bool:
+    def met(self, step: int, scores: Sequence[Score]) -> bool:
         """Both response and conflict are within their limits, or nothing is asked of this step."""
         threshold = self.thresholds.get(step)
-        return threshold is None or self._within(score, 1 - threshold)
+        return threshold is None or self._within(scores[-1], 1 - threshold)
 
     def good(self, score: Score) -> bool:
         """Whether a noise will do."""

@@ -44,9 +44,9 @@ class DivideAndBind(LatentIntervention):
         most = {"max_refinements": self.at_first} if step == 0 else {}
         return self.model_copy(update={"weight": self.weights[max(begun)] if begun else 0.0} | most)
 
-    def met(self, step: int, score: Score) -> bool:
+    def met(self, step: int, scores: Sequence[Score]) -> bool:
         """Whether the smallest total variation has reached the threshold, whatever the binding is."""
-        return min(score.subjects.values()) >= self.thresholds.get(step, 0.0)
+        return min(scores[-1].subjects.values()) >= self.thresholds.get(step, 0.0)
 
     def score(self, maps: Maps) -> Score:
         planes = {name: smooth(plane) for name, plane in sharp_planes(maps, self.names).items()}

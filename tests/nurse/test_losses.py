@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from probe.errors import BadInput
 from probe.intervention import Maps, Score
-from probe.nurse import AStar, BoxDiff, Conform, DivideAndBind, LayoutGuidance, SynGen
+from probe.nurse import AStar, BoxDiff, Conform, DivideAndBind, LayoutGuidance, Separate, SynGen
 from probe.nurse.binding import contrast
 from probe.nurse.boxes import box_mask, top_mean
 from probe.nurse.maps import distribution, jensen_shannon, overlap, symmetric_kl, total_variation
@@ -130,7 +130,7 @@ def test_divide_and_bind_weighs_binding_by_the_step_and_refines_by_variation():
     assert [each / bound[0] for each in bound] == pytest.approx([1, 1, 5, 5, 10, 10], rel=1e-4)
     assert [method.now(step, ()).max_refinements for step in (0, 1)] == [50, 20]
     varied = Score(0.0, {"car": 0.25, "bowl": 0.3})
-    assert [method.met(step, varied) for step in (0, 5, 10, 20)] == [True, True, True, False]
+    assert [method.met(step, [varied]) for step in (0, 5, 10, 20)] == [True, True, True, False]
 
 
 def test_box_diff_refines_until_the_subject_that_is_least_inside_is_so():
@@ -141,7 +141,7 @@ def test_box_diff_refines_until_the_subject_that_is_least_inside_is_so():
     assert value(score) == pytest.approx(sum(parts), rel=1e-5)
     assert score.terms["inside"] == max(alone)
     met = Score(score.loss, score.subjects, {"inside": 0.5})
-    assert [method.met(step, met) for step in (0, 5, 10, 20)] == [True, True, True, False]
+    assert [method.met(step, [met]) for step in (0, 5, 10, 20)] == [True, True, True, False]
 
 
 def test_a_star_separates_and_retains():
@@ -156,6 +156,7 @@ def test_a_star_separates_and_retains():
     [
         SynGen(bindings={"car": ("red",), "bowl": ("blue",)}),
         Conform(groups=(("red", "car"), ("blue", "bowl"))),
+        Separate(groups=(("car",), ("bowl",))),
         DivideAndBind(subjects=("car", "bowl"), attributes={"car": "red"}),
         AStar(subjects=("car", "bowl")),
         BoxDiff(boxes={"car": (0, 0, 0.5, 1), "bowl": (0.5, 0, 1, 1)}),

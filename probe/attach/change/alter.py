@@ -134,9 +134,9 @@ class Alteration:
         try:
             z, score = self._forward(acting, scene, z)
             scores.append(settled(score))
-            met, count = acting.met(scene.step, score), 0
+            met, count = acting.met(scene.step, scores), 0
             while not met:
-                met = acting.met(scene.step, score) or count + 1 >= acting.max_refinements
+                met = acting.met(scene.step, scores) or count + 1 >= acting.max_refinements
                 z, score = self._forward(acting, scene, self._update(acting, z, score, alpha))
                 scores.append(settled(score))
                 count += 1
