@@ -183,6 +183,8 @@ REFUSED = {
     "wrong size": ([PROMPT, "--height", "100"], "height 100 is no multiple of 8. Take 96 or 104", 2),
     "no picture": ([PROMPT, "--image", "{tmp}/file"], "file cannot be read as a picture.*PNG or JPEG", 2),
     "a size for a picture": ([PROMPT, "--image", "x.png", "--width", "64"], "has its own size: leave out --width", 2),
+    "a lens of a picture": ([PROMPT, "--lens", "all", "--image", "x.png"], "--lens generates images.*leave one", 2),
+    "no device": ([PROMPT, "--device", "magic"], "device 'magic'.*cpu, cuda", 2),
     "no steps": ([PROMPT, "--steps", "0"], "0 does not conform to restriction v>0", 2),
     "negative size": ([PROMPT, "--width", "-8"], "-8 does not conform", 2),
     "no number": ([PROMPT, "--seed", "many"], "Not of type NonNegativeInt.*many", 2),
@@ -247,7 +249,7 @@ def test_overwrite_never_replaces_what_is_somebody_elses(
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years of work")
     assert main(["trace", PROMPT, "--model", model, "--out", str(tmp_path / "thesis"), "--overwrite"]) == 1
-    assert "was not made by `probe trace`" in capsys.readouterr().err
+    assert "was not made by `probe`" in capsys.readouterr().err
     assert listing(tmp_path) == {"thesis/chapter": b"years of work"}
 
 
@@ -413,7 +415,7 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]):
 
 
 def test_doctor_tries_a_model(model: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["doctor", model]) == 0
+    assert main(["doctor", model, "--device", "cpu"]) == 0
     assert "picture   identical to the bit" in capsys.readouterr().out
 
 

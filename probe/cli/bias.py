@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 import probe
 from probe.cli import say
 from probe.cli.study import DONE, FAILED, INTERRUPTED, follow
-from probe.cli.trace import split
+from probe.cli.values import split
 from probe.errors import BadInput
 
 OWN, REPORT = "professions", "report.html"
@@ -67,7 +67,7 @@ def balance(options: Namespace) -> int:
     """0 if a value was found whose share is even, 1 if none was, 130 if interrupted."""
     knob, template = _knob(options)
     fields = {"template": template, "seeds": options.seeds, "steps": options.steps, "models": options.model}
-    fields |= {"guidance": _scale(options.guidance) if options.guidance else None, "folder": options.out}
+    fields |= {"guidance": options.guidance, "folder": options.out}
     classifier = _classifier(options.classifier)
     aim = probe.bias.Aim(options.attribute, options.label, options.share, options.most)
     try:
