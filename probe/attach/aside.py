@@ -158,7 +158,7 @@ def _as_long(item: PromptIntervention, texts: dict[str, Text], scene: Scene) -> 
                 counts = [sum(one.lengths.values()) for one in (text.prompt, prompt)]
                 raise BadInput(
                     f"{text.prompt.text!r} has {counts[0]} tokens and {prompt.text!r} {counts[1]}: {scene.family.name} "
-                    "leaves padding out of its attention, so write prompts of the same length"
+                    "leaves padding out of its attention, so use prompts of the same length"
                 )
     return texts
 

@@ -81,7 +81,7 @@ def classifier_of(made: Study) -> Classifier:
     found = next((method for method in made.scorers if method.name == PERCEIVED), None)
     if found is None:
         raise BadInput(
-            f"{made.name!r} has no scorer called {PERCEIVED!r}, so it is no bias study; make one by bias.study"
+            f"{made.name!r} has no scorer called {PERCEIVED!r}, so it is not a bias study; make one with bias.study"
         )
     return as_classifier(build_scorer(found))
 

@@ -133,7 +133,7 @@ def _arms(given: list[str]) -> dict[str, str]:
     wrong = next((text for text, (name, sign, other) in zip(given, parts, strict=True) if not (name and other)), None)
     if wrong is not None:
         raise BadInput(
-            f"--arm {wrong!r} is no name with a template; write --arm 'open=a photo of {{group}}, any gender'"
+            f"--arm {wrong!r} is not a name with a template; write --arm 'open=a photo of {{group}}, any gender'"
         )
     return {name.strip(): other for name, _, other in parts}
 

@@ -48,7 +48,7 @@ def generate(pipe: Any, options: Namespace, *, label: str = "step", **asked: Any
 def look(pipe: Any, options: Namespace, **asked: Any) -> "probe.Trace":
     """The trace of a picture that exists already, at its own size; `asked` are options of the recording."""
     if options.width or options.height:
-        raise BadInput("an existing picture has its own size: leave out --width and --height, or resize it first")
+        raise BadInput("an existing image has its own size: leave out --width and --height, or resize it first")
     picture = _read(options.image)
     with _heed_warnings(options.cut), Console(stderr=True).status("looking"):
         return probe.record_image(
@@ -69,7 +69,7 @@ def _read(path: str) -> Image.Image:
         with Image.open(path) as picture:
             return picture.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as problem:
-        raise BadInput(f"{path} cannot be read as a picture ({problem}): give a PNG or JPEG file") from problem
+        raise BadInput(f"{path} cannot be read as an image ({problem}): give a PNG or JPEG file") from problem
 
 
 @contextmanager
@@ -129,4 +129,4 @@ def _check_size(pipe: Any, given: dict[str, Any]) -> None:
         size = given.get(name, multiple)
         if size % multiple:
             near = max(size // multiple, 1) * multiple
-            raise BadInput(f"{name} {size} is no multiple of {multiple}. Take {near} or {near + multiple}")
+            raise BadInput(f"{name} {size} is not a multiple of {multiple}. Take {near} or {near + multiple}")

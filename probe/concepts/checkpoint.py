@@ -86,4 +86,4 @@ def _check(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> 
 def _only_progress(folder: Path) -> None:
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in (NAME, TENSORS))
     if strangers:
-        raise OutputError(f"{folder} holds {strangers[0]!r}, which is no part of a checkpoint: choose another folder")
+        raise OutputError(f"{folder} holds {strangers[0]!r}, which is not part of a checkpoint: choose another folder")

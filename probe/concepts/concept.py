@@ -101,7 +101,7 @@ class Concept:
             norms = {str(name): float(norm) for name, norm in data["norms"].items()}
             return cls(str(data["concept"]), tuple(words), tuple(words.values()), norms, template=str(data["template"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadInput(f"this is no concept ({error!r}); expected concept, template, words and norms") from error
+            raise BadInput(f"this is not a concept ({error!r}); expected concept, template, words and norms") from error
 
     @property
     def of_words(self) -> dict[str, Image.Image]:

@@ -46,7 +46,7 @@ def rollouts(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> list[H
     path, node = _relation(trace)
     if FRAME in node.dims:
         raise BadInput(
-            f"rollout follows the cells of one picture, and {path} is of a film of {node.sizes[FRAME]} frames; for one "
+            f"rollout follows the cells of one image, and {path} is of a video of {node.sizes[FRAME]} frames; for one "
             f"of them call probe.attention(trace, {words[0]!r}, frame=0)"
         )
     maps = word_maps(trace, words, choice)

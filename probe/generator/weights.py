@@ -113,7 +113,7 @@ def _from_source(source: str, revision: str | None) -> Any:
         _check_folder(folder)
     elif not HUB_ID.fullmatch(source):
         raise NotAPipeline(
-            f"there is no folder {source!r}, and it is no hub id (owner/name) either; "
+            f"there is no folder {source!r}, and it is not a hub id (owner/name) either; "
             "give the folder that holds model_index.json, or leave it out for Menagerie"
         )
     try:

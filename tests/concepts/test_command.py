@@ -70,7 +70,7 @@ def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
         (["--solver", "magic"], "there is no solver 'magic'; there are: conceptor"),
         (["--words", "unheardof"], "no word is left for 'a cat'"),
         (["--prune", "0"], "give --eyes the folder of a CLIP model"),
-        (["--prune", "none", "--eyes", "menagerie"], "'none' is no seed"),
+        (["--prune", "none", "--eyes", "menagerie"], "'none' is not a seed"),
         (["--prune", "0", "--eyes", "nowhere"], "nowhere holds no CLIPModel"),
         (["--concept", "somewhere"], "add the seeds to prune: --prune 0-3"),
     ],

@@ -111,7 +111,7 @@ def test_of_several_studies_one_is_chosen_and_a_damaged_one_is_said_so(keep: Kee
     app.selectbox(key="study").set_value("first-study").run()
     assert not app.exception
     assert texts(app.error) == ["This study cannot be read."]
-    assert "is no audit" in plain(app)
+    assert "is not an audit" in plain(app)
 
 
 def test_foreign_words_are_never_markdown(keep: Keep):

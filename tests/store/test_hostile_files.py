@@ -37,7 +37,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 def test_paths_stay_inside(folder: Path, path: str) -> None:
     reseal(folder, lambda body: body["files"].update({path: {"size": 1, "blake2b": "0" * 64}}))
-    refused(folder, "which is no file of a trace")
+    refused(folder, "which is not a file of a trace")
     assert not verify(folder).ok
 
 

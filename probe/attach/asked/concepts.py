@@ -43,7 +43,7 @@ class Concepts(Inquiry):
         said = [word.text for prompt in scene.prompts for word in prompt.words if word.content]
         words = list(dict.fromkeys((*said, *self.words)))
         if len(words) < 2:
-            raise BadInput(f"one concept ({words}) is set against nothing; name more: Concepts(words=('background',))")
+            raise BadInput(f"concepts compete, and there is only {words}; add more: Concepts(words=('background',))")
         return ConceptReader(scene, self.wants, words)
 
 

@@ -121,7 +121,7 @@ class Editor:
         """Raises BadInput where the queries are not what was projected."""
         if row.kind == "joint" or getattr(self.modules[row.call.path], "norm_q", None) is not None:
             raise BadInput(
-                f"{row.call.path} norms or turns its queries after they are projected, so {item.method} cannot take "
+                f"{row.call.path} normalises or rotates its queries after the projection, so {item.method} cannot take "
                 "them from a recorded run: give both prompts in one call"
             )
 
