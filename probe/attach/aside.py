@@ -17,8 +17,8 @@ from probe.attach.change.reword import Rewording
 from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family, denoisers
 from probe.attach.take import STATES, Take
+from probe.attach.text.columns import check_reads, everywhere, place
 from probe.attach.text.encode import Text, encode
-from probe.attach.text.placed import check_reads, everywhere, place
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention

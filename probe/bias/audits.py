@@ -100,7 +100,7 @@ class Audit:
 
     def report(self, path: str | Path, *, exist_ok: bool = False) -> Path:
         """Write a page of HTML that holds all it shows: figures, tables, limits. Raises OutputError."""
-        from probe.bias.told import card
+        from probe.bias.card import card
         from probe.show import audit_report
 
         return audit_report(card(self), path, exist_ok=exist_ok)

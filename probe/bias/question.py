@@ -8,8 +8,8 @@ from probe.bias import inside
 from probe.bias.classifiers import PERCEIVED, Classifier, MenagerieJudge, as_classifier
 from probe.bias.groups import TEMPLATE, Group, as_groups, fill
 from probe.bias.shares import needed
-from probe.bias.shown import planted
 from probe.bias.tables import Reference
+from probe.bias.training_shares import planted
 from probe.concepts.concept import Concept
 from probe.errors import BadInput
 from probe.study.methods import build_scorer

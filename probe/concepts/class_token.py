@@ -14,10 +14,10 @@ from torch.nn.functional import interpolate
 from probe.attach.assemble import model_of
 from probe.attach.borrow import around
 from probe.attach.model.families import denoiser
-from probe.concepts.bench import borrowed
 from probe.concepts.own import Tick, options, quiet
+from probe.concepts.pseudo_token import Encoder, Gap, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.recipe import Recipe
-from probe.concepts.speech import Encoder, Gap, check_expressible, encoders, filled, gap, own_words
+from probe.concepts.reconstruction import borrowed
 from probe.concepts.vocabulary import BEFORE, rows, whole_words
 from probe.errors import BadInput
 

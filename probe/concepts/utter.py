@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probe.concepts.concept import Concept
-from probe.concepts.speech import Encoder, encoders, filled, gap
+from probe.concepts.pseudo_token import Encoder, encoders, filled, gap
 from probe.concepts.vocabulary import BEFORE, at_norm, rows
 from probe.errors import BadInput, NoSuchWord
 

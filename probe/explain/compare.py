@@ -13,8 +13,8 @@ import xarray as xr
 from probe.axes import SPECIAL, Branch
 from probe.comparison import FIRST, SECOND, SIDES, Comparison
 from probe.errors import BadInput, NoSuchWord, NotRecorded
-from probe.explain.apart import PARTS
-from probe.explain.beside import Both
+from probe.explain.differences import PARTS
+from probe.explain.pairing import Both
 from probe.readings import function_words
 from probe.trace import Run, Trace
 

@@ -14,7 +14,7 @@ import xarray as xr
 
 from probe.axes import FRAME, Branch
 from probe.errors import BadInput, NotRecorded
-from probe.explain.found import provenance
+from probe.explain.nodes import provenance
 from probe.heatmap import Heatmap
 from probe.readings import ALL, UNITS, Choice, Steps, resize, span, word_maps
 from probe.trace import Trace

@@ -14,7 +14,7 @@ from probe.bias import Aim, Balance, Confusion, ZeroShot, coefficient, strength
 from probe.bias.even import Try, bisect
 from probe.bias.shares import Estimate, wilson
 from probe.concepts.concept import Concept
-from probe.concepts.speech import encoders
+from probe.concepts.pseudo_token import encoders
 from probe.errors import BadInput, NoSuchWord
 from probe.study import Study
 from probe.study.results import PICTURE, place, scan

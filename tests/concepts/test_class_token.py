@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from probe.concepts.bench import borrowed
 from probe.concepts.class_token import RATE, class_token, classifier, finished
-from probe.concepts.speech import encoders, filled, gap
+from probe.concepts.pseudo_token import encoders, filled, gap
+from probe.concepts.reconstruction import borrowed
 from probe.concepts.vocabulary import own_vectors
 from probe.errors import BadInput
 from tests.concepts.conftest import small

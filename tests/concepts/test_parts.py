@@ -8,12 +8,12 @@ import torch
 from pydantic import ValidationError
 
 from probe.attach.model.prediction import Level
-from probe.concepts.bench import Bench, borrowed
 from probe.concepts.own import Own, draw, own_pictures, target
+from probe.concepts.pseudo_token import blank, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.recipe import Recipe, recipe_of
+from probe.concepts.reconstruction import Bench, borrowed
 from probe.concepts.solver import nonnegative
 from probe.concepts.sparse import onto_simplex
-from probe.concepts.speech import blank, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.vocabulary import (
     Vocabulary,
     limited,

@@ -13,7 +13,7 @@ import probe
 from probe.attach.recording import Recording
 from probe.concepts.concept import Concept
 from probe.concepts.direction import Direction, direction
-from probe.concepts.speech import encoders
+from probe.concepts.pseudo_token import encoders
 from probe.concepts.steer import Steer, SteerOutputs
 from probe.errors import BadInput, BadPrompt, MissingReadings, NoMatch, NoSuchWord, NotRecorded
 from probe.nurse import ComposableDiffusion, PromptSchedule

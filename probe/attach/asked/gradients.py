@@ -26,8 +26,8 @@ from captum.attr import (
 from pydantic import Field
 from torch import Tensor
 
-from probe.attach.asked.beside import Beside, Reader, check_text
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.asked.rerun import Beside, Reader, check_text
 from probe.attach.change.gradient import checkpointed, without_weight_gradients
 from probe.attach.model.layout import unpacked
 from probe.attach.model.prediction import level

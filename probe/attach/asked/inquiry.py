@@ -9,7 +9,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from probe.attach.asked.led import Lead
+from probe.attach.asked.controlnets import Lead
 from probe.attach.model.families import Family
 from probe.attach.text.rows import Row
 from probe.errors import NoMatch

@@ -18,7 +18,7 @@ from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES
-from probe.attach.text.placed import Placed
+from probe.attach.text.columns import Placed
 from probe.attach.text.rows import Row
 from probe.errors import BadInput, Diverged, ProbeWarning, RecordingError
 from probe.intervention import LatentIntervention, Maps, Score

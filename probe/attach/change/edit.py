@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from probe.attach.change.recorded import Recorded
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
+from probe.attach.text.columns import Placed
 from probe.attach.text.encode import Text
-from probe.attach.text.placed import Placed
-from probe.attach.text.reads import row as one
+from probe.attach.text.text_calls import row as one
 from probe.attach.waist import Call, Waist, plain
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Seen

@@ -23,7 +23,7 @@ def check_runs_plainly(pipe: Any) -> None:
     if found and _compiles():
         raise RecordingError(
             f"{', '.join(found[:4])} {'is' if len(found) == 1 else 'are'} compiled, and a compiled model runs without "
-            'the hooks that record: record inside `with torch.compiler.set_stance("force_eager"):`, which runs it eagerly'
+            'the hooks that record: record inside `with torch.compiler.set_stance("force_eager"):`'
         )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from probe.attach.model.families import Family, Stream
+from probe.attach.text.alignment import find, kept, merged, mismatch, prompt_of, tokens
 from probe.attach.text.hearing import Encoded, Heard
-from probe.attach.text.placing import find, kept, merged, mismatch, prompt_of, tokens
 from probe.errors import ProbeWarning
 from probe.words import Prompt, Token
 

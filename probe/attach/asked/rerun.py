@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probe.attach.asked.controlnets import Lead
 from probe.attach.asked.findings import Findings
 from probe.attach.asked.inquiry import Answer, Scene
-from probe.attach.asked.led import Lead
 from probe.attach.model.families import Family, denoisers
 from probe.attach.model.layout import Plane, plane, unpacked
 from probe.attach.take import SAMPLES, STATES

@@ -8,9 +8,9 @@ import pytest
 
 import probe
 from probe.bias import LIMITS
+from probe.bias.card import card
 from probe.bias.report import SENSITIVE, number, span
 from probe.bias.tables import Known
-from probe.bias.told import card
 from probe.errors import OutputError
 from probe.show import AuditCard, AuditPart, Sheet, render_audit, share_panels
 from probe.show.evaluation import Interval
