@@ -158,7 +158,7 @@ def test_a_picture_that_exists_is_looked_into(more: list[str], method: str, mode
 
 def test_cut_goes_on_without_the_words_that_fell_off(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["trace", LONG, "--cut", "--model", model, "--steps", "2", "--out", str(tmp_path / "t")]) == 0
-    assert re.search(r"note: the end of .* fell off: text_encoder reads 77 tokens", capsys.readouterr().err)
+    assert re.search(r"note: the end of .* was truncated: text_encoder reads 77 tokens", capsys.readouterr().err)
 
 
 def test_without_out_a_free_folder_is_named_after_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""`probe compare`: what was asked differently of two traces, and how far each word's map moved."""
+"""`probe compare`: which settings of two traces differ, and how far each word's map moved."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,7 +15,7 @@ import probe
 from probe.cli import say
 from probe.errors import BadInput, BadPrompt, ProbeWarning
 
-FELL_OFF = r"the end of .* fell off"
+TRUNCATED = r"the end of .* was truncated"
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
@@ -74,11 +74,11 @@ def _read(path: str) -> Image.Image:
 
 @contextmanager
 def _heed_warnings(cut: bool) -> Generator[None]:
-    """Print what `probe` warns of; refuse a prompt whose end falls off, unless `cut` allows it."""
+    """Print what `probe` warns of; refuse a prompt that would be truncated, unless `cut` allows it."""
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", ProbeWarning)
         if not cut:
-            warnings.filterwarnings("error", FELL_OFF, ProbeWarning)
+            warnings.filterwarnings("error", TRUNCATED, ProbeWarning)
         try:
             yield
         except ProbeWarning as lost:

@@ -1,4 +1,4 @@
-"""Two traces beside each other: what was asked differently, and how far maps, guidance and latents went apart.
+"""Two traces compared: which settings differ, and how far maps, guidance and latents went apart.
 
 It says how much and where, not why. If the runs differ in one setting alone, from the same noise, the difference is
 that setting's; two seeds differ too, so set what was found beside the difference between seeds.
