@@ -99,7 +99,7 @@ def test_trace_records_tables_and_draws_a_lens(model: str, tmp_path: Path, capsy
     assert main([*asked, *more, "--out", str(tmp_path / "a")]) == 0
     assert (tmp_path / "a" / "figures" / "lens.png").is_file()
     page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
-    assert all(part in page for part in ("Which layers carry each word", "another prompt says", "ends early"))
+    assert all(part in page for part in ("Which layers carry each word", "difference to another prompt", "ends early"))
     assert main(["explain", str(tmp_path / "a"), "--table", "patching"]) == 0
     roles = probe.open(tmp_path / "a" / "trace").tree["roles"]
     assert [node["step"].values.tolist() for node in roles.children.values()] == [[1], [1]]

@@ -20,7 +20,7 @@ def saved(tmp_path: Path) -> str:
 def test_it_says_where_each_word_is_and_what_the_method_cannot_tell(saved: str, capsys: pytest.CaptureFixture[str]):
     assert main(["explain", saved]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("attention: shows which cells looked")
+    assert lines[0].startswith("attention: shows which cells attend")
     assert lines[1].startswith("  cat: strongest top left, ")
     assert lines[2].startswith("  balloon: strongest bottom right")
     assert lines[3].startswith("  it cannot tell that the word caused")
