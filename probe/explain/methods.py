@@ -85,7 +85,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "segmentation",
-        shows="shows the extent of a subject: rollouts of late steps compete, and are aligned with edges of the picture",
+        shows="shows the extent of a subject: rollouts of late steps compete, aligned with image edges",
         cannot="cannot show cause, like rollout, nor whose edge it is; subjects that were not recorded do not compete",
         relations=("image->text", "image->image:low-rank"),
     ),
@@ -98,7 +98,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         "gradients",
         shows="shows which cells of the noisy latents a word's part of the prediction comes from, by Captum's methods",
-        cannot="cannot see beyond the step; gradients are noisy, and occlusion gives the model inputs unlike its training",
+        cannot="cannot see beyond the step; gradients are noisy, and occlusion leaves the training distribution",
         record="Gradients",
     ),
     Method(
