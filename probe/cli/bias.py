@@ -37,7 +37,7 @@ def run_study(options: Namespace) -> int:
     try:
         status = follow(study, device=options.device)
     except KeyboardInterrupt:
-        say.aside(f"interrupted; what is finished stays in {study.path}. Run the same command to go on")
+        say.interrupted(study.path)
         return INTERRUPTED
     audit = probe.bias.audit(study, errors=errors, within=options.within)
     audit.save(study.path)
@@ -82,7 +82,7 @@ def balance(options: Namespace) -> int:
             **{name: value for name, value in fields.items() if value is not None},
         )
     except KeyboardInterrupt:
-        say.aside(f"interrupted; what is finished stays in {options.out}. Run the same command to go on")
+        say.interrupted(options.out)
         return INTERRUPTED
     say.result(found)
     folder = Path(options.out)

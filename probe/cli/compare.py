@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
         if work is not None:
             _write(found, work)
     if target is not None:
-        say.result(f"  {target}  figures, differs.csv, words.csv, steps.parquet, and the settings to do it again")
+        say.result(f"  {target}  figures, differs.csv, words.csv, steps.parquet, and the settings to repeat it")
     return 0
 
 

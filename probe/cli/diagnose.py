@@ -31,7 +31,7 @@ def run(options: Namespace) -> int:
             _write(found, work)
     _sum_up(found)
     if target is not None:
-        say.result(f"  {target}  pictures, table.csv, and the settings to do it again")
+        say.result(f"  {target}  pictures, table.csv, and the settings to repeat it")
     return 0
 
 

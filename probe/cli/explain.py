@@ -31,7 +31,7 @@ def run(options: Namespace) -> int:
         make = _tables if options.table else _maps if options.region is None else _region
         what = make(trace, options, work)
     if target is not None:
-        say.result(f"  {target}  {what}, and the settings to do it again")
+        say.result(f"  {target}  {what}, and the settings to repeat it")
     return 0
 
 

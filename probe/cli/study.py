@@ -38,10 +38,10 @@ def run_study(options: Namespace) -> int:
         orders = {"max_failures": options.max_failures, "retry": options.retry}
         status = follow(study, device=options.device, **orders)
     except KeyboardInterrupt:
-        say.aside(f"interrupted; what is finished stays in {study.path}. Run the same command to go on")
+        say.interrupted(study.path)
         return INTERRUPTED
     say.result(status)
-    say.result(f"  {study.path / 'table.parquet'}  one row a job; or: probe study table {study.path}")
+    say.result(f"  {study.path / 'table.parquet'}  one row per job; or: probe study table {study.path}")
     return DONE if status.ok else FAILED
 
 

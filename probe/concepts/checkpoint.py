@@ -79,7 +79,7 @@ def _check(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     if other:
         raise BadInput(
             f"{folder} holds the progress of another decomposition: its {other[0]} is {found.get(other[0])!r}, "
-            f"expected {wanted[other[0]]!r}. Give another folder, or ask the same to go on"
+            f"expected {wanted[other[0]]!r}. Give another folder, or the same settings to resume"
         )
 
 

@@ -1,4 +1,4 @@
-"""Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
+"""Figures and reports of traces and heatmaps. Nothing here touches matplotlib's global state or opens a window."""
 
 from probe.show.animation import Animation, animation, film
 from probe.show.audit import AuditCard, AuditPart, Sheet, audit_report, render_audit

@@ -1,7 +1,7 @@
 """A study: a question as data. Prompts x seeds x models x interventions, explained and scored.
 
     study = probe.Study.read("study.yaml")     # or probe.Study(prompts=["a cat and a dog"], seeds="0-15", ...)
-    study.run()                                # goes on where it was interrupted
+    study.run()                                # resumes where it was interrupted
     study.table().groupby("method").mean(numeric_only=True)
 
 Importing this file needs no torch.
