@@ -19,8 +19,10 @@ from probe.errors import ProbeError as ProbeError
 
 if TYPE_CHECKING:
     from probe import bias as bias
+    from probe import explain as explain
     from probe import nurse as nurse
     from probe import show as show
+    from probe import study as study
     from probe.attach.asked.concepts import Concepts as Concepts
     from probe.attach.asked.gradients import Gradients as Gradients
     from probe.attach.asked.leave_out import LeaveOneOut as LeaveOneOut
@@ -103,6 +105,7 @@ __all__ = [
     "direction",
     "doctor",
     "errors",
+    "explain",
     "explain_classifier",
     "explain_clip",
     "gradients",
@@ -120,6 +123,7 @@ __all__ = [
     "select",
     "shapley",
     "show",
+    "study",
     "token_scores",
     "verify",
     "with_lens",
@@ -127,6 +131,7 @@ __all__ = [
     "words_of_region",
 ]
 
+_ROOMS = ("bias", "explain", "nurse", "show", "study")
 _HOMES = {
     "Ablation": "probe.attach.asked.roles",
     "ClipSimilarity": "probe.attach.relevance.targets",
@@ -162,7 +167,6 @@ _HOMES = {
     "guidance": "probe.explain.guidance",
     "leave_one_out": "probe.explain.leave_one_out",
     "lens": "probe.attach.asked.lens",
-    "with_lens": "probe.attach.asked.lens",
     "load": "probe.generator.weights",
     "open": "probe.store:open_trace",
     "record": "probe.attach.record",
@@ -174,13 +178,14 @@ _HOMES = {
     "shapley": "probe.explain.shapley",
     "token_scores": "probe.explain.gradients",
     "verify": "probe.store",
+    "with_lens": "probe.attach.asked.lens",
     "without": "probe.attach.asked.without",
     "words_of_region": "probe.explain.region",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("bias", "nurse", "show"):
+    if name in _ROOMS:
         return import_module(f"probe.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'probe' has no attribute {name!r}; its public names are {', '.join(__all__)}")

@@ -1,4 +1,4 @@
-"""A comparison: two traces beside each other, what was asked differently and how far they went apart.
+"""A comparison of two traces: which settings differ, and how far maps, guidance and latents went apart.
 
 Each part is an xarray Dataset over `step`, a step of the first trace; where the runs differ in length, `second_step`
 is the step of the second that it was set beside. `trace` is "first" or "second". A part that could not be compared is
@@ -95,7 +95,7 @@ class Comparison:
         return bool(getattr(self, part).data_vars)
 
     def __str__(self) -> str:
-        same = "nothing that the traces tell of was asked differently"
+        same = "no recorded setting differs"
         told = self.settings.to_string(index=False, max_colwidth=48) if len(self.settings) else same
         lines = [f"Comparison of {self.first.prompt!r} and {self.second.prompt!r}", told]
         if self.words:

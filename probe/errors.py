@@ -17,7 +17,7 @@ ProbeError
 │   └── NotRecorded         the trace lacks what was asked for
 ├── DamagedFile (ValueError)   a trace or weights that do not match their manifest
 ├── OutputError (OSError)      an output that exists already or cannot be written
-└── ProbeWarning (UserWarning) not wrong, but not what was asked for either: words that fell off, an inferred layout
+└── ProbeWarning (UserWarning) not wrong, but not what was asked for either: truncated words, an inferred layout
 """
 
 
@@ -90,4 +90,4 @@ class OutputError(ProbeError, OSError):
 
 
 class ProbeWarning(ProbeError, UserWarning):
-    """What was done is not quite what was asked for: words fell off the prompt, or a layout was inferred."""
+    """What was done is not quite what was asked for: words were cut from the prompt, or a layout was inferred."""

@@ -3,12 +3,12 @@
 `tree` is an xarray.DataTree with these nodes, each present only if it was recorded:
 
 /attention/{H}x{W}  attention    (site, step, branch, image, word, y, x)  float32: mean over heads of the probability
-                                 that a cell gives to the word (summed over the word's tokens); of a film its node is
-                                 {F}x{H}x{W}, and `frame`, which counts frames of the latents, stands before y, x
+                                 that a cell gives to the word (summed over the word's tokens); for a video the node
+                                 is {F}x{H}x{W}, with `frame`, a frame of the latents, before y, x
                     timestep     (step)
                     steps        (step): of how many steps, from `step` on, each entry is the mean, if of several
 /heads/{H}x{W}      attention    (site, step, branch, image, head, word, y, x): the same for single heads
-/relations/...      (site, step, branch, image, ...)  float32, means over heads; what is asked for besides words:
+/relations/...      (site, step, branch, image, ...)  float32, means over heads; attention between other tokens:
   text_to_image/{H}x{W}            share     (word, y, x): what a word, the mean of its tokens, gives to each cell
   text_to_text                     share     (word, to_word): what it gives to each word
   image_to_image/mean/{H}x{W}      received  (y, x): what a cell gets, the mean over cells that ask
@@ -18,7 +18,7 @@
   image_to_image/full/{H}x{W}      share     (cell, y, x): all of P; only when asked for by name
   frame_to_frame/{F}x{H}x{W}       share     (frame, to_frame): what the cells of a frame give to each frame
 /guidance           cond_norm, uncond_norm, difference_norm, guided_norm, update_norm, update_ratio, cosine_previous,
-                    cosine_final (step, image): see probe.attach.kept.guidance; attributes say what guided
+                    cosine_final (step, image): see probe.attach.kept.guidance; attributes name the method
                     magnitude    (step, image, y, x): norm over channels of cond - uncond
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last
                     predicted    (step, image, channel, y, x) float16: the predicted x0
@@ -28,7 +28,7 @@
 /modules/{name}     outputs of chosen modules; further axes are those of the output: channel, y and x, token, frame
                     norm         (step, branch, image, ...)  float32: L2 norm over channels
                     mean         (step, branch, image, channel): mean over all else
-                    output       (step, branch, image, ...): all of it, if asked for with ":whole"
+                    output       (step, branch, image, ...): the whole output, if recorded with ":whole"
                     a module that runs again in a pass is "{name}-run2", a second value that it returns "{name}-1"
 /text/{encoder}     states       (branch, prompt, layer, token, channel) float16: layer 0 are the embeddings, layer i
                                  the states after block i
@@ -36,19 +36,19 @@
                     ids          (branch, prompt, token): the ids that it read; -1 where a row is shorter
 /thumbnails         thumbnails   (step, image, y, x, rgb) uint8: the predicted x0, small; `made`: "fitted" or "decoded"
 
-What was asked for by explain=, at its own steps; units and settings are in the attributes; of films,
-`frame` stands before y, x:
+Results of explain=, at its own steps; units and settings are in the attributes; for videos,
+`frame` comes before y, x:
 
 /leave_one_out      magnitude    (step, image, word, y, x); norm, share (step, image, word);
                     interaction  (step, image), total
 /shapley            value        (step, image, word, y, x); share, error (step, image, word)
-/concepts/{H}x{W}   score        (site, step, image, word, y, x); of a film /concepts/{F}x{H}x{W}
+/concepts/{H}x{W}   score        (site, step, image, word, y, x); for a video /concepts/{F}x{H}x{W}
 /gradients/latents  map          (step, image, word, y, x); value, baseline, delta (step, image, word)
 /gradients/text     score        (step, image, word); value, baseline, delta (step, image)
                     with a label, each under that name
 /roles/ablation     effect       (step, image, site, word)
 /roles/patching     recovered    (step, image, site); together, gap (step, image)
-/lens               pictures     (layer, y, x, rgb) uint8: drawn by so many layers of attrs["encoder"]
+/lens               pictures     (layer, y, x, rgb) uint8: made with this many layers of attrs["encoder"]
 """
 
 import base64

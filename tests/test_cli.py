@@ -99,7 +99,7 @@ def test_trace_records_tables_and_draws_a_lens(model: str, tmp_path: Path, capsy
     assert main([*asked, *more, "--out", str(tmp_path / "a")]) == 0
     assert (tmp_path / "a" / "figures" / "lens.png").is_file()
     page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
-    assert all(part in page for part in ("Which layers carry each word", "another prompt says", "ends early"))
+    assert all(part in page for part in ("Which layers carry each word", "difference to another prompt", "ends early"))
     assert main(["explain", str(tmp_path / "a"), "--table", "patching"]) == 0
     roles = probe.open(tmp_path / "a" / "trace").tree["roles"]
     assert [node["step"].values.tolist() for node in roles.children.values()] == [[1], [1]]
@@ -158,7 +158,7 @@ def test_a_picture_that_exists_is_looked_into(more: list[str], method: str, mode
 
 def test_cut_goes_on_without_the_words_that_fell_off(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["trace", LONG, "--cut", "--model", model, "--steps", "2", "--out", str(tmp_path / "t")]) == 0
-    assert re.search(r"note: the end of .* fell off: text_encoder reads 77 tokens", capsys.readouterr().err)
+    assert re.search(r"note: the end of .* was truncated: text_encoder reads 77 tokens", capsys.readouterr().err)
 
 
 def test_without_out_a_free_folder_is_named_after_the_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -180,9 +180,11 @@ REFUSED = {
     "no such model": ([PROMPT, "--model", "nowhere"], "no folder 'nowhere'.*leave it out for Menagerie", 2),
     "unknown on the hub": ([PROMPT, "--model", "who/knows"], "'who/knows' could not be loaded.*Check the name", 2),
     "no pipeline": ([PROMPT, "--model", "{tmp}"], "holds no model_index.json", 2),
-    "wrong size": ([PROMPT, "--height", "100"], "height 100 is no multiple of 8. Take 96 or 104", 2),
-    "no picture": ([PROMPT, "--image", "{tmp}/file"], "file cannot be read as a picture.*PNG or JPEG", 2),
+    "wrong size": ([PROMPT, "--height", "100"], "height 100 is not a multiple of 8. Take 96 or 104", 2),
+    "no picture": ([PROMPT, "--image", "{tmp}/file"], "file cannot be read as an image.*PNG or JPEG", 2),
     "a size for a picture": ([PROMPT, "--image", "x.png", "--width", "64"], "has its own size: leave out --width", 2),
+    "a lens of a picture": ([PROMPT, "--lens", "all", "--image", "x.png"], "--lens generates images.*leave one", 2),
+    "no device": ([PROMPT, "--device", "magic"], "device 'magic'.*cpu, cuda", 2),
     "no steps": ([PROMPT, "--steps", "0"], "0 does not conform to restriction v>0", 2),
     "negative size": ([PROMPT, "--width", "-8"], "-8 does not conform", 2),
     "no number": ([PROMPT, "--seed", "many"], "Not of type NonNegativeInt.*many", 2),
@@ -247,7 +249,7 @@ def test_overwrite_never_replaces_what_is_somebody_elses(
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years of work")
     assert main(["trace", PROMPT, "--model", model, "--out", str(tmp_path / "thesis"), "--overwrite"]) == 1
-    assert "was not made by `probe trace`" in capsys.readouterr().err
+    assert "was not made by `probe`" in capsys.readouterr().err
     assert listing(tmp_path) == {"thesis/chapter": b"years of work"}
 
 
@@ -413,7 +415,7 @@ def test_doctor_reports(capsys: pytest.CaptureFixture[str]):
 
 
 def test_doctor_tries_a_model(model: str, capsys: pytest.CaptureFixture[str]):
-    assert main(["doctor", model]) == 0
+    assert main(["doctor", model, "--device", "cpu"]) == 0
     assert "picture   identical to the bit" in capsys.readouterr().out
 
 

@@ -20,7 +20,7 @@ def saved(tmp_path: Path) -> str:
 def test_it_says_where_each_word_is_and_what_the_method_cannot_tell(saved: str, capsys: pytest.CaptureFixture[str]):
     assert main(["explain", saved]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("attention: shows which cells looked")
+    assert lines[0].startswith("attention: shows which cells attend")
     assert lines[1].startswith("  cat: strongest top left, ")
     assert lines[2].startswith("  balloon: strongest bottom right")
     assert lines[3].startswith("  it cannot tell that the word caused")
@@ -78,8 +78,8 @@ def test_tables_are_told_and_written(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 REFUSED = {
     "table": (["--table", "magic"], "no table 'magic'; there are: scores"),
-    "table of a region": (["--table", "all", "--region", "0,0,1,1"], "--table and --region ask two things"),
-    "table of words": (["--table", "all", "--words", "cat"], "--table and --words ask two things"),
+    "table of a region": (["--table", "all", "--region", "0,0,1,1"], "--table and --region cannot be combined"),
+    "table of words": (["--table", "all", "--words", "cat"], "--table and --words cannot be combined"),
     "word by all methods": (["--method", "all", "--words", "dragon"], "'dragon'"),
     "method": (["--method", "magic"], "no explainer 'magic'; there are: attention"),
     "word": (["--words", "zebra"], "'zebra' was not recorded; the words of this trace are: cat, balloon"),

@@ -92,7 +92,7 @@ def test_diagnose_writes_nothing_unless_asked(model: str, tmp_path: Path, monkey
 
 REFUSED = {
     "empty prompt": (["diagnose", " "], "the prompt is empty.*probe diagnose", 2),
-    "no seeds": (["diagnose", PROMPT, "--seeds", "many"], "--seeds cannot be used:.*'many' is no seed", 2),
+    "no seeds": (["diagnose", PROMPT, "--seeds", "many"], "--seeds cannot be used:.*'many' is not a seed", 2),
     "no such subject": (
         ["diagnose", PROMPT, "--subjects", "owl"],
         "'owl' is not in the prompt; its words are: a, cat",
@@ -104,7 +104,7 @@ REFUSED = {
     "nothing nursed": (["nurse", PROMPT, "--method", "plain"], "there is no intervention 'plain'", 2),
     "a missing setting": (["nurse", PROMPT, "--method", "BoxDiff"], "boxes: this is needed", 2),
     "an unknown setting": (["nurse", PROMPT, "--set", "strngth=1"], "strngth: there is no such field", 2),
-    "no setting": (["nurse", PROMPT, "--set", "strength"], "--set 'strength' is no list of settings; write it like", 2),
+    "no setting": (["nurse", PROMPT, "--set", "strength"], "--set 'strength' is not a list of settings; write it", 2),
     "no YAML": (["nurse", PROMPT, "--set", "strength=[1"], r"--set 'strength=\[1': .*write values as in YAML", 2),
     "no box": (
         ["nurse", PROMPT, "--method", "BoxDiff", "--boxes", "cat=a,b"],

@@ -42,7 +42,7 @@ def guidance_frame(trace: Trace, image: int) -> pd.DataFrame:
 
 
 def pull_chart(frame: pd.DataFrame, mark: int | None) -> alt.LayerChart:
-    """How hard the prompt pulls."""
+    """Guidance scale: how strongly the prompt is followed."""
     norm = frame.assign(curve="norm of the difference")
     return _lines(norm, "curve", alt.Y("norm", title="with − without prompt"), mark)
 

@@ -70,7 +70,7 @@ def guidance_code(held: Opened, view: View) -> str:
 
 
 def numbers_code(held: Opened, view: View, words: Sequence[str]) -> str:
-    """The heat map of each word, and its mean, largest value and peak."""
+    """The heatmap of each word, and its mean, largest value and peak."""
     given = {"sites": view.layers.code, "steps": view.step, "image": view.image or None}
     options = "".join(f", {name}={value}" for name, value in given.items() if value is not None)
     return _lines(

@@ -13,7 +13,7 @@ from dashboards.shared.kept import Kept
 from dashboards.shared.worker import Job
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET, Concept
 from probe.concepts.recipe import Recipe, recipe_of
-from probe.concepts.shelf import NAME
+from probe.concepts.storage import NAME
 
 MENAGERIE = "menagerie"
 TURNED, STEERED = "turned", "steered"  # pictures of a concept that was made here

@@ -20,7 +20,7 @@ def numbers() -> tuple[int, int | None, float | None]:
         0,
         key="seed",
         persist_state="session",
-        help="Where the noise starts: same seed, same picture.",
+        help="Seed of the initial noise: same seed, same picture.",
     )
     steps = second.number_input(
         "Steps", 1, 500, None, key="steps", persist_state="session", placeholder="model's own", help="Denoising steps."
@@ -34,7 +34,7 @@ def numbers() -> tuple[int, int | None, float | None]:
         key="guidance",
         persist_state="session",
         placeholder="model's own",
-        help="How hard the prompt pulls.",
+        help="Guidance scale: how strongly the prompt is followed.",
     )
     return int(seed or 0), steps, guidance
 

@@ -177,5 +177,5 @@ def _tables(at: Look) -> None:
 
 def _settings(at: Look) -> None:
     panels.conditions(at.held)
-    st.markdown("To draw and record it once more:")
+    st.markdown("To generate and record it again:")
     st.code(code.run_code(at.held), language=None, wrap_lines=True)

@@ -30,7 +30,7 @@ def summary(held: Opened) -> None:
     st.text(" · ".join(facts))
     fallen = [word.text for word in held.trace.words if not any(word.tokens.values())]
     if fallen:
-        st.warning("The prompt is longer than the model reads. These words fell off:", icon=":material/content_cut:")
+        st.warning("The prompt is too long for the model. These words were cut off:", icon=":material/content_cut:")
         st.text(" ".join(fallen))
 
 

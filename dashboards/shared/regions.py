@@ -37,7 +37,7 @@ def regions(held: Opened, image: int) -> None:
         down = st.slider("From the top", 0, 100, (0, 50), format="%d %%", key=f"down:{held.name}")
         box = across[0] / 100, down[0] / 100, across[1] / 100, down[1] / 100
         if across[0] == across[1] or down[0] == down[1]:
-            st.info("The region is empty: draw its ends apart.", icon=":material/info:")
+            st.info("The region is empty: move its edges apart.", icon=":material/info:")
             return
         frame = words(held, method, box, image)
         st.dataframe(shown(frame), hide_index=True, column_config=SHARES, alt="The words of the region, first to last")

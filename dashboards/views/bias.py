@@ -109,7 +109,7 @@ def amplification(name: str, audit: Audit, attribute: str) -> None:
     if frame.empty:
         st.info("The shares in the data are not known, or no label has the most of them.", icon=":material/info:")
         return
-    st.markdown("The label that most have in the data: its share among the pictures, minus its share there.")
+    st.markdown("For the most frequent label in the data: its share among the pictures minus its share in the data.")
     told = f"Amplification of {attribute} in each group and setting, with intervals; 0 is the share in the data"
     st.altair_chart(audits.amplification_chart(frame), alt=told, height=height(frame))
     for line in audits.changes(audit, attribute):
@@ -130,7 +130,7 @@ def inside(audit: Audit, attribute: str) -> None:
     """What goes with the outcome inside the model, where the study recorded it."""
     every, each = audits.inside(audit, attribute)
     if len(each):
-        st.header("Inside and outside", anchor=False)
+        st.header("Internal measures", anchor=False)
         st.markdown(
             "What the model did in pictures with a label, less what it did in the others: attention to the word of the "
             "group (`noun`), its share of the relevancy of all words (`relevancy_noun`), and how hard guidance pulls "

@@ -17,7 +17,7 @@ from probe.show.pictures import final_picture
 
 LEAD = (
     "Two saved traces beside each other: two seeds, two guidance scales, two models, or a run with and without a LoRA. "
-    "What was asked differently, and which word's map moved how far?"
+    "Settings that differ, and which word's map moved how far?"
 )
 CAPTION = "It says how far, not why: two seeds differ, too. To see what one setting does, change it alone, at one seed."
 SIDES = ("First", "Second")
@@ -69,10 +69,10 @@ def picture(side: str, held: Opened) -> None:
 
 
 def differing(found: Comparison) -> None:
-    """What was asked differently, and what could not be compared."""
-    st.header("What was asked differently", anchor=False)
+    """Settings that differ, and what could not be compared."""
+    st.header("Settings that differ", anchor=False)
     if found.settings.empty:
-        st.info("Nothing that the traces tell of.", icon=":material/info:")
+        st.info("No recorded setting differs.", icon=":material/info:")
     else:
         st.dataframe(found.settings, hide_index=True, height="content", alt="Settings that differ")
     for side, alone in found.alone.items():
@@ -100,7 +100,7 @@ def one_word(pair: Pair) -> None:
     st.markdown(CAPTION)
     offer(Offer("comparison", code.compare_code(own, word, at), own.found.table, draw))
     if pair.found.words:
-        st.markdown("All words of both, the one that moved farthest on top:")
+        st.markdown("Words of both, by how far their map moved:")
         st.dataframe(pair.found.ranked().round(4), hide_index=True, alt="How far the map of each word moved")
 
 

@@ -102,7 +102,7 @@ def words(held: Concept) -> None:
 
 def turn(name: str, held: Concept) -> None:
     """Sliders for the largest words; the button draws again from the same seed."""
-    st.header("Turn its words", anchor=False)
+    st.header("Scale its words", anchor=False)
 
     def fields() -> Redraw:
         grid = st.grid(4, min_column_width=WIDE)
@@ -111,7 +111,7 @@ def turn(name: str, held: Concept) -> None:
             for word in held.top(SLIDERS)
         }
         seed = st.number_input("Seed", 0, 2**53 - 1, 0, key=f"seed:{name}", help="Same seed, same noise.")
-        st.markdown("1 leaves a word as it is, 0 takes it out, below 0 it pulls the other way.")
+        st.markdown("1 keeps a word, 0 removes it, below 0 pushes away from it.")
         return Redraw(name, int(seed), tuple((word, factor) for word, factor in factors.items() if factor != 1.0))
 
     ask(TURN, "Draw again", fields=fields, show=show_turned)

@@ -36,7 +36,7 @@ def blank() -> None:
     st.info("Not measured yet with the weights of this version.", icon=":material/straighten:")
     st.markdown("In the folder of the source code, this measures everything and puts the table here:")
     st.code(ranking.COMMAND, language=None, wrap_lines=True)
-    st.markdown("It takes hours on a processor and goes on where it was stopped. What it measures:")
+    st.markdown("It takes hours on a CPU and can be resumed. What it measures:")
     told(list(ranking.MEASURES))
 
 

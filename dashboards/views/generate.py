@@ -17,7 +17,7 @@ def ask(busy: bool) -> Request | None:
         prompt = form.prompt("a cat and a red balloon")
         numbers = form.numbers()
         words = st.text_input(
-            "Words to watch",
+            "Words to record",
             key="words",
             persist_state="session",
             placeholder="all content words",

@@ -74,13 +74,13 @@ def parts(held: Opened, image: int) -> None:
     try:
         found = shares(held.trace, image=image)
     except NotRecorded:
-        st.markdown("How much of the pull is each word's own was not recorded. To record it:")
+        st.markdown("Each word's part of the guidance was not recorded. To record it:")
         st.code("probe.record(pipe, explain=[probe.LeaveOneOut()])", language=None, wrap_lines=True)
         return
     frame = pd.DataFrame({"word": found["word"].values, "share of the pull": found.values})
     share = st.column_config.NumberColumn(format="percent")
     st.dataframe(frame, hide_index=True, column_config={"share of the pull": share}, alt="Each word's part of the pull")
-    st.markdown("Parts may be negative. What words only do together stands in the last row.")
+    st.markdown("Parts may be negative. The last row is the interaction between words.")
 
 
 name = st.query_params.get("trace")

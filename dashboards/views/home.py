@@ -43,9 +43,9 @@ def installation() -> None:
 
 
 PAGES = (
-    ("views/generate.py", "Generate & trace", "Write a prompt, get a picture, and a record of what every word did."),
-    ("views/nurse.py", "Diagnose & nurse", "See which things went missing from a picture, and bring them back."),
-    ("views/explorer.py", "Explorer", "Open a saved record: which word made which region, step by step."),
+    ("views/generate.py", "Generate & trace", "Generate a picture and record what every word did."),
+    ("views/nurse.py", "Diagnose & nurse", "Find subjects that are missing from a picture, and bring them back."),
+    ("views/explorer.py", "Explorer", "Open a saved trace: which word made which region, step by step."),
 )
 
 look.head("probe", "See inside a diffusion model: which word of a prompt made which part of the picture.")

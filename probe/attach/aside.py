@@ -17,8 +17,8 @@ from probe.attach.change.reword import Rewording
 from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family, denoisers
 from probe.attach.take import STATES, Take
+from probe.attach.text.columns import check_reads, everywhere, place
 from probe.attach.text.encode import Text, encode
-from probe.attach.text.placed import check_reads, everywhere, place
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention
@@ -158,7 +158,7 @@ def _as_long(item: PromptIntervention, texts: dict[str, Text], scene: Scene) -> 
                 counts = [sum(one.lengths.values()) for one in (text.prompt, prompt)]
                 raise BadInput(
                     f"{text.prompt.text!r} has {counts[0]} tokens and {prompt.text!r} {counts[1]}: {scene.family.name} "
-                    "leaves padding out of its attention, so write prompts of the same length"
+                    "leaves padding out of its attention, so use prompts of the same length"
                 )
     return texts
 

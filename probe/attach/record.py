@@ -35,25 +35,33 @@ def record(
     explain: Inquiry | Sequence[Inquiry] = (),
     wait: float = 0.0,
 ) -> Recording:
-    """Record what a pipeline does inside the block; the picture stays the same to the bit.
+    """Record what a pipeline does inside the `with` block; the generated image stays bit-identical.
 
-    `words`: the words to watch (default: the prompt's content words; "*" stands for all). `sites`: patterns of module
-    names (default: all). `steps`: which of them are read, as in a list. `heads`: None keeps their mean; "all" or
-    numbers keep these apart too, in /heads. `keep`: "summary" holds each word's map for every site and step, or for
-    `groups` groups of steps, each with its mean, where there are more; "maps" holds every word at every step; "full"
-    all heads as well. `budget`: bytes that may be held; `recording.estimate` says how many it will be.
-    `branches`: "cond", "uncond", "negative", each of which must run, or "*", those that do.
-    `relations`: who attends to whom beyond words, in /relations (see `probe.trace`), and `cells`, as (y, x) from 0 to
-    1, the cells that "image->image:rows" and ":columns" are of.
-    `modules`: patterns of modules of the denoiser, whole names or with "*"; of their outputs, norms over channels and
-    means of channels are kept, "mid_block:whole" keeps them whole, in /modules. `text_states`: what the text encoders
-    held after each layer, or after some (numbers from 0, the embeddings), in /text. `exact`: shares, of words and in
-    relations, from scores in float64 (on a CPU) at every site, also at those with more than 128 columns, where the
-    kernel's float32 sum is taken otherwise; it costs the scores once more (docs/how-to.md).
-    `interventions`: what moves the latents, or changes attention or prompt (`probe.nurse`).
-    `explain`: what to find out at chosen steps beside them (`probe.Relevancy`).
-    `wait`: seconds to wait for another thread's recording.
-    Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily.
+    What is read of the attention to words:
+    - `words`: words to record. Default: the content words of the prompt; "*": all.
+    - `sites`: patterns of module names, such as "up_blocks". Default: all.
+    - `steps`: which steps, as a number, slice or sequence of numbers (negative ones count from the end). Default: all.
+    - `branches`: "cond", "uncond", "negative", each of which must run, or "*": those that do.
+    - `heads`: None keeps the mean over heads; "all" or numbers keep these heads as well, in /heads.
+
+    How finely it is kept:
+    - `keep`: "summary" keeps each word's map per site and step, or the means of `groups` groups of steps if there are
+      more; "maps" keeps every word at every step; "full" keeps all heads as well.
+    - `exact`: attention probabilities from float64 scores (on a CPU) at every site, also at those with more than 128
+      columns, where the kernel's float32 log-sum-exp is used otherwise. It computes the scores once more.
+    - `budget`: bytes that may be held; checked before the first pass. `recording.estimate` is the number expected.
+
+    What else is recorded:
+    - `relations`: attention between other tokens, in /relations (see `probe.trace`). `cells`, as (y, x) from 0 to 1,
+      are those that "image->image:rows" and ":columns" keep.
+    - `modules`: patterns of modules of the denoiser; the norm over channels and the mean of each channel of their
+      outputs, or whole outputs with ":whole" ("mid_block:whole"), in /modules.
+    - `text_states`: hidden states of the text encoders, of all layers or of those listed (0: the embeddings), in /text.
+    - `interventions`: what changes latents, attention, prompt or module outputs (`probe.nurse`, `probe.Steer`).
+    - `explain`: explanations that need extra passes at chosen steps (`probe.Relevancy`, `probe.LeaveOneOut`, ...).
+
+    `wait`: seconds to wait for another thread's recording of the same weights.
+    Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily, BadInput.
     """
     if isinstance(words, str):
         raise BadInput(f"words is one string ({words!r}); give a list of words: words=[{words!r}]")

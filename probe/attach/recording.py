@@ -15,8 +15,8 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from probe.attach.aside import Asides, arguments
+from probe.attach.asked.controlnets import Leads
 from probe.attach.asked.inquiry import Scene
-from probe.attach.asked.led import Leads
 from probe.attach.assemble import assemble
 from probe.attach.borrow import around, here, lease
 from probe.attach.change.edit import edit_waist

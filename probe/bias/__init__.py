@@ -1,16 +1,16 @@
-"""Bias: which attributes people are drawn with, read by a named classifier, corrected for its error, set against data.
+"""Bias: which attributes people are drawn with, by a named classifier corrected for its error, compared with the data.
 
     study = probe.bias.study(["doctor", "pilot"], seeds="0-199", guidance=[1, 5])   # a `probe.Study` like any other
-    study.run()                                                                     # goes on where it was interrupted
+    study.run()                                                                     # resumes where it was interrupted
     audit = probe.bias.audit(study)
     audit.save(study.path)
 
-groups.py (whom) -> question.py (the study) -> classifiers.py (what is read from a picture) -> error.py (how often that
-is wrong) -> audits.py (the tidy tables), which rests on shares.py and paired.py (statistics) and shown.py (what
-Menagerie was shown) -> even.py (turned until shares are even). All attributes are **perceived**: a classifier's reading
-of a picture, nobody's identity.
+groups.py (whom to draw) -> question.py (the study) -> classifiers.py (labels of an image) -> error.py (how often they
+are wrong) -> audits.py (the tidy tables), which rests on shares.py and paired.py (statistics) and training_shares.py
+(the shares in Menagerie's training data) -> even.py (the search for even shares). All attributes are **perceived**: a
+classifier's prediction from an image, nobody's identity.
 
-Beside what every study leaves (`probe/study/results.py`: resolved.json, jobs/, table.parquet), the folder then holds
+Besides the files of every study (`probe/study/results.py`: resolved.json, jobs/, table.parquet), the folder then holds
 
 errors.json          the confusion matrix of the classifier, by attribute: labels, counts [true][read], where it is from
 shares.parquet       one row a setting, attribute, group and label; its columns: `probe.bias.audits.SHARES`
@@ -19,7 +19,7 @@ overall.parquet      one row a setting and attribute: mean amplification, its ch
 comparisons.parquet  one row a pair of settings or of groups at equal seeds; `COMPARISONS`
 inside.parquet       one row a setting, attribute, group, label and measure, if the study recorded; `INSIDE`
 costs.parquet        one row a setting and score of other scorers than the classifier; `COSTS`
-balance.json         if `balance` turned something: every value it tried
+balance.json         if `balance` was run: every value it tried
 summary.json         all of the above as JSON, with the classifier, the confidence and what it does not show
 
 A setting is a model, method, number of steps and guidance. `probe.bias.open(folder)` reads an audit back, without
@@ -57,8 +57,8 @@ if TYPE_CHECKING:
     from probe.bias.knob import coefficient as coefficient
     from probe.bias.knob import strength as strength
     from probe.bias.question import study as study
-    from probe.bias.shown import PLANTED as PLANTED
-    from probe.bias.shown import planted as planted
+    from probe.bias.training_shares import PLANTED as PLANTED
+    from probe.bias.training_shares import planted as planted
     from probe.bias.words import balanced as balanced
     from probe.bias.words import beside as beside
     from probe.bias.words import held as held
@@ -100,7 +100,7 @@ __all__ = [
 
 _HOMES = {
     "LIMITS": "audits",
-    "PLANTED": "shown",
+    "PLANTED": "training_shares",
     "PROFESSIONS": "groups",
     "TABLES": "audits",
     "TEMPLATE": "groups",
@@ -124,7 +124,7 @@ _HOMES = {
     "measure": "error",
     "measure_rendered": "error",
     "open": "audits:open_audit",
-    "planted": "shown",
+    "planted": "training_shares",
     "read_classifier": "classifiers",
     "read_groups": "groups",
     "rendered": "error",

@@ -100,7 +100,7 @@ class Audit:
 
     def report(self, path: str | Path, *, exist_ok: bool = False) -> Path:
         """Write a page of HTML that holds all it shows: figures, tables, limits. Raises OutputError."""
-        from probe.bias.told import card
+        from probe.bias.card import card
         from probe.show import audit_report
 
         return audit_report(card(self), path, exist_ok=exist_ok)
@@ -163,7 +163,7 @@ def open_audit(folder: str | Path) -> Audit:
         errors = {name: Confusion.from_data(error) for name, error in data["errors"].items()}
         return Audit(**tables, classifier=data["classifier"], confidence=data["confidence"], errors=errors)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise DamagedFile(f"{path / SUMMARY} is no audit ({error}); make it again from the study") from error
+        raise DamagedFile(f"{path / SUMMARY} is not an audit ({error}); make it again from the study") from error
 
 
 def _read_back(rows: Any, columns: list[str]) -> pd.DataFrame:

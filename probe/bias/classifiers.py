@@ -196,7 +196,7 @@ def read_classifier(path: str | Path) -> Classifier:
 def as_classifier(scorer: Any) -> Classifier:
     """The same, if it is one. Raises BadInput."""
     if not isinstance(scorer, Classifier):
-        raise BadInput(f"{type(scorer).__name__} is no classifier; inherit from probe.bias.Classifier")
+        raise BadInput(f"{type(scorer).__name__} is not a classifier; inherit from probe.bias.Classifier")
     return scorer
 
 

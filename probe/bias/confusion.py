@@ -77,7 +77,7 @@ class Confusion:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, BadInput):
                 raise
-            raise BadInput(f"this is no confusion matrix ({error}); expected labels, counts and source") from error
+            raise BadInput(f"this is not a confusion matrix ({error}); expected labels, counts and source") from error
 
     def __str__(self) -> str:
         wide = max(map(len, self.labels)) + 2

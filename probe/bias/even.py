@@ -122,7 +122,7 @@ class Balance:
         if 0 in sides:
             little = " That is little: take more seeds." if best.share.high - best.share.low > WIDE else ""
             return (
-                f"Even, as far as so many pictures tell, at {at}.{little} Draw it at other seeds before you rely on it."
+                f"Even, as far as this many pictures can tell, at {at}.{little} Try other seeds before you rely on it."
             )
         if len(sides) == 1:
             return f"Not even: the shares stay on one side; turn further, or turn something else. Best at {at}."

@@ -121,7 +121,7 @@ def as_groups(given: Iterable[Any]) -> tuple[Group, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
         raise BadInput(
-            f"the groups {', '.join(twice)} stand twice" if twice else "there is no group; give one at least"
+            f"the groups {', '.join(twice)} occur twice" if twice else "there is no group; give at least one"
         )
     return found
 
@@ -159,7 +159,7 @@ def read_table(path: Path, column: str) -> list[dict[str, Any]]:
         reader = csv.DictReader(io.StringIO(read_text(path)), strict=True, restkey="(beyond the header)")
         rows = list(reader)
     except csv.Error as error:
-        raise BadInput(f"{path} is no CSV ({error}); put cells that hold commas into quotes") from error
+        raise BadInput(f"{path} is not valid CSV ({error}); put cells that hold commas into quotes") from error
     if column not in (reader.fieldnames or ()):
         raise BadInput(
             f"{path} has the columns {list(reader.fieldnames or ())}; it needs one that is called {column!r}"

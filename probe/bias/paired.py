@@ -34,7 +34,7 @@ def compare(first: Sequence[bool], second: Sequence[bool], *, confidence: float 
     Raises BadInput for sequences of different lengths, and for none.
     """
     if len(first) != len(second) or len(first) == 0:
-        raise BadInput(f"{len(first)} and {len(second)} readings are no pairs; compare the same seeds, one at least")
+        raise BadInput(f"{len(first)} and {len(second)} readings do not pair up; compare the same seeds, at least one")
     a, b = np.asarray(first, bool), np.asarray(second, bool)
     gained, lost = int((b & ~a).sum()), int((a & ~b).sum())
     p = 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost).pvalue)
@@ -76,7 +76,7 @@ def swap_test(first: Sequence[str], second: Sequence[str], *, draws: int = DRAWS
     For attributes of more than two labels. Exact for the pairs that were drawn; p is never 0: (1 + hits) / (1 + draws).
     """
     if len(first) != len(second) or len(first) == 0:
-        raise BadInput(f"{len(first)} and {len(second)} readings are no pairs; compare the same seeds, one at least")
+        raise BadInput(f"{len(first)} and {len(second)} readings do not pair up; compare the same seeds, at least one")
     labels = sorted({*first, *second})
     one, two = (np.asarray([[label == known for known in labels] for label in each], float) for each in (first, second))
     step = two - one  # [pair, label]

@@ -8,8 +8,8 @@ from probe.bias import inside
 from probe.bias.classifiers import PERCEIVED, Classifier, MenagerieJudge, as_classifier
 from probe.bias.groups import TEMPLATE, Group, as_groups, fill
 from probe.bias.shares import needed
-from probe.bias.shown import planted
 from probe.bias.tables import Reference
+from probe.bias.training_shares import planted
 from probe.concepts.concept import Concept
 from probe.errors import BadInput
 from probe.study.methods import build_scorer
@@ -81,7 +81,7 @@ def classifier_of(made: Study) -> Classifier:
     found = next((method for method in made.scorers if method.name == PERCEIVED), None)
     if found is None:
         raise BadInput(
-            f"{made.name!r} has no scorer called {PERCEIVED!r}, so it is no bias study; make one by bias.study"
+            f"{made.name!r} has no scorer called {PERCEIVED!r}, so it is not a bias study; make one with bias.study"
         )
     return as_classifier(build_scorer(found))
 

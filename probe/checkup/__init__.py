@@ -66,10 +66,11 @@ class Checkup:
         return "\n".join(rows)
 
 
-def doctor(model: Any = None, **call: Any) -> Checkup:
+def doctor(model: Any = None, *, device: str | None = None, **call: Any) -> Checkup:
     """Look at the installation; with `model` (what `probe.load` takes), try it for two steps as well.
 
-    `call`: arguments for the model's call, where it needs more than a prompt, or to make it smaller (`height=256`).
+    `device`: where a model that is loaded here runs, as in `probe.load`. `call`: arguments of the pipeline's call,
+    where it needs more than a prompt, or to make the trial smaller (`height=256`).
     A model that cannot be recorded is a finding: the verdict says why. Raises what `probe.load` raises for one that
     cannot be loaded, and BadInput for one that cannot be called so.
     """
@@ -78,7 +79,7 @@ def doctor(model: Any = None, **call: Any) -> Checkup:
 
     sums = kernel.errors()
     problems = [*unmet(_requirements()), *scarce(memory.available, disk.free), *kernel.wrong(sums)]
-    trial, failures = _try(model, call) if model is not None else (None, ())
+    trial, failures = _try(model, device, call) if model is not None else (None, ())
     return Checkup(
         versions=_versions(),
         device=_device(),
@@ -92,12 +93,12 @@ def doctor(model: Any = None, **call: Any) -> Checkup:
     )
 
 
-def _try(model: Any, call: dict[str, Any]) -> "tuple[Trial | None, tuple[str, ...]]":
+def _try(model: Any, device: str | None, call: dict[str, Any]) -> "tuple[Trial | None, tuple[str, ...]]":
     """The trial of a model, and what does not hold."""
     from probe.checkup.trial import attempt
     from probe.generator.weights import load
 
-    pipe = load(model)
+    pipe = load(model, device=device)
     if pipe is not model:
         pipe.set_progress_bar_config(disable=True)
     try:

@@ -10,9 +10,9 @@ HONESTY = "verified on tiny pipelines with random weights of the real classes, n
 NOTE = """\
 Each row is what `python -m experiments.support_table` measured on **tiny pipelines with random weights of the real
 diffusers classes**, saved, loaded and run for two steps with a real prompt; not on the published weights, except for
-Menagerie. Each gave readings at every site and step, left the picture the same to the bit and got its hooks back; the
-test suite repeats it. A model that is not listed is told from its modules, or refused with an error that says how to
-describe it; `probe doctor MODEL` tries yours."""
+Menagerie. Each gave readings at every site and step, drew a bit-identical picture and was left without hooks; the test
+suite repeats this. The layout of a model that is not listed is inferred from its modules, or the model is refused with
+an error that says how to describe it; `probe doctor MODEL` tries yours."""
 HEAD = ("family", "pipelines of diffusers", "with", "sites with text / attention modules", "branches", "relations")
 
 

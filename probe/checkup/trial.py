@@ -35,7 +35,7 @@ class Trial:
     model: str
     pipeline: str
     family: str
-    inferred: bool  # the layout is not in the table: it was told from modules and shapes
+    inferred: bool  # the layout is not in the table: it was inferred from modules and shapes
     reads: bool  # whether its denoiser reads any text
     modules: int  # attention modules of its denoisers
     sites: int  # of these, those in which cells attend to text, each with readings at every step that it ran
@@ -73,7 +73,7 @@ class Trial:
 
     def __str__(self) -> str:
         plain, recorded = self.seconds
-        told = "told from its modules: it is not in the table" if self.inferred else self.family
+        told = "inferred from its modules: it is not in the table" if self.inferred else self.family
         rows = {
             "sites": f"{self.sites} of {self.modules} attention modules read the text, at each of {self.steps} steps",
             "branches": f"{', '.join(self.branches) or 'none'}; guidance: {self.guidance}",

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 import probe
 from probe.cli import say
 from probe.cli.study import DONE, FAILED, INTERRUPTED, follow
-from probe.cli.trace import split
+from probe.cli.values import split
 from probe.errors import BadInput
 
 OWN, REPORT = "professions", "report.html"
@@ -37,7 +37,7 @@ def run_study(options: Namespace) -> int:
     try:
         status = follow(study, device=options.device)
     except KeyboardInterrupt:
-        say.aside(f"interrupted; what is finished stays in {study.path}. Run the same command to go on")
+        say.interrupted(study.path)
         return INTERRUPTED
     audit = probe.bias.audit(study, errors=errors, within=options.within)
     audit.save(study.path)
@@ -67,7 +67,7 @@ def balance(options: Namespace) -> int:
     """0 if a value was found whose share is even, 1 if none was, 130 if interrupted."""
     knob, template = _knob(options)
     fields = {"template": template, "seeds": options.seeds, "steps": options.steps, "models": options.model}
-    fields |= {"guidance": _scale(options.guidance) if options.guidance else None, "folder": options.out}
+    fields |= {"guidance": options.guidance, "folder": options.out}
     classifier = _classifier(options.classifier)
     aim = probe.bias.Aim(options.attribute, options.label, options.share, options.most)
     try:
@@ -82,7 +82,7 @@ def balance(options: Namespace) -> int:
             **{name: value for name, value in fields.items() if value is not None},
         )
     except KeyboardInterrupt:
-        say.aside(f"interrupted; what is finished stays in {options.out}. Run the same command to go on")
+        say.interrupted(options.out)
         return INTERRUPTED
     say.result(found)
     folder = Path(options.out)
@@ -133,7 +133,7 @@ def _arms(given: list[str]) -> dict[str, str]:
     wrong = next((text for text, (name, sign, other) in zip(given, parts, strict=True) if not (name and other)), None)
     if wrong is not None:
         raise BadInput(
-            f"--arm {wrong!r} is no name with a template; write --arm 'open=a photo of {{group}}, any gender'"
+            f"--arm {wrong!r} is not a name with a template; write --arm 'open=a photo of {{group}}, any gender'"
         )
     return {name.strip(): other for name, _, other in parts}
 

@@ -1,7 +1,6 @@
-"""`probe compare`: what was asked differently of two traces, and how far each word's map moved."""
+"""`probe compare`: which settings of two traces differ, and how far each word's map moved."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,9 @@ from jsonargparse import Namespace
 import probe
 from probe.cli import output, say
 from probe.cli.open import find
-from probe.cli.parser import compare_options, settings
-from probe.cli.trace import split
+from probe.cli.parser import compare_options
+from probe.cli.values import split
 from probe.errors import NotRecorded
-from probe.store.folder import new_folder
 
 if TYPE_CHECKING:
     from probe.comparison import Comparison
@@ -22,18 +20,14 @@ if TYPE_CHECKING:
 def run(options: Namespace) -> int:
     """Say what differs; with --out, figures and numbers in a new folder."""
     first, second = (probe.open(find(each)) for each in (options.first, options.second))
-    target = None if options.out is None else output.choose(options.out, first.prompt)
-    if target is not None and not options.overwrite:
-        output.refuse(target)
-    with ExitStack() as stack:
-        work = None if target is None else stack.enter_context(new_folder(target, replaces=output.replaceable))
+    target = output.target_if_given(options, first.prompt)
+    with output.folder_if_given(target, options, compare_options) as work:
         found = probe.compare(first, second, words=_words(options.words))
         say.result(found)
         if work is not None:
             _write(found, work)
-            (work / output.MARK).write_text(settings(options, compare_options), encoding="utf-8")
     if target is not None:
-        say.result(f"  {target}  figures, differs.csv, words.csv, steps.parquet, and the settings to do it again")
+        say.result(f"  {target}  figures, differs.csv, words.csv, steps.parquet, and the settings to repeat it")
     return 0
 
 
@@ -49,16 +43,15 @@ def _write(found: "Comparison", work: Path) -> None:
     found.table().to_parquet(work / "steps.parquet", index=False)
     if found.words:
         found.ranked().to_csv(work / "words.csv", index=False)
-    _draw(found, probe.show.comparison, work / "maps")
-    _draw(found, probe.show.comparison_curves, work / "curves")
+    for name, draw in (("maps", probe.show.comparison), ("curves", probe.show.comparison_curves)):
+        _draw(found, name, draw, work)
 
 
-def _draw(found: "Comparison", draw: "Callable[[Comparison], Any]", path: Path) -> None:
+def _draw(found: "Comparison", name: str, draw: "Callable[[Comparison], Any]", work: Path) -> None:
     """The figure as PNG and SVG; a word where something for it was not recorded."""
     try:
         figure = draw(found)
     except NotRecorded as problem:
-        say.aside(f"no figure of {path.name}: {problem}")
+        say.aside(f"no figure of {name}: {problem}")
         return
-    for suffix in (".png", ".svg"):
-        figure.savefig(path.with_suffix(suffix))
+    output.save({name: figure}, work)

@@ -10,12 +10,11 @@ from rich.progress import Progress
 
 import probe
 from probe.cli import output, say
-from probe.cli.parser import concept_options, settings
-from probe.cli.ranges import seeds
-from probe.cli.trace import BAR, check_prompt, load, split
+from probe.cli.drawing import BAR, check_prompt, load
+from probe.cli.parser import concept_options
+from probe.cli.values import seeds, split
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET
 from probe.errors import BadInput
-from probe.store.folder import new_folder
 
 if TYPE_CHECKING:
     from probe.concepts.eyes import Eyes
@@ -33,18 +32,15 @@ def run(options: Namespace) -> int:
     _check_prune(options)
     known = _known(options)
     recipe = _recipe(options, known)
-    target = output.choose(options.out, options.prompt)
-    if not options.overwrite:
-        output.refuse(target)
-    with new_folder(target, replaces=output.replaceable) as work:
-        eyes, pipe = _eyes(options), load(options.model)
+    target = output.target_of(options, options.prompt)
+    with output.folder(target, options, concept_options) as work:
+        eyes, pipe = _eyes(options), load(options)
         concept = known or _decompose(pipe, options, recipe, eyes)
         if known is None:
             _write(concept, work)
         singles = [_single(pipe, concept, eyes, seed, recipe) for seed in picked if eyes is not None]
         for single in singles:
             _write(single.kept, work / f"picture-{single.seed}")
-        (work / output.MARK).write_text(settings(options, concept_options), encoding="utf-8")
     if known is None:
         _announce(concept, target)
     for single in singles:
@@ -56,19 +52,19 @@ def _check_prune(options: Namespace) -> None:
     """Raise BadInput for pictures that nothing could compare, and for a known concept of which nothing is asked."""
     if options.prune and options.eyes is None and options.model is not None:
         raise BadInput(
-            "--prune compares pictures, and Menagerie's CLIP knows its own only: give --eyes a folder with a CLIP model"
+            "--prune compares images, and Menagerie's CLIP knows only its own: give --eyes the folder of a CLIP model"
         )
-    if options.known is not None and not options.prune:
-        raise BadInput("--known is a concept that is decomposed already; say which pictures to look at: --prune 0-3")
+    if options.concept is not None and not options.prune:
+        raise BadInput("--concept names a concept that is decomposed already; add the seeds to prune: --prune 0-3")
 
 
 def _known(options: Namespace) -> "probe.Concept | None":
     """The concept of an earlier run, if one is named. Raises BadInput where it is not that of the prompt."""
-    if options.known is None:
+    if options.concept is None:
         return None
-    found = probe.Concept.open(options.known)
+    found = probe.Concept.open(options.concept)
     if found.prompt != options.prompt.strip():
-        raise BadInput(f"{options.known} holds the concept {found.prompt!r}, not {options.prompt!r}; ask for that one")
+        raise BadInput(f"{options.concept} holds the concept {found.prompt!r}, not {options.prompt!r}; use that prompt")
     return found
 
 
@@ -125,9 +121,9 @@ def _recipe(options: Namespace, known: "probe.Concept | None") -> "Recipe":
     words, without = split(options.words), split(options.without)
     given = {
         "seed": options.seed,
-        "steps": options.steps,
+        "steps": options.learning_steps,
         "pictures": options.pictures,
-        "inference_steps": options.inference_steps,
+        "inference_steps": options.steps,
         "height": options.height,
         "width": options.width,
         "guidance": GUIDANCE if options.guidance is None and options.model is None else options.guidance,

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +9,10 @@ from jsonargparse import Namespace
 
 import probe
 from probe.cli import output, say
-from probe.cli.parser import diagnose_options, settings
-from probe.cli.ranges import seeds as seeds_of
-from probe.cli.trace import check_prompt, generate, load, split
-from probe.store.folder import new_folder
+from probe.cli.drawing import check_prompt, generate, load
+from probe.cli.parser import diagnose_options
+from probe.cli.values import seeds as seeds_of
+from probe.cli.values import split
 
 if TYPE_CHECKING:
     from probe.nurse.diagnosis import Diagnosis
@@ -25,17 +24,14 @@ def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; a folder appears whole or not at all."""
     check_prompt(options.prompt, "diagnose")
     seeds = seeds_of(options.seeds)
-    target = None if options.out is None else output.choose(options.out, options.prompt)
-    if target is not None and not options.overwrite:
-        output.refuse(target)
-    with ExitStack() as stack:
-        work = None if target is None else stack.enter_context(new_folder(target, replaces=output.replaceable))
+    target = output.target_if_given(options, options.prompt)
+    with output.folder_if_given(target, options, diagnose_options) as work:
         found = _diagnose(options, seeds, work)
         if work is not None:
-            _write(found, work, options)
+            _write(found, work)
     _sum_up(found)
     if target is not None:
-        say.result(f"  {target}  pictures, table.csv, and the settings to do it again")
+        say.result(f"  {target}  pictures, table.csv, and the settings to repeat it")
     return 0
 
 
@@ -53,7 +49,7 @@ def watched(subjects: Sequence[str]) -> list[str]:
 
 def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> dict[int, "Diagnosis"]:
     """One after the other, each said as soon as it is known."""
-    pipe, subjects = load(options.model), split(options.subjects)
+    pipe, subjects = load(options), split(options.subjects)
     judge = judge_of(options.model) if options.until is None else None
     found = {}
     for seed in seeds:
@@ -66,12 +62,11 @@ def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> di
     return found
 
 
-def _write(found: dict[int, "Diagnosis"], work: Path, options: Namespace) -> None:
+def _write(found: dict[int, "Diagnosis"], work: Path) -> None:
     import pandas as pd
 
     tables = [diagnosis.table().assign(seed=seed) for seed, diagnosis in found.items()]
     pd.concat(tables).to_csv(work / "table.csv", index=False)
-    (work / output.MARK).write_text(settings(options, diagnose_options), encoding="utf-8")
 
 
 def _sum_up(found: dict[int, "Diagnosis"]) -> None:

@@ -13,6 +13,6 @@ def run(options: Namespace) -> int:
 
         say.result(support.markdown())
         return 0
-    checkup = probe.doctor(options.model)
+    checkup = probe.doctor(options.model, device=options.device)
     say.result(checkup)
     return 0 if checkup.ok else 1

@@ -1,6 +1,5 @@
 """`probe explain`: which region a word made, by one method or several; or which words a region rests on."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,10 +8,9 @@ from jsonargparse import Namespace
 import probe
 from probe.cli import output, say
 from probe.cli.open import find
-from probe.cli.parser import explain_options, settings
-from probe.cli.trace import split
+from probe.cli.parser import explain_options
+from probe.cli.values import split
 from probe.errors import BadInput
-from probe.store.folder import new_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,17 +26,12 @@ def run(options: Namespace) -> int:
     """Maps of words, the words of a region, or tables; with --out, figures and numbers in a new folder."""
     _check(options)
     trace = probe.open(find(options.trace))
-    target = None if options.out is None else output.choose(options.out, trace.prompt)
-    if target is not None and not options.overwrite:
-        output.refuse(target)
-    with ExitStack() as stack:
-        work = None if target is None else stack.enter_context(new_folder(target, replaces=output.replaceable))
+    target = output.target_if_given(options, trace.prompt)
+    with output.folder_if_given(target, options, explain_options) as work:
         make = _tables if options.table else _maps if options.region is None else _region
         what = make(trace, options, work)
-        if work is not None:
-            (work / output.MARK).write_text(settings(options, explain_options), encoding="utf-8")
     if target is not None:
-        say.result(f"  {target}  {what}, and the settings to do it again")
+        say.result(f"  {target}  {what}, and the settings to repeat it")
     return 0
 
 
@@ -47,8 +40,7 @@ def _check(options: Namespace) -> None:
     if options.table and (options.region or options.words):
         other = "--region" if options.region else "--words"
         raise BadInput(
-            f"--table and {other} ask two things: tables are of all recorded words. Give one of the two, and the "
-            "other in a second command"
+            f"--table and {other} cannot be combined: a table is of all recorded words. Run the command twice"
         )
 
 
@@ -66,8 +58,7 @@ def _maps(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
             say.result("\n  ".join([f"{method.name}: {method.shows}", *map(_told, own), f"it {method.cannot}"]))
     if work is not None:
         figure = probe.show.side_by_side(trace, found, image=options.image, frame=options.frame)
-        for suffix in ("png", "svg"):
-            figure.savefig(work / f"methods.{suffix}")
+        output.save({"methods": figure}, work)
         _frame(found).to_csv(work / "maps.csv", index=False)
     return "the figure, maps.csv"
 
@@ -125,8 +116,7 @@ def _tables(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
         say.result(f"it {about.cannot}")
         if work is not None:
             array.rename("value").to_dataframe().reset_index().to_csv(work / f"{name}.csv", index=False)
-            for suffix in ("png", "svg"):
-                probe.show.table_figure(array, about.title).savefig(work / f"{name}.{suffix}")
+            output.save({name: probe.show.table_figure(array, about.title)}, work)
     return ", ".join(f"{name}.csv and figure" for name in found)
 
 

@@ -8,10 +8,10 @@ from jsonargparse import Namespace
 import probe
 from probe.cli import output, say
 from probe.cli.diagnose import judge_of, watched
-from probe.cli.parser import nurse_options, settings
-from probe.cli.trace import check_prompt, generate, load, save, split
+from probe.cli.drawing import check_prompt, generate, load
+from probe.cli.parser import nurse_options
+from probe.cli.values import split
 from probe.errors import BadInput
-from probe.store.folder import new_folder
 from probe.study.nursing import nurse_for, pairs, settings_of
 
 if TYPE_CHECKING:
@@ -26,17 +26,15 @@ def run(options: Namespace) -> int:
     subjects = split(options.subjects)
     asked = settings_of(options.set) | ({"boxes": _boxes(options.boxes)} if options.boxes else {})
     method = nurse_for(options.method, options.prompt, subjects or None, settings=asked)
-    target = output.choose(options.out, options.prompt)
-    if not options.overwrite:
-        output.refuse(target)
-    with new_folder(target, replaces=output.replaceable) as work:
-        pipe, judge = load(options.model), judge_of(options.model)
+    target = output.target_of(options, options.prompt)
+    with output.folder(target, options, nurse_options) as work:
+        pipe, judge = load(options), judge_of(options.model)
         traces, found = {}, {}
         for name, interventions in (("plain", ()), (options.method, (method,))):
             trace = generate(pipe, options, words=watched(subjects), interventions=interventions, label=name)
             traces[name] = probe.decode_thumbnails(trace, pipe)
             found[name] = probe.diagnose(traces[name], subjects or None, judge=judge)
-        figures = _write(list(traces.values()), list(found.values()), work, options)
+        figures = _write(list(traces.values()), list(found.values()), work)
     _announce(found, target, figures)
     return 0
 
@@ -49,7 +47,7 @@ def _boxes(text: str) -> dict[str, list[float]]:
         raise BadInput(f"--boxes {text!r}: {error}; write it like {BOX!r}") from error
 
 
-def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path, options: Namespace) -> list[str]:
+def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path) -> list[str]:
     """Both pictures and traces, figures, and the report of the nursed run; returns the names of the figures."""
     plain, nursed = traces
     for name, trace in (("before", plain), ("after", nursed)):
@@ -58,13 +56,12 @@ def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path, op
     nursed.save(work / "trace")
     story = probe.show.Story(found[1].sentences, found[0].sentences, plain)
     probe.show.report(nursed, work / "report.html", story=story)
-    (work / output.MARK).write_text(settings(options, nurse_options), encoding="utf-8")
     (work / "figures").mkdir()
     words = [finding.subject for finding in found[1].findings][:4]
     figures = {"before-after": probe.show.before_after(plain, nursed, words)}
     if probe.show.has_nursing(nursed):
         figures["nursing"] = probe.show.nursing_curves(nursed)
-    return save(figures, work / "figures")
+    return output.save(figures, work / "figures")
 
 
 def _announce(found: "dict[str, Diagnosis]", target: Path, figures: list[str]) -> None:

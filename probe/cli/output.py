@@ -2,10 +2,18 @@
 
 import os
 import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
+from jsonargparse import Namespace
+
+from probe.cli.arguments import Describe
+from probe.cli.parser import settings
 from probe.errors import OutputError
+from probe.store.folder import new_folder
 
 MARK = "settings.yaml"  # every result holds it, so a folder without it is somebody else's
 
@@ -19,18 +27,51 @@ def choose(out: str | None, prompt: str) -> Path:
     return next(path for name in names if not os.path.lexists(path := Path("out", name).absolute()))
 
 
+def target_of(options: Namespace, prompt: str) -> Path:
+    """As `choose`. Raises OutputError for a folder that exists, unless --overwrite was given."""
+    target = choose(options.out, prompt)
+    if os.path.lexists(target) and not options.overwrite:
+        raise OutputError(f"{target} exists already: choose another --out, or replace it with --overwrite")
+    return target
+
+
+def target_if_given(options: Namespace, prompt: str) -> Path | None:
+    """As `target_of`; None without --out, where a command only prints."""
+    return None if options.out is None else target_of(options, prompt)
+
+
+@contextmanager
+def folder(target: Path, options: Namespace, describe: Describe) -> Generator[Path]:
+    """A work folder that becomes `target`, with the settings beside the rest, once the block ends without an error."""
+    with new_folder(target, replaces=replaceable) as work:
+        yield work
+        (work / MARK).write_text(settings(options, describe), encoding="utf-8")
+
+
+@contextmanager
+def folder_if_given(target: Path | None, options: Namespace, describe: Describe) -> Generator[Path | None]:
+    """As `folder`; None where there is no target."""
+    if target is None:
+        yield None
+        return
+    with folder(target, options, describe) as work:
+        yield work
+
+
+def save(figures: Mapping[str, Any], folder: Path) -> list[str]:
+    """Each figure as PNG and SVG; returns their names."""
+    for name, figure in figures.items():
+        for suffix in ("png", "svg"):
+            figure.savefig(folder / f"{name}.{suffix}")
+    return list(figures)
+
+
 def slug(text: str) -> str:
     """A file name for a text: its letters and digits in lower case, joined by hyphens, at most 60 characters."""
     return re.sub(r"\W+", "-", text.casefold()).strip("-")[:60] or "untitled"
 
 
-def refuse(target: Path) -> None:
-    """Raise OutputError if `target` is taken."""
-    if os.path.lexists(target):
-        raise OutputError(f"{target} exists already: choose another --out, or replace it with --overwrite")
-
-
 def replaceable(target: Path) -> None:
-    """Raise OutputError if `target` is not a result of `probe trace`."""
+    """Raise OutputError if `target` is not a result of this command line."""
     if not (target / MARK).is_file():
-        raise OutputError(f"{target} was not made by `probe trace`, so it is not replaced: choose another --out")
+        raise OutputError(f"{target} was not made by `probe` (no {MARK}), so it is not replaced: choose another --out")

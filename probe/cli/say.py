@@ -21,3 +21,8 @@ def aside(text: object) -> None:
 def error(problem: BaseException) -> None:
     """What went wrong, and what to do; no traceback."""
     aside(f"error: {problem}")
+
+
+def interrupted(folder: object) -> None:
+    """What Ctrl-C leaves of a study."""
+    aside(f"interrupted; what is finished stays in {folder}. Run the same command to resume")

@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
+from rich.console import Console
+from rich.progress import Progress as Bar
 
 from probe.cli import say
+from probe.cli.drawing import BAR
 from probe.errors import BadInput
 
 if TYPE_CHECKING:
@@ -35,10 +38,10 @@ def run_study(options: Namespace) -> int:
         orders = {"max_failures": options.max_failures, "retry": options.retry}
         status = follow(study, device=options.device, **orders)
     except KeyboardInterrupt:
-        say.aside(f"interrupted; what is finished stays in {study.path}. Run the same command to go on")
+        say.interrupted(study.path)
         return INTERRUPTED
     say.result(status)
-    say.result(f"  {study.path / 'table.parquet'}  one row a job; or: probe study table {study.path}")
+    say.result(f"  {study.path / 'table.parquet'}  one row per job; or: probe study table {study.path}")
     return DONE if status.ok else FAILED
 
 
@@ -84,11 +87,7 @@ def _open(given: str) -> "Study":
 
 def follow(study: "Study", **orders: Any) -> Any:
     """`Study.run` under a bar that counts jobs, failures and the time that is left."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Bar(*BAR, console=Console(stderr=True)) as bar:
         task, failures = bar.add_task(study.name, total=None), 0
 
         def show(progress: "Progress") -> None:

@@ -9,6 +9,6 @@ from probe.cli.open import find
 
 def run(options: Namespace) -> int:
     """0 if every file is as it was written, 1 if not."""
-    report = probe.verify(find(options.path))
+    report = probe.verify(find(options.trace))
     say.result(report)
     return 0 if report.ok else 1

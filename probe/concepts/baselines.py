@@ -13,9 +13,9 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import NMF, PCA
 from torch import Tensor
 
-from probe.concepts.bench import Bench
 from probe.concepts.own import seeded
 from probe.concepts.recipe import Recipe
+from probe.concepts.reconstruction import Bench
 from probe.concepts.solver import Solver, Way
 from probe.concepts.vocabulary import nearest
 

@@ -79,11 +79,11 @@ def _check(folder: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     if other:
         raise BadInput(
             f"{folder} holds the progress of another decomposition: its {other[0]} is {found.get(other[0])!r}, "
-            f"expected {wanted[other[0]]!r}. Give another folder, or ask the same to go on"
+            f"expected {wanted[other[0]]!r}. Give another folder, or the same settings to resume"
         )
 
 
 def _only_progress(folder: Path) -> None:
     strangers = sorted(path.name for path in folder.iterdir() if path.name not in (NAME, TENSORS))
     if strangers:
-        raise OutputError(f"{folder} holds {strangers[0]!r}, which is no part of a checkpoint: choose another folder")
+        raise OutputError(f"{folder} holds {strangers[0]!r}, which is not part of a checkpoint: choose another folder")

@@ -14,10 +14,10 @@ from torch.nn.functional import interpolate
 from probe.attach.assemble import model_of
 from probe.attach.borrow import around
 from probe.attach.model.families import denoiser
-from probe.concepts.bench import borrowed
 from probe.concepts.own import Tick, options, quiet
+from probe.concepts.pseudo_token import Encoder, Gap, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.recipe import Recipe
-from probe.concepts.speech import Encoder, Gap, check_expressible, encoders, filled, gap, own_words
+from probe.concepts.reconstruction import borrowed
 from probe.concepts.vocabulary import BEFORE, rows, whole_words
 from probe.errors import BadInput
 
@@ -37,7 +37,7 @@ def classifier(model: Any, processor: Any) -> Classifier:
     size = dict(getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {})
     sides = [int(size.get(name, size.get("shortest_edge", 0))) for name in ("height", "width")]
     if not all(sides):
-        raise BadInput(f"{type(processor).__name__} names no size of its pictures, but {size}; give the model's own")
+        raise BadInput(f"{type(processor).__name__} has no image size, only {size}; give the model's own processor")
     told = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0], [1.0])
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in told)
 
@@ -156,7 +156,7 @@ class _Learner:
             picture = finished(self.pipe, self.hole.text, seed, self.recipe, through=self.through)
         logits = self.classify(picture).float()
         if not 0 <= self.label < logits.shape[-1]:
-            raise BadInput(f"label {self.label} is none of the classifier's {logits.shape[-1]}, which count from 0")
+            raise BadInput(f"label {self.label} is not one of the classifier's {logits.shape[-1]}; labels count from 0")
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor([self.label], device=logits.device))
         (loss / PER_EPOCH).backward(inputs=list(self.vectors.values()))  # the classifier's weights get no gradient
         return float(loss.detach()), int(logits[0].argmax()) == self.label

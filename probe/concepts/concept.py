@@ -101,7 +101,7 @@ class Concept:
             norms = {str(name): float(norm) for name, norm in data["norms"].items()}
             return cls(str(data["concept"]), tuple(words), tuple(words.values()), norms, template=str(data["template"]))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BadInput(f"this is no concept ({error!r}); expected concept, template, words and norms") from error
+            raise BadInput(f"this is not a concept ({error!r}); expected concept, template, words and norms") from error
 
     @property
     def of_words(self) -> dict[str, Image.Image]:
@@ -130,14 +130,14 @@ class Concept:
             yield prompt
 
     def save(self, folder: str | Path, *, exist_ok: bool = False) -> Path:
-        """Write a new folder, whole or not at all; see `probe.concepts.shelf`."""
-        from probe.concepts.shelf import write_concept  # the shelf stands on this file
+        """Write a new folder, whole or not at all; see `probe.concepts.storage`."""
+        from probe.concepts.storage import write_concept  # which imports this file
 
         return write_concept(self, folder, exist_ok=exist_ok)
 
     def report(self, path: str | Path, *, exist_ok: bool = False) -> Path:
         """Write a page of HTML that holds all it shows: pictures, words, measures, settings. Raises OutputError."""
-        from probe.concepts.told import card  # draws, which reading a concept does not
+        from probe.concepts.card import card  # draws, which reading a concept does not
         from probe.show import concept_report
 
         return concept_report(card(self), path, exist_ok=exist_ok)
@@ -145,7 +145,7 @@ class Concept:
     @staticmethod
     def open(folder: str | Path) -> "Concept":
         """A saved concept; needs neither torch nor the model. Raises DamagedFile."""
-        from probe.concepts.shelf import open_concept
+        from probe.concepts.storage import open_concept
 
         return open_concept(folder)
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from probe.concepts.bench import Bench
 from probe.concepts.own import seeded
 from probe.concepts.recipe import Recipe
+from probe.concepts.reconstruction import Bench
 from probe.concepts.solver import Solver
 
 HIDDEN = 100

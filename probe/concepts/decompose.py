@@ -15,16 +15,16 @@ from probe.attach.assemble import model_of, versions
 from probe.attach.model.families import denoiser, family
 from probe.concepts import checkpoint as saved
 from probe.concepts.baselines import BASELINES
-from probe.concepts.bench import Bench, borrowed
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from probe.concepts.conceptor import Conceptor
 from probe.concepts.eyes import Eyes
 from probe.concepts.measures import measured
 from probe.concepts.own import Own, Tick, own_pictures, paint
+from probe.concepts.pseudo_token import Encoder, check_expressible, encoders, gap
 from probe.concepts.recipe import Recipe
+from probe.concepts.reconstruction import Bench, borrowed
 from probe.concepts.solver import Solver, Way
 from probe.concepts.sparse import Closed, Mixture, Sparse
-from probe.concepts.speech import Encoder, check_expressible, encoders, gap
 from probe.concepts.vocabulary import Vocabulary, limited, nearest, own_vectors, vocabulary
 from probe.errors import BadInput, ProbeWarning
 from probe.words import segment

@@ -50,8 +50,8 @@ class Recipe(BaseModel):
     def _check_trained(cls, share: float) -> float:
         if not 0 <= share <= 1:
             raise ValueError(
-                f"trained={share:g} is no share of the median length of the words' embeddings; give 0 (all words stay) "
-                "to 1 (the shorter half goes), such as 0.5"
+                f"trained={share:g} is not a fraction of the median length of the words' embeddings; give 0 (all words "
+                "stay) to 1 (the shorter half goes), such as 0.5"
             )
         return share
 
@@ -61,4 +61,4 @@ def recipe_of(settings: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe(**{name: settings[name] for name in Recipe.model_fields if name in settings})
     except ValidationError as error:
-        raise DamagedFile(f"the settings of this concept are no recipe: {error}. Decompose it anew") from error
+        raise DamagedFile(f"the settings of this concept are not a recipe: {error}. Decompose it again") from error

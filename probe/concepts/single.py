@@ -11,8 +11,8 @@ from PIL import Image
 from probe.concepts.concept import DECOMPOSITION, TARGET, Concept
 from probe.concepts.eyes import Eyes
 from probe.concepts.own import options, quiet
+from probe.concepts.pseudo_token import encoders, filled, gap
 from probe.concepts.recipe import Recipe
-from probe.concepts.speech import encoders, filled, gap
 
 KEEP, ALIKE, OWN = 0.93, 0.95, 0.92  # cosines: of pictures, of words that go together, of words that are the concept
 

@@ -14,8 +14,8 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from probe.concepts.bench import Bench
 from probe.concepts.recipe import Recipe
+from probe.concepts.reconstruction import Bench
 
 
 class Solver(ABC):

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from probe.concepts.bench import Bench
 from probe.concepts.own import Draw
 from probe.concepts.recipe import Recipe
+from probe.concepts.reconstruction import Bench
 from probe.concepts.solver import Solver, nonnegative
 
 STRIDE, MOMENTUM = 0.1, 0.9

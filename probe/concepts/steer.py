@@ -11,7 +11,7 @@ from torch import Tensor
 from probe.axes import CHANNEL
 from probe.concepts.concept import Concept
 from probe.concepts.direction import Direction
-from probe.concepts.speech import check_expressible, encoders
+from probe.concepts.pseudo_token import check_expressible, encoders
 from probe.errors import BadInput, NoMatch
 from probe.intervention import Given, OutputIntervention, PromptIntervention, chosen
 from probe.site import matching

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probe.concepts.concept import Concept
-from probe.concepts.speech import Encoder, encoders, filled, gap
+from probe.concepts.pseudo_token import Encoder, encoders, filled, gap
 from probe.concepts.vocabulary import BEFORE, at_norm, rows
 from probe.errors import BadInput, NoSuchWord
 
@@ -16,7 +16,7 @@ from probe.errors import BadInput, NoSuchWord
 def embed(concept: Concept, pipe: Any) -> dict[str, Tensor]:
     """w* [1, channel] by text encoder; see `Concept.embed`."""
     if not any(concept.coefficients):
-        raise BadInput(f"all coefficients of {concept.prompt!r} are 0, so nothing is left to say: turn a word up")
+        raise BadInput(f"all coefficients of {concept.prompt!r} are 0, so nothing is left of it: raise a coefficient")
     return {encoder.name: _vector(concept, encoder) for encoder in encoders(pipe)}
 
 
@@ -36,7 +36,7 @@ def _token(encoder: Encoder, word: str) -> int:
     if len(ids) != 1:
         raise NoSuchWord(
             f"{word!r} is {len(ids)} tokens in {encoder.name} of this pipeline, expected 1: "
-            "a concept is said by a model that knows its words; decompose it on this one"
+            "decompose the concept on this model"
         )
     return ids[0]
 

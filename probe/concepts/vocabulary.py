@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probe.concepts.pseudo_token import Encoder, own_words
 from probe.concepts.recipe import Recipe
-from probe.concepts.speech import Encoder, own_words
 from probe.errors import NoMatch
 
 BEFORE = "a"  # what stands before a word when its token is looked up: many tokenizers spell a beginning otherwise

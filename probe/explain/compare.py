@@ -1,4 +1,4 @@
-"""Two traces beside each other: what was asked differently, and how far maps, guidance and latents went apart.
+"""Two traces compared: which settings differ, and how far maps, guidance and latents went apart.
 
 It says how much and where, not why. If the runs differ in one setting alone, from the same noise, the difference is
 that setting's; two seeds differ too, so set what was found beside the difference between seeds.
@@ -13,8 +13,8 @@ import xarray as xr
 from probe.axes import SPECIAL, Branch
 from probe.comparison import FIRST, SECOND, SIDES, Comparison
 from probe.errors import BadInput, NoSuchWord, NotRecorded
-from probe.explain.apart import PARTS
-from probe.explain.beside import Both
+from probe.explain.differences import PARTS
+from probe.explain.pairing import Both
 from probe.readings import function_words
 from probe.trace import Run, Trace
 

@@ -10,10 +10,10 @@ import numpy as np
 import xarray as xr
 
 from probe.errors import NoMatch
-from probe.explain.found import Found, provenance, spelt
+from probe.explain.nodes import Found, provenance, spelt
 from probe.heatmap import Heatmap
-from probe.readings import Choice, Steps, of_frame, resize
-from probe.site import matches
+from probe.readings import Choice, Sites, Steps, of_frame, resize
+from probe.site import Site, matches
 from probe.trace import Trace
 
 UNITS = "probability among the concepts"
@@ -27,11 +27,11 @@ def concept_attention(
     steps: Steps = None,
     image: int = 0,
     frame: int | None = None,
-    sites: str | None = None,
+    sites: Sites = None,
 ) -> Heatmap:
     """Mean over sites and steps of the probability that a cell gives to a word among all concepts; 0..1.
 
-    `sites` is a pattern of module names, or all; `frame` as in `attention`.
+    `sites` and `frame` as in `attention`.
     Raises NotRecorded (record with `explain=probe.Concepts(...)`), NoSuchWord, NoMatch.
     """
     parts = [_grid(trace, path, word, Choice(sites, steps, image, frame=frame)) for path in _paths(trace)]
@@ -56,8 +56,16 @@ def _grid(trace: Trace, path: str, word: str, choice: Choice) -> xr.DataArray:
     """(site, step, y, x) one grid's probabilities of a word."""
     score = Found(path, "score", "concept_attention", RECORD).every(trace, choice.steps, choice.image)
     held = [str(site) for site in score["site"].values]
-    score = score.sel(site=[site for site in held if choice.sites is None or matches(site, str(choice.sites))])
+    score = score.sel(site=[path for path in held if _chosen(path, choice.sites)])
     labels = score["word"].values.tolist()
     p: xr.DataArray = xr.apply_ufunc(np.exp, score - score.max("word"))
     p = (p / p.sum("word")).sel(word=spelt(word, labels, "concepts"))
     return of_frame(p, choice.frame).transpose("site", "step", "y", "x").assign_attrs(words=labels)
+
+
+def _chosen(path: str, sites: Sites) -> bool:
+    """Whether a site is among those that were asked for: by pattern, as a Site, or all."""
+    if sites is None:
+        return True
+    asked = [sites] if isinstance(sites, str) else sites
+    return any(path == each.path if isinstance(each, Site) else matches(path, each) for each in asked)

@@ -56,7 +56,7 @@ def daam(
     tokens = [token for token in trace.tokens_of(image) if {token.word, token.special} & set(labels)]
     if not tokens:
         raise NoSuchWord(
-            f"{word!r} is no word of the prompt, and DAAM has maps of words only; there are: {_words(trace, image)}"
+            f"{word!r} is not a word of the prompt, and DAAM has maps of words only; there are: {_words(trace, image)}"
         )
     count = sum(token.encoder == tokens[0].encoder for token in tokens)
     field = np.average(planes, axis=0, weights=[site.heads for site in sites]) / count

@@ -10,7 +10,7 @@ Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks" (2017); no
 
 import xarray as xr
 
-from probe.explain.found import Found
+from probe.explain.nodes import Found
 from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace

@@ -8,7 +8,7 @@ It shows how much the prompt changes the prediction in a cell, for whichever wor
 import xarray as xr
 
 from probe.errors import NotRecorded
-from probe.explain.found import Found, provenance
+from probe.explain.nodes import Found, provenance
 from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from probe.errors import BadInput
-from probe.explain.found import Found
+from probe.explain.nodes import Found
 from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace

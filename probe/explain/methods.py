@@ -51,24 +51,24 @@ class Method:
 METHODS: tuple[Method, ...] = (
     Method(
         "attention",
-        shows="shows which cells looked at a word, and how much of their attention it got",
-        cannot="cannot tell that the word caused what is there: what is looked at need not be used",
+        shows="shows which cells attend to a word, and how much of their attention it gets",
+        cannot="cannot tell that the word caused what is there: what is attended to need not be used",
     ),
     Method(
         "relevancy",
-        shows="shows which cells' output rests on a word through all attention, as far as it raised the target",
-        cannot="cannot show what lowered the target, nor what convolutions carried from cell to cell",
+        shows="shows which cells' output depends on a word, through all attention, as far as that raised the target",
+        cannot="cannot show what lowered the target, nor what convolutions moved between cells",
         record="Relevancy",
     ),
     Method(
         "leave_one_out",
-        shows="shows what the prediction of a step loses in each cell when the word is taken out of the text",
-        cannot="cannot show a picture made without the word, nor what two words that say the same do",
+        shows="shows how the prediction of a step changes in each cell when the word is removed from the text",
+        cannot="cannot show a picture generated without the word, nor the effect of two words that mean the same",
         record="LeaveOneOut",
     ),
     Method(
         "shapley",
-        shows="shares the guidance out among the words, with what they only do together, and says how sure that is",
+        shows="divides the guidance among the words, interactions included, with a standard error",
         cannot="cannot tell a word's own effect from its part of a joint one",
         record="Shapley",
     ),
@@ -79,32 +79,32 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         "rollout",
-        shows="shows the whole of which a word's attention saw parts, as cells that attend to one another share it",
-        cannot="cannot tell what flowed from what could, as attention cannot; on a coarse picture it is coarse",
+        shows="extends a word's attention along the self-attention of cells, from parts of an object to the whole",
+        cannot="cannot tell what flowed from what could flow, like attention; it is as coarse as the recorded grid",
         relations=("image->text", "image->image:low-rank"),
     ),
     Method(
         "segmentation",
-        shows="shows where a subject ends: the rollouts of late steps compete, and follow the edges of the picture",
-        cannot="cannot tell cause, as rollout cannot, nor whose an edge is; what was not recorded does not compete",
+        shows="shows the extent of a subject: rollouts of late steps compete, aligned with image edges",
+        cannot="cannot show cause, like rollout, nor whose edge it is; subjects that were not recorded do not compete",
         relations=("image->text", "image->image:low-rank"),
     ),
     Method(
         "concept_attention",
-        shows="shows which of several words a cell is most alike, of words that the prompt does not hold too",
+        shows="shows which of several words each cell is most similar to, also words that are not in the prompt",
         cannot="cannot say that a cell is like none of them, nor that a word caused it",
         record="Concepts",
     ),
     Method(
         "gradients",
         shows="shows which cells of the noisy latents a word's part of the prediction comes from, by Captum's methods",
-        cannot="cannot see beyond the step; gradients shatter, and occlusion shows the model what it never saw",
+        cannot="cannot see beyond the step; gradients are noisy, and occlusion leaves the training distribution",
         record="Gradients",
     ),
     Method(
         "daam",
-        shows="shows where the model looked while it read a word, as DAAM 0.2.0 draws it, to compare with its figures",
-        cannot="cannot tell cause, as attention cannot; only U-Nets have it, and its amounts grow with steps and heads",
+        shows="shows the attention to a word as DAAM 0.2.0 aggregates it, to compare with its figures",
+        cannot="cannot show cause, like attention; it exists for U-Nets only, and its values grow with steps and heads",
     ),
 )
 

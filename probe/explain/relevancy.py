@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from probe.errors import NotRecorded
-from probe.explain.found import Found, provenance, spelt
+from probe.explain.nodes import Found, provenance, spelt
 from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace

@@ -7,7 +7,7 @@ not say how later layers use it.
 import xarray as xr
 
 from probe.errors import BadInput
-from probe.explain.found import Found
+from probe.explain.nodes import Found
 from probe.readings import Steps
 from probe.trace import Trace
 

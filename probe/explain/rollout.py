@@ -14,7 +14,7 @@ import xarray as xr
 
 from probe.axes import FRAME, Branch
 from probe.errors import BadInput, NotRecorded
-from probe.explain.found import provenance
+from probe.explain.nodes import provenance
 from probe.heatmap import Heatmap
 from probe.readings import ALL, UNITS, Choice, Steps, resize, span, word_maps
 from probe.trace import Trace
@@ -46,7 +46,7 @@ def rollouts(trace: Trace, words: Sequence[str], choice: Choice = ALL) -> list[H
     path, node = _relation(trace)
     if FRAME in node.dims:
         raise BadInput(
-            f"rollout follows the cells of one picture, and {path} is of a film of {node.sizes[FRAME]} frames; for one "
+            f"rollout follows the cells of one image, and {path} is of a video of {node.sizes[FRAME]} frames; for one "
             f"of them call probe.attention(trace, {words[0]!r}, frame=0)"
         )
     maps = word_maps(trace, words, choice)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import xarray as xr
 
-from probe.explain.found import Found
+from probe.explain.nodes import Found
 from probe.heatmap import Heatmap
 from probe.readings import Steps
 from probe.trace import Trace

@@ -16,7 +16,7 @@ from diffusers import DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file
 from transformers import CLIPModel, CLIPTextModel
 
-from probe.errors import DamagedFile, NotAPipeline, UnsafeWeights
+from probe.errors import BadInput, DamagedFile, NotAPipeline, UnsafeWeights
 from probe.generator import parts
 from probe.generator.difference import applied
 from probe.generator.judge import Judge
@@ -38,7 +38,8 @@ def load(source: Any = None, *, revision: str | None = None, device: str | None 
 
     `source`: None or "menagerie" (the embedded generator), "menagerie-control" (trained without caption noise), a
     folder, a hub id ("owner/name", pin it with `revision`), or a live pipeline, which is returned unchanged.
-    Raises NotAPipeline, UnsafeWeights, DamagedFile.
+    `device`: where the pipeline is moved ("cuda"); None leaves it where it was loaded, on the CPU.
+    Raises NotAPipeline, UnsafeWeights, DamagedFile, BadInput.
     """
     if isinstance(source, DiffusionPipeline):
         return source
@@ -48,10 +49,19 @@ def load(source: Any = None, *, revision: str | None = None, device: str | None 
         pipe = _from_source(os.fspath(source), revision)
     else:
         raise NotAPipeline(
-            f"{type(source).__name__} is no diffusers pipeline; "
+            f"{type(source).__name__} is not a diffusers pipeline; "
             "give a pipeline, a folder, a hub id, or nothing for Menagerie"
         )
-    return pipe if device is None else pipe.to(device)
+    return pipe if device is None else _moved(pipe, device)
+
+
+def _moved(pipe: Any, device: str) -> Any:
+    """The pipeline on a device. Raises BadInput for one that this machine has not, or whose memory is too small."""
+    try:
+        return pipe.to(torch.device(device))
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        first = str(error).splitlines()[0]
+        raise BadInput(f"the model cannot be moved to device {device!r} ({first}); give cpu, cuda or cuda:0") from error
 
 
 def clip() -> CLIPModel:
@@ -103,7 +113,7 @@ def _from_source(source: str, revision: str | None) -> Any:
         _check_folder(folder)
     elif not HUB_ID.fullmatch(source):
         raise NotAPipeline(
-            f"there is no folder {source!r}, and it is no hub id (owner/name) either; "
+            f"there is no folder {source!r}, and it is not a hub id (owner/name) either; "
             "give the folder that holds model_index.json, or leave it out for Menagerie"
         )
     try:

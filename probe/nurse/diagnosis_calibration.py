@@ -78,4 +78,4 @@ def read(path: Path) -> Calibration:
     try:
         return Calibration.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise DamagedFile(f"{path} is no calibration; make it again: experiments/calibrate_diagnosis.py") from error
+        raise DamagedFile(f"{path} is not a calibration; repeat experiments/calibrate_diagnosis.py") from error

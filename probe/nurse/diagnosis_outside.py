@@ -55,7 +55,7 @@ def look(judge: Judge, picture: Image.Image, cast: Cast) -> dict[str, Sight]:
         return {subject: _sight(seen, subject, cast) for subject in cast.subjects}
     if not callable(judge):
         raise BadInput(
-            f"a {type(judge).__name__} is no judge; give an object with read(picture), such as Menagerie's, "
+            f"a {type(judge).__name__} is not a judge; give an object with read(picture), such as Menagerie's, "
             "or a function (picture, words) -> {word: probability}"
         )
     told: Any = judge(picture, [plain(subject) for subject in cast.subjects if not _further(subject)])

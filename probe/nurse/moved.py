@@ -22,8 +22,8 @@ def moved(trace: Trace, plain: Trace) -> xr.Dataset:
     one, other = ours["latents"].shape, theirs["latents"].shape
     if trace.run.seed != plain.run.seed or one != other:
         raise BadInput(
-            f"these do not go together: seeds {trace.run.seed} and {plain.run.seed}, latents of {one} and {other}; "
-            "record both with one seed, size and number of steps"
+            f"these runs cannot be compared: seeds {trace.run.seed} and {plain.run.seed}, latents of {one} and "
+            f"{other}; record both with one seed, size and number of steps"
         )
     found = {name: ((axis, IMAGE), _far(ours[name].values, theirs[name].values)) for name, axis in AXES.items()}
     pictures = zip(trace.pictures, plain.pictures, strict=False)

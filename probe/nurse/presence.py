@@ -35,7 +35,7 @@ class DivideAndBind(LatentIntervention):
         strange = [name for name in self.attributes if name not in self.subjects]
         if strange:
             raise BadInput(
-                f"attributes names {strange[0]!r}, which is no subject; there are {', '.join(self.subjects)}"
+                f"attributes names {strange[0]!r}, which is not a subject; there are {', '.join(self.subjects)}"
             )
 
     def now(self, step: int, seen: Sequence[Score]) -> Self:

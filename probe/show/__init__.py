@@ -1,4 +1,4 @@
-"""Figures and reports of traces and heat maps. Nothing here touches matplotlib's global state or opens a window."""
+"""Figures and reports of traces and heatmaps. Nothing here touches matplotlib's global state or opens a window."""
 
 from probe.show.animation import Animation, animation, film
 from probe.show.audit import AuditCard, AuditPart, Sheet, audit_report, render_audit
@@ -7,9 +7,9 @@ from probe.show.concept import ConceptCard, concept_report, render_concept
 from probe.show.curves import guidance_curve, has_guidance, word_curves
 from probe.show.evaluation import Interval, Predictor, interval_panels, prediction_curves
 from probe.show.filmstrip import film_strip
+from probe.show.guidance_maps import guidance_strip
 from probe.show.methods import failures, ranking_figure, side_by_side
 from probe.show.nursing import Story, before_after, has_nursing, nursing_curves
-from probe.show.pull import guidance_strip
 from probe.show.render import html_figure, overlay, overlays, strip
 from probe.show.report import render_report, report
 from probe.show.shares import SharePanel, share_panels

@@ -45,7 +45,7 @@ def comparison(
     step: int | None = None,
     names: tuple[str, str] = SIDES,
 ) -> Figure:
-    """Both pictures and what was asked differently; below, one row a word: its two maps, second - first, divergence.
+    """Both pictures and the settings that differ; below, one row a word: its two maps, second - first, divergence.
 
     Maps of all words shown are on one scale, differences on one that is white at 0. Without `step`, a step of the first
     run, they are means over the steps. `words`: default the six that moved farthest. `names`: what the traces are
@@ -106,7 +106,7 @@ def _small(trace: Trace, image: int) -> Image.Image:
 
 
 def _head(row: Sequence[Axes], found: Comparison, pictures: Sequence[Image.Image], names: Sequence[str]) -> None:
-    """The pictures with their names, and beside them what was asked differently, as far as there is room."""
+    """The pictures with their names, and beside them the settings that differ, as far as there is room."""
     for ax, picture, name in zip(row, pictures, names, strict=False):
         show_picture(ax, picture, shorten(name, 20))
     row[3].remove()

@@ -57,7 +57,7 @@ def publish(content: str | bytes, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}.", suffix=".part", dir=target.parent)
     except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{target} cannot be written: {target.parent} is no folder; choose another path") from error
+        raise OutputError(f"{target} cannot be written: {target.parent} is not a folder; choose another") from error
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}; choose a folder you may write to") from error
     part = Path(name)

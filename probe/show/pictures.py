@@ -35,8 +35,8 @@ def film_pictures(trace: Trace, image: int = 0) -> list[Image.Image]:
     shown, count = trace.shown(image), frames(trace)
     if len(shown) < count:
         raise NotRecorded(
-            f"this trace holds {len(shown)} pictures of a film with {count} latent frames; "
-            "let the pipeline return its film, not latents (output_type), while it is recorded"
+            f"this trace holds {len(shown)} pictures of a video with {count} latent frames; "
+            "let the pipeline return the video, not latents (output_type), while it is recorded"
         )
     return [picture.convert("RGB") for picture in shown]
 

@@ -1,4 +1,4 @@
-"""Figures of heat maps for papers: overlays and strips over steps.
+"""Figures of heatmaps for papers: overlays and strips over steps.
 
 Every function returns a matplotlib Figure of its own (give it to `savefig`); none touches pyplot.
 """
@@ -40,7 +40,7 @@ def overlay(
     scale: Scale | None = None,
     alpha: float = ALPHA,
 ) -> Figure:
-    """A heat map over its picture in grey. `scale` is (low, high) in the map's units, default its own; `alpha` 0..1.
+    """A heatmap over its picture in grey. `scale` is (low, high) in the map's units, default its own; `alpha` 0..1.
 
     Without `ax` it is a figure of its own with a colour bar; with `ax` it draws there, without one.
     """

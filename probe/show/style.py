@@ -45,7 +45,7 @@ DPI = 200
 
 
 def colour_map() -> Colormap:
-    """The colour map of every heat map."""
+    """The colour map of every heatmap."""
     return mpl.colormaps[COLOUR_MAP]
 
 

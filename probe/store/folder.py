@@ -44,7 +44,7 @@ def _check_target(target: Path, replaces: Callable[[Path], None] | None) -> None
     if not os.path.lexists(target):
         return
     if target.is_symlink() or not target.is_dir():
-        raise OutputError(f"{target} exists and is no folder: choose another name, or remove it first")
+        raise OutputError(f"{target} exists and is not a folder: choose another name, or remove it first")
     if replaces is None:
         raise OutputError(f"{target} exists already: choose another folder, or say exist_ok=True to replace it")
     replaces(target)

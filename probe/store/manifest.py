@@ -91,11 +91,11 @@ def load(folder: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate(restore(body))
     except ValidationError as error:
-        raise DamagedFile(f"{folder / NAME} is no manifest of a trace: {error}. {REMEDY}") from error
+        raise DamagedFile(f"{folder / NAME} is not the manifest of a trace: {error}. {REMEDY}") from error
     foreign = [path for path in manifest.files if not belongs(path) or path == NAME]
     if foreign:
         raise DamagedFile(
-            f"{folder / NAME} lists {foreign[0]!r}, which is no file of a trace. Do not trust this folder."
+            f"{folder / NAME} lists {foreign[0]!r}, which is not a file of a trace. Do not trust this folder."
         )
     return manifest
 
@@ -104,7 +104,7 @@ def _read(folder: Path) -> bytes:
     path = folder / NAME
     try:
         if path.is_symlink() or not path.is_file():
-            raise DamagedFile(f"{folder} holds no {NAME}, so it is no finished trace: give a folder that `save` wrote")
+            raise DamagedFile(f"{folder} holds no {NAME}, so it is not a finished trace: give a folder of `Trace.save`")
         if path.stat().st_size > LIMIT:
             raise DamagedFile(f"{path} has {path.stat().st_size:,} bytes, at most {LIMIT:,} were expected. {REMEDY}")
         return path.read_bytes()

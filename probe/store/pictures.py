@@ -34,7 +34,7 @@ def decode_picture(data: bytes, name: str) -> Image.Image:
         picture = Image.open(io.BytesIO(data), formats=["PNG"])
         picture.load()
     except (OSError, SyntaxError, ValueError, zlib.error, struct.error) as error:
-        raise DamagedFile(f"{name} is no readable PNG ({error}). {REMEDY}") from error
+        raise DamagedFile(f"{name} is not a readable PNG ({error}). {REMEDY}") from error
     return picture
 
 

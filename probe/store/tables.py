@@ -40,7 +40,7 @@ def decode_table(data: bytes, kind: type[Row], name: str) -> tuple[Row, ...]:
         rows = file.read(use_threads=False).to_pylist(maps_as_pydicts="strict")
         return tuple(kind.model_validate(row) for row in rows)
     except (pa.ArrowException, OSError, ValidationError, KeyError) as error:
-        raise DamagedFile(f"{name} is no table of {kind.__name__}s ({error}). {REMEDY}") from error
+        raise DamagedFile(f"{name} is not a table of {kind.__name__}s ({error}). {REMEDY}") from error
 
 
 def _check_shape(file: pq.ParquetFile, kind: type[BaseModel], name: str) -> None:

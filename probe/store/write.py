@@ -23,7 +23,7 @@ def write_trace(trace: Trace, folder: str | Path, *, exist_ok: bool = False) -> 
     """
     target = Path(folder)
     if "\0" in str(folder) or target.name in ("", ".."):
-        raise OutputError(f"{str(folder)!r} is no name for a folder: choose another")
+        raise OutputError(f"{str(folder)!r} is not a valid name for a folder: choose another")
     extra = plain(trace.extra, "extra")
     manifest = Manifest(id=run_id(trace.run), run=trace.run, nodes=_nodes(trace.tree), extra=extra, files={})
     with new_folder(target, replaces=_only_a_trace if exist_ok else None) as hidden:
@@ -80,5 +80,5 @@ def _only_a_trace(folder: Path) -> None:
     foreign = [path for path in paths if not belongs(path)]
     if foreign:
         raise OutputError(
-            f"{folder} holds {foreign[0]!r}, which is no part of a trace: it is not replaced, move it first"
+            f"{folder} holds {foreign[0]!r}, which is not part of a trace: it is not replaced, move it first"
         )

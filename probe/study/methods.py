@@ -52,7 +52,7 @@ def build_intervention(method: Method, settings: Mapping[str, Any]) -> BaseModel
     settings = opened(settings)
     if method.method == PLAIN:
         if settings:
-            raise BadInput(f"{PLAIN!r} is no intervention, so it takes no settings; found {', '.join(settings)}")
+            raise BadInput(f"{PLAIN!r} is not an intervention, so it takes no settings; found {', '.join(settings)}")
         return None
     if ":" in method.method:
         return _build(_intervention(_brought(method.method, "intervention"), method.method), method, settings)
@@ -118,7 +118,7 @@ def _brought(name: str, what: str) -> Any:
 def _intervention(found: Any, name: str) -> type[BaseModel]:
     if not isinstance(found, type) or not issubclass(found, _bases()):
         raise BadInput(
-            f"{name!r} is no intervention; it has to be a class that inherits from one of probe.intervention"
+            f"{name!r} is not an intervention; it has to be a class that inherits from one of probe.intervention"
         )
     return found
 
@@ -132,7 +132,7 @@ def _bases() -> tuple[type[BaseModel], ...]:
 def _scorer(found: Any, name: str) -> type[BaseModel]:
     base = import_module("probe.study.scorers").Scorer
     if not isinstance(found, type) or not issubclass(found, base):
-        raise BadInput(f"{name!r} is no scorer; it has to be a class that inherits from probe.study.Scorer")
+        raise BadInput(f"{name!r} is not a scorer; it has to be a class that inherits from probe.study.Scorer")
     return found
 
 

@@ -68,7 +68,7 @@ def pairs(text: str | None, name: str, example: str) -> list[tuple[str, str]]:
     """ "a=1; b=2" as pairs. Raises BadInput."""
     parts = [part.partition("=") for part in (text or "").split(";") if part.strip()]
     if any(not (setting.strip() and sign) for setting, sign, _ in parts):
-        raise BadInput(f"{name} {text!r} is no list of settings; write it like {example!r}")
+        raise BadInput(f"{name} {text!r} is not a list of settings; write it like {example!r}")
     return [(setting.strip(), value.strip()) for setting, _, value in parts]
 
 

@@ -42,7 +42,7 @@ class PromptRow(BaseModel):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         if isinstance(value, bool | int | float):
-            raise ValueError('this is no text: put it in quotes, such as "yes" or "7"')
+            raise ValueError('this is not text: put it in quotes, such as "yes" or "7"')
         return {"prompt": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
@@ -182,14 +182,14 @@ def _line(line: str, number: int, path: Path) -> Any:
     try:
         return json.loads(line)
     except ValueError as error:
-        raise BadInput(f"{path}, line {number} is no JSON ({error}); expected one object a line") from error
+        raise BadInput(f"{path}, line {number} is not valid JSON ({error}); expected one object a line") from error
 
 
 def _table(path: Path) -> list[dict[str, Any]]:
     try:
         return list(csv.DictReader(io.StringIO(read_text(path)), strict=True, restkey="surplus"))
     except csv.Error as error:
-        raise BadInput(f"{path} is no CSV ({error}); put cells that hold commas or quotes into quotes") from error
+        raise BadInput(f"{path} is not valid CSV ({error}); quote cells that hold commas or quotes") from error
 
 
 def _cells(row: dict[str, Any], number: int, path: Path) -> dict[str, Any]:

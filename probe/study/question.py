@@ -1,7 +1,7 @@
 """A study: a question as data. Prompts x seeds x models x interventions, explained and scored.
 
     study = probe.Study.read("study.yaml")     # or probe.Study(prompts=["a cat and a dog"], seeds="0-15", ...)
-    study.run()                                # goes on where it was interrupted
+    study.run()                                # resumes where it was interrupted
     study.table().groupby("method").mean(numeric_only=True)
 
 Importing this file needs no torch.
@@ -100,7 +100,7 @@ def several(value: Any) -> Any:
 def _seeds(value: Any) -> Any:
     """ "0-3, 8" and [0, "5-7"] as numbers, each once."""
     if isinstance(value, int):
-        raise ValueError(f'{value} may mean one seed or so many seeds; write [{value}] or "0-{max(value - 1, 0)}"')
+        raise ValueError(f'{value} may mean one seed or that many seeds; write [{value}] or "0-{max(value - 1, 0)}"')
     parts = value.split(",") if isinstance(value, str) else value
     return tuple(dict.fromkeys(seed for part in several(parts) for seed in _range(part)))
 
@@ -110,9 +110,9 @@ def _range(part: Any) -> Any:
         return (part,)
     first, dash, last = str(part).strip().partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-        raise ValueError(f'{part!r} is no seed; give numbers from 0, or ranges such as "0-15"')
+        raise ValueError(f'{part!r} is not a seed; give numbers from 0, or ranges such as "0-15"')
     if dash and int(last) - int(first) >= SEEDS:
-        raise ValueError(f"{part!r} are more than {SEEDS:,} seeds; take fewer")
+        raise ValueError(f"{part!r} is more than {SEEDS:,} seeds; use fewer")
     return range(int(first), int(last or first) + 1)
 
 
@@ -187,7 +187,7 @@ class Study(_Part):
         names = [item.name for item in items]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise ValueError(f"two are called {twice!r}; give each a label of its own: {{..., label: ...}}")
+            raise ValueError(f"two are called {twice!r}; give each its own label: {{..., label: ...}}")
         return items
 
     @property

@@ -39,7 +39,7 @@ def read_data(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "somewhere"
-        raise BadInput(f"{path} is no YAML at {where}: {error.problem}. Check the indentation and quotes") from error
+        raise BadInput(f"{path} is not valid YAML at {where}: {error.problem}. Check indentation and quotes") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read ({error}): check it with a linter") from error
 
@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         for place in (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
             key = self.construct_object(place, deep=True)
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", place.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} occurs twice", place.start_mark)
             seen.append(key)
         return super().construct_mapping(node, deep)
 
@@ -74,7 +74,7 @@ def _line(problem: Any, known: list[str]) -> str:
     if problem["type"] == "missing":
         said = "this is needed"
     if problem["type"] == "string_type":
-        said = 'this is no text: put it in quotes, such as "yes" or "7"'
+        said = 'this is not text: put it in quotes, such as "yes" or "7"'
     return f"{where or 'it'}: {said}{found}"
 
 

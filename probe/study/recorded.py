@@ -48,4 +48,4 @@ def _parts(value: Any) -> tuple[str, str | None]:
         return value, None
     if isinstance(value, Mapping) and isinstance(value.get(FOLDER), str) and set(value) <= {FOLDER, DIGEST}:
         return value[FOLDER], value.get(DIGEST)
-    raise BadInput(f"{RECORDED}: {value!r} is no recorded run; give the folder of one trace, as `probe.open` takes it")
+    raise BadInput(f"{RECORDED}: {value!r} is not a recorded run; give the folder of one trace, as for `probe.open`")

@@ -101,7 +101,7 @@ def _digest(model: Model) -> str:
     if folder.is_dir():
         return "blake2b:" + folder_digest(folder)
     if not weights.HUB_ID.fullmatch(model.source):
-        raise BadInput(f"there is no folder {model.source!r}, and it is no hub id (owner/name) either; check `models`")
+        raise BadInput(f"there is no folder {model.source!r}, and this is not a hub id (owner/name); check `models`")
     return f"{model.source}@{_commit(model)}"
 
 

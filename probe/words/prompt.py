@@ -50,7 +50,7 @@ class Prompt(BaseModel):
 
     @property
     def notice(self) -> str:
-        """One line on the words that fell off, or nothing."""
+        """One line on the words that were truncated, or nothing."""
         lines = (
             f"{encoder} reads {self.lengths[encoder]} tokens, and not all of: {_few(fallen)}"
             for encoder, fallen in self.fallen.items()

@@ -93,5 +93,5 @@ def test_a_frame_of_daams_map_and_no_rollout_of_films():
         pipelines.run(pipe, "animate_diff")
     each = [daam(recording.trace, "cat", frame=frame).values for frame in range(4)]
     assert float(np.abs(each[0] - each[1]).max()) > 0
-    with pytest.raises(BadInput, match="rollout follows the cells of one picture"):
+    with pytest.raises(BadInput, match="rollout follows the cells of one image"):
         probe.rollout(recording.trace, "cat")

@@ -8,9 +8,9 @@ from diffusers import FluxPipeline, LTXPipeline, QwenImagePipeline
 import probe
 from probe.attach.model.families import FAMILIES, Family, Stream
 from probe.attach.model.layout import Plane, plane, unpacked
+from probe.attach.text.alignment import find, kept, prompt_of, tokens
 from probe.attach.text.hearing import Encoded, Heard
 from probe.attach.text.lexicon import IMAGE, dictionary
-from probe.attach.text.placing import find, kept, prompt_of, tokens
 from probe.attach.text.rows import Labeller, Row, Source, sources
 from probe.errors import UnknownFamily
 from probe.words import read_prompt

@@ -192,7 +192,7 @@ def test_what_is_no_audit_is_refused(tmp_path: Path):
     with pytest.raises(BadInput, match="holds no summary.json; make one"):
         probe.bias.open(tmp_path)
     (tmp_path / "summary.json").write_text('{"shares": 3}')
-    with pytest.raises(DamagedFile, match="is no audit"):
+    with pytest.raises(DamagedFile, match="is not an audit"):
         probe.bias.open(tmp_path)
 
 

@@ -103,8 +103,8 @@ def test_the_judges_error_is_printed(capsys: pytest.CaptureFixture[str]):
         (["--template", "a photo"], "needs one slot {group}"),
         (["--classifier", "nothing.yaml"], "cannot read 'nothing.yaml'"),
         (["--model", "owner/name"], "name another with `classifier`"),
-        (["--seeds", "many"], "'many' is no seed"),
-        (["--arm", "fair"], "--arm 'fair' is no name with a template; write --arm 'open=a photo of {group}"),
+        (["--seeds", "many"], "'many' is not a seed"),
+        (["--arm", "fair"], "--arm 'fair' is not a name with a template; write --arm 'open=a photo of {group}"),
     ],
 )
 def test_what_cannot_be_used_is_said(here: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str):
@@ -119,7 +119,7 @@ def test_what_cannot_be_used_is_said(here: Path, capsys: pytest.CaptureFixture[s
         ("labels: 3", "names no classifier; write `classifier: ZeroShot`"),
         ("classifier: Zeroshot", "there is no classifier 'Zeroshot'; did you mean 'ZeroShot'?"),
         ("classifier: ZeroShot\nsauce: x", "sauce: there is no such field; did you mean 'source'?"),
-        ("classifier: probe.study.scorers:Time", "Time is no classifier; inherit from"),
+        ("classifier: probe.study.scorers:Time", "Time is not a classifier; inherit from"),
     ],
 )
 def test_a_classifiers_file_that_cannot_be_used(

@@ -14,7 +14,7 @@ from probe.bias import Aim, Balance, Confusion, ZeroShot, coefficient, strength
 from probe.bias.even import Try, bisect
 from probe.bias.shares import Estimate, wilson
 from probe.concepts.concept import Concept
-from probe.concepts.speech import encoders
+from probe.concepts.pseudo_token import encoders
 from probe.errors import BadInput, NoSuchWord
 from probe.study import Study
 from probe.study.results import PICTURE, place, scan
@@ -59,7 +59,7 @@ def made(*tries: Try) -> Balance:
 def test_what_came_of_it_is_said():
     even = made(reading(0, 0.9), reading(1, 0.2), reading(0.5, 0.53))
     assert even.even and even.best.value == 0.5 and even.one_way
-    assert "Even, as far as so many pictures tell, at strength 0.5: 0.530 (0.480 to 0.580)" in str(even)
+    assert "Even, as far as this many pictures can tell, at strength 0.5: 0.530 (0.480 to 0.580)" in str(even)
     assert "take more seeds" in made(reading(0, 0.5, 0.2)).told and "take more seeds" not in even.told
     side = made(reading(0, 0.9), reading(1, 0.7))
     assert not side.even and "the shares stay on one side; turn further" in side.told and "at strength 1:" in side.told

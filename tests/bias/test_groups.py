@@ -59,8 +59,8 @@ def test_lists_are_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", "# none\n", "there is no group; give one at least"),
-        ("a.txt", "doctor\ndoctor\n", "the groups doctor stand twice"),
+        ("a.txt", "# none\n", "there is no group; give at least one"),
+        ("a.txt", "doctor\ndoctor\n", "the groups doctor occur twice"),
         ("a.csv", "name\ndoctor\n", "has the columns \\['name'\\]; it needs one that is called 'group'"),
         ("a.csv", "group,share\ndoctor,1\n", "has '1' in 'share'; take group, phrase, or ATTRIBUTE.LABEL"),
         ("a.csv", "group,gender.man\ndoctor,0.4\n", "they have to sum to 1"),

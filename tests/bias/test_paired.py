@@ -77,5 +77,5 @@ def test_holm_by_hand():
 @pytest.mark.parametrize("test", [compare, swap_test])
 def test_what_is_no_pair_is_refused(test):
     for first, second in (([], []), ([True], [True, False])):
-        with pytest.raises(BadInput, match="are no pairs; compare the same seeds"):
+        with pytest.raises(BadInput, match="do not pair up; compare the same seeds"):
             test(first, second)

@@ -130,7 +130,7 @@ def test_a_matrix_is_read_back():
     assert Confusion.from_data(held.data()) == held
     assert held.accuracy == pytest.approx(0.85) and held.total == 20
     assert "85.0%, of 20 pictures (scenes), 3 more unread" in str(held)
-    with pytest.raises(BadInput, match="no confusion matrix"):
+    with pytest.raises(BadInput, match="not a confusion matrix"):
         Confusion.from_data({"labels": ["a", "b"]})
 
 

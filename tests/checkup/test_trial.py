@@ -82,7 +82,7 @@ def test_a_model_that_is_not_in_the_table_is_tried_as_well(monkeypatch: pytest.M
     with pytest.warns(ProbeWarning, match="its layout was inferred"):
         found = attempt(pipelines.pipeline("sd3"), SMALL | {"max_sequence_length": 32})
     assert found.inferred and found.problems == () and found.sites == 2
-    assert "told from its modules: it is not in the table" in str(found)
+    assert "inferred from its modules: it is not in the table" in str(found)
 
 
 # What does not hold

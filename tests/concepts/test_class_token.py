@@ -10,9 +10,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from probe.concepts.bench import borrowed
 from probe.concepts.class_token import RATE, class_token, classifier, finished
-from probe.concepts.speech import encoders, filled, gap
+from probe.concepts.pseudo_token import encoders, filled, gap
+from probe.concepts.reconstruction import borrowed
 from probe.concepts.vocabulary import own_vectors
 from probe.errors import BadInput
 from tests.concepts.conftest import small
@@ -79,7 +79,7 @@ def test_any_image_classifier_reads_as_it_does_with_its_processor(vit: Any):
         expected = model(**processor(images=Image.fromarray(pixels), return_tensors="pt")).logits
         found = classifier(model, processor)(torch.from_numpy(pixels / 255).permute(2, 0, 1)[None])
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-    with pytest.raises(BadInput, match=r"names no size of its pictures, but \{'longest_edge': 9\}"):
+    with pytest.raises(BadInput, match=r"has no image size, only \{'longest_edge': 9\}"):
         classifier(model, SimpleNamespace(size={"longest_edge": 9}))
 
 
@@ -90,7 +90,7 @@ def test_the_classifiers_weights_get_no_gradient(pipe: Any, vit: Any):
 
 
 def test_a_label_that_is_not_there(pipe: Any):
-    with pytest.raises(BadInput, match="label 2 is none of the classifier's 2, which count from 0"):
+    with pytest.raises(BadInput, match="label 2 is not one of the classifier's 2; labels count from 0"):
         class_token(pipe, "a cat", redness, label=2, recipe=small())
 
 

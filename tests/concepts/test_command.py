@@ -8,7 +8,7 @@ import probe
 from probe.cli import main
 from tests import pipelines
 
-FEW = ["--pictures", "2", "--inference-steps", "2", "--steps", "2", "--height", "64", "--width", "64"]
+FEW = ["--pictures", "2", "--steps", "2", "--learning-steps", "2", "--height", "64", "--width", "64"]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
     whole = probe.Concept.open(tmp_path / "cat" / "concept")
     assert set(left.words) | set(left.provenance["removed"]) == set(whole.words)
     assert left.settings == whole.settings and left.provenance["seed"] == 3
-    known = ["--known", str(tmp_path / "cat" / "concept"), "--prune", "3", "--out", str(tmp_path / "again")]
+    known = ["--concept", str(tmp_path / "cat" / "concept"), "--prune", "3", "--out", str(tmp_path / "again")]
     assert main([*given[: -len(FEW)], *known]) == 0  # drawn as it was drawn when it was learned
     again = tmp_path / "again" / "picture-3"
     assert probe.Concept.open(again / "concept").words == left.words
@@ -60,7 +60,7 @@ def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
     assert not (tmp_path / "again" / "concept").exists()
     assert main(["concept", "a dog", *given[2:], *known[:4], "--out", str(tmp_path / "other")]) == 2
     assert "holds the concept 'a cat', not 'a dog'" in capsys.readouterr().err
-    assert main([*given, "--known", str(tmp_path / "nowhere"), "--prune", "3", "--out", str(tmp_path / "other")]) == 1
+    assert main([*given, "--concept", str(tmp_path / "nowhere"), "--prune", "3", "--out", str(tmp_path / "other")]) == 1
     assert "holds no concept.json" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
@@ -69,10 +69,10 @@ def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
     [
         (["--solver", "magic"], "there is no solver 'magic'; there are: conceptor"),
         (["--words", "unheardof"], "no word is left for 'a cat'"),
-        (["--prune", "0"], "give --eyes a folder with a CLIP model"),
-        (["--prune", "none", "--eyes", "menagerie"], "'none' is no seed"),
+        (["--prune", "0"], "give --eyes the folder of a CLIP model"),
+        (["--prune", "none", "--eyes", "menagerie"], "'none' is not a seed"),
         (["--prune", "0", "--eyes", "nowhere"], "nowhere holds no CLIPModel"),
-        (["--known", "somewhere"], "say which pictures to look at: --prune 0-3"),
+        (["--concept", "somewhere"], "add the seeds to prune: --prune 0-3"),
     ],
 )
 def test_what_cannot_be_done_leaves_nothing(

@@ -86,7 +86,7 @@ def test_a_concept_lives_in_a_folder(found: Concept, tmp_path: Path):
 def test_what_is_no_concept_is_not_replaced(tmp_path: Path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(OutputError, match="is no concept and is not replaced"):
+    with pytest.raises(OutputError, match="is not a concept and is not replaced"):
         MADE.save(tmp_path / "mine", exist_ok=True)
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
@@ -115,7 +115,7 @@ def test_a_foreign_path_is_not_read(place: str, tmp_path: Path):
     card["pictures"] = {"concept": [place]}
     card["files"][place] = card["files"]["numbers.safetensors"]
     (folder / "concept.json").write_text(json.dumps(card))
-    with pytest.raises(DamagedFile, match="is no file of a concept|is missing"):
+    with pytest.raises(DamagedFile, match="is not a file of a concept|is missing"):
         Concept.open(folder)
 
 

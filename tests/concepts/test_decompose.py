@@ -11,7 +11,7 @@ import torch
 from probe.concepts.baselines import BASELINES
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept
 from probe.concepts.decompose import SOLVERS, decompose
-from probe.concepts.speech import encoders
+from probe.concepts.pseudo_token import encoders
 from probe.concepts.vocabulary import whole_words
 from probe.errors import BadInput, BadPrompt, NoMatch, ProbeWarning
 from tests import pipelines

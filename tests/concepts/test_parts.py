@@ -8,12 +8,12 @@ import torch
 from pydantic import ValidationError
 
 from probe.attach.model.prediction import Level
-from probe.concepts.bench import Bench, borrowed
 from probe.concepts.own import Own, draw, own_pictures, target
+from probe.concepts.pseudo_token import blank, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.recipe import Recipe, recipe_of
+from probe.concepts.reconstruction import Bench, borrowed
 from probe.concepts.solver import nonnegative
 from probe.concepts.sparse import onto_simplex
-from probe.concepts.speech import blank, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.vocabulary import (
     Vocabulary,
     limited,
@@ -209,7 +209,7 @@ def test_words_that_were_hardly_trained_are_left_out_unless_they_are_named():
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_the_share_of_the_median_length_is_a_share(share: float):
-    with pytest.raises(ValidationError, match=rf"trained={share:g} is no share of the median length .* give 0 \(all"):
+    with pytest.raises(ValidationError, match=rf"trained={share:g} is not a fraction of the median .* give 0 \(all"):
         Recipe(trained=share)
     with pytest.raises(DamagedFile, match="trained="):
         recipe_of({"trained": share})

@@ -13,7 +13,7 @@ import probe
 from probe.attach.recording import Recording
 from probe.concepts.concept import Concept
 from probe.concepts.direction import Direction, direction
-from probe.concepts.speech import encoders
+from probe.concepts.pseudo_token import encoders
 from probe.concepts.steer import Steer, SteerOutputs
 from probe.errors import BadInput, BadPrompt, MissingReadings, NoMatch, NoSuchWord, NotRecorded
 from probe.nurse import ComposableDiffusion, PromptSchedule
@@ -75,7 +75,7 @@ def test_a_concept_leads_where_its_own_vector_does():
     assert asked["towards"] == concept.data() and asked["towards"]["words"] == {"cat": 2.0, "dog": 1.0}
     again = Steer(**{name: asked[name] for name in ("towards", "away", "strength")})
     assert np.array_equal(draw("sd1", PROMPT, again, **ON), steered)
-    with pytest.raises(ValueError, match=r"this is no concept \(KeyError\('words'\)\); expected concept, template"):
+    with pytest.raises(ValueError, match=r"this is not a concept \(KeyError\('words'\)\); expected concept, template"):
         Steer(towards={"concept": "a pet"})
 
 

@@ -111,7 +111,7 @@ def test_of_several_studies_one_is_chosen_and_a_damaged_one_is_said_so(keep: Kee
     app.selectbox(key="study").set_value("first-study").run()
     assert not app.exception
     assert texts(app.error) == ["This study cannot be read."]
-    assert "is no audit" in plain(app)
+    assert "is not an audit" in plain(app)
 
 
 def test_foreign_words_are_never_markdown(keep: Keep):
@@ -128,7 +128,7 @@ def test_what_went_on_inside_stands_beside_the_outcome(keep: Keep):
     keep(made(inside_noun=numbers, inside_pull=numbers + 2, clip=numbers))
     app = page("bias")
     assert not app.exception
-    assert {"Inside and outside", "What it costs"} <= {header.value for header in app.header}
+    assert {"Internal measures", "What it costs"} <= {header.value for header in app.header}
     every, each = (frame.value for frame in app.dataframe if "measure" in frame.value)
     assert list(every["measure"]) == ["noun", "pull"] * 2 and set(each["group"]) == {"doctor", "artist", "scientist"}
     assert {"Inside the model, by gender", "Costs of each setting"} <= set(alts(app))
@@ -136,4 +136,4 @@ def test_what_went_on_inside_stands_beside_the_outcome(keep: Keep):
 
 def test_what_was_not_recorded_takes_no_room(keep: Keep):
     keep(made())
-    assert not {"Inside and outside", "What it costs"} & {header.value for header in page("bias").header}
+    assert not {"Internal measures", "What it costs"} & {header.value for header in page("bias").header}

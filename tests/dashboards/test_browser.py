@@ -263,7 +263,7 @@ def test_hostile_words_are_only_text(visit: Open, url: str, folder: Path):
     said = page.locator("#prompt").text_content()
     assert said == " and ".join(f"a {each}" for each in WORDS)
     page.goto(f"{url}/explorer?trace={danger}")
-    expect(page.get_by_text("this is no id of a trace")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("this is not the id of a trace")).to_be_visible(timeout=SLOW)
 
 
 def test_it_listens_on_this_machine_only_and_refuses_other_names(port: int, url: str):

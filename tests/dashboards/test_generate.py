@@ -223,7 +223,7 @@ def test_hostile_prompts_are_never_markdown(model: str):
 @pytest.mark.filterwarnings("ignore::probe.errors.ProbeWarning")
 def test_words_that_fell_off_are_named(model: str):
     app = ended(press(page("generate"), prompt="a cat " + "and a dog " * 40 + "and a zebra", source=model, steps=1))
-    assert texts(app.warning) == ["The prompt is longer than the model reads. These words fell off:"]
+    assert texts(app.warning) == ["The prompt is too long for the model. These words were cut off:"]
     assert "zebra" in plain(app)
 
 

@@ -105,7 +105,7 @@ def test_a_region_has_its_words(several: str, tmp_path: Path, monkeypatch: pytes
     run(app.code[0].value, tmp_path, monkeypatch)
     assert pd.read_csv(tmp_path / "region.csv")["word"].tolist() == ["balloon", "cat"]
     app.slider(key=f"down:{several}").set_value((50, 50)).run()
-    assert texts(app.info) == ["The region is empty: draw its ends apart."]
+    assert texts(app.info) == ["The region is empty: move its edges apart."]
 
 
 def test_guidance_shows_curves_one_step_and_all(saved: str):

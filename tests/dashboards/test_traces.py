@@ -55,7 +55,7 @@ def test_what_is_saved_is_found():
 def test_no_id_leads_outside(name: str, tmp_path: Path):
     (tmp_path / "secret-trace").mkdir()
     traces.root().mkdir()
-    with pytest.raises(BadInput, match="this is no id of a trace: an id has 8 to 64"):
+    with pytest.raises(BadInput, match="this is not the id of a trace: an id has 8 to 64"):
         traces.find(name)
 
 

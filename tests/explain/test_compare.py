@@ -13,8 +13,8 @@ from scipy.spatial.distance import jensenshannon
 import probe
 from probe.errors import NoMatch, NoSuchWord, NotRecorded
 from probe.explain import distances
-from probe.explain.apart import KINDS, REST
-from probe.explain.beside import paired
+from probe.explain.differences import KINDS, REST
+from probe.explain.pairing import paired
 from probe.trace import Trace
 from tests import pipelines
 from tests.factories import make_trace

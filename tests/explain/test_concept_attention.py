@@ -45,6 +45,7 @@ def test_over_all_concepts_it_sums_to_one():
 def test_sites_are_chosen_by_a_pattern():
     trace = with_scores(a4x6=SCORES, b2x3=SCORES[:1, ..., :2, :3])
     assert probe.concept_attention(trace, "cat", sites="b2x3").values.shape == (2, 3)
+    assert probe.concept_attention(trace, "cat", sites=["b2x3", "nowhere"]).values.shape == (2, 3)
     with pytest.raises(NoMatch, match="matches none"):
         probe.concept_attention(trace, "cat", sites="c")
 

@@ -131,6 +131,6 @@ def test_what_is_not_there_is_named():
 def test_what_is_no_word_has_no_map(taken: tuple[Trace, dict[str, Tensor]]):
     trace = replace(taken[0], tokens=tuple(token for token in taken[0].tokens if token.special != "<end>"))
     with pytest.raises(
-        NoSuchWord, match="'<end>' is no word of the prompt, and DAAM has maps of words only; there are: "
+        NoSuchWord, match="'<end>' is not a word of the prompt, and DAAM has maps of words only; there are: "
     ):
         daam(trace, "<end>")

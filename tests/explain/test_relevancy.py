@@ -150,5 +150,5 @@ def test_a_target_that_fails_leaves_nothing_behind():
 
 @pytest.mark.parametrize("family", ["wan", "hunyuan_dit", "z_image", "sana"])
 def test_families_that_it_cannot_follow_say_so(family):
-    with pytest.raises(UnknownFamily, match=r"read probe.attention of"):
+    with pytest.raises(UnknownFamily, match=r"use probe.attention for"):
         record(family, target="output")

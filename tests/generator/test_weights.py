@@ -37,7 +37,7 @@ def test_what_is_neither_a_folder_nor_a_hub_id(source):
 
 
 def test_an_object_that_is_no_pipeline():
-    with pytest.raises(NotAPipeline, match="dict is no diffusers pipeline"):
+    with pytest.raises(NotAPipeline, match="dict is not a diffusers pipeline"):
         probe.load({})
 
 

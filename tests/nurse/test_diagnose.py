@@ -167,12 +167,12 @@ def test_what_is_shipped_can_be_read(tmp_path: Path):
     (tmp_path / "c.json").write_text(FITTED.model_dump_json())
     assert read(tmp_path / "c.json") == FITTED
     (tmp_path / "c.json").write_text(FITTED.model_dump_json().replace('"scale":[0.25,1.0]', '"scale":[0.25]'))
-    with pytest.raises(DamagedFile, match="c.json is no calibration"):
+    with pytest.raises(DamagedFile, match="c.json is not a calibration"):
         read(tmp_path / "c.json")
     with pytest.raises(ValidationError, match=r"coefficients are \[2, 2, 2, 2\] numbers, the scales \(0.25, 0.0\)"):
         Calibration(**FITTED.model_dump() | {"scale": (0.25, 0.0)})
     (tmp_path / "c.json").write_text('{"auc": 1}')
-    with pytest.raises(DamagedFile, match="c.json is no calibration; make it again: experiments/calibrate"):
+    with pytest.raises(DamagedFile, match="c.json is not a calibration; repeat experiments/calibrate"):
         read(tmp_path / "c.json")
     if diagnosis_calibration.SHIPPED.is_file():
         assert read(diagnosis_calibration.SHIPPED).pictures >= 500
@@ -299,7 +299,7 @@ def test_a_trace_without_what_is_needed_says_what_to_record():
 def test_steps_and_judges_that_are_none():
     with pytest.raises(BadInput, match="until is 0; give the number of steps to look at, 1 or more"):
         probe.diagnose(pair(), until=0)
-    with pytest.raises(BadInput, match=r"a str is no judge; give an object with read\(picture\)"):
+    with pytest.raises(BadInput, match=r"a str is not a judge; give an object with read\(picture\)"):
         probe.diagnose(pair(), judge="menagerie")
 
 

@@ -38,7 +38,7 @@ def test_latents_in_shares_of_their_norm_and_pixels_in_shares_of_white():
 def test_runs_that_do_not_go_together():
     trace = plain()
     other = replace(trace, run=trace.run.model_copy(update={"seed": 99}))
-    with pytest.raises(BadInput, match="these do not go together: seeds 99 and 0"):
+    with pytest.raises(BadInput, match="these runs cannot be compared: seeds 99 and 0"):
         moved(other, trace)
     with pytest.raises(NotRecorded, match="holds no 'latents'"):
         moved(replace(trace, tree=xr.DataTree()), trace)

@@ -135,7 +135,7 @@ def test_what_cannot_be_says_so(name: str):
 
 
 def test_a_recorded_joint_attention_is_turned_after_its_projection():
-    with pytest.raises(BadInput, match="norms or turns its queries after they are projected, so PatchAttention cannot"):
+    with pytest.raises(BadInput, match="normalises or rotates its queries after the projection, so PatchAtt"):
         draw("sd3", DOG, bad_patch())
 
 

@@ -190,6 +190,6 @@ def test_what_is_missing_is_named():
     with pytest.raises(NotRecorded, match="neither pictures nor thumbnails; let the pipeline return PIL images"):
         animation(bare, "cat")
     with pytest.raises(
-        NotRecorded, match="0 pictures of a film with 3 latent frames; let the pipeline return its film"
+        NotRecorded, match="0 pictures of a video with 3 latent frames; let the pipeline return the video"
     ):
         film_strip(replace(moving, pictures=()), "cat")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from probe.concepts.card import card
 from probe.concepts.concept import Concept
-from probe.concepts.told import card
 from probe.errors import OutputError
 from probe.show import ConceptCard, Story, concept_report, render_concept, render_report
 from probe.show.facts import percent

@@ -203,7 +203,7 @@ def test_it_opens_no_file_that_is_there(tmp_path: Path):
 def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(OutputError, match=r"report.html cannot be written: .*file is no folder"):
+    with pytest.raises(OutputError, match=r"report.html cannot be written: .*file is not a folder"):
         report(make_trace(), blocked / "report.html")
 
     def full(source: object, target: object) -> None:

@@ -133,7 +133,7 @@ def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already: choose another folder, or say exist_ok=True"):
         make_trace().save(tmp_path / "t")
     for name in ("file", "link"):
-        with pytest.raises(OutputError, match="exists and is no folder"):
+        with pytest.raises(OutputError, match="exists and is not a folder"):
             make_trace().save(tmp_path / name, exist_ok=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "link", "t"]
 
@@ -144,7 +144,7 @@ def test_exist_ok_replaces_a_trace_and_nothing_else(tmp_path: Path) -> None:
     new.save(tmp_path / "t", exist_ok=True)
     assert Trace.open(tmp_path / "t").equals(new) and len(list(tmp_path.iterdir())) == 1
     (tmp_path / "t" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"holds 'notes\.txt', which is no part of a trace"):
+    with pytest.raises(OutputError, match=r"holds 'notes\.txt', which is not part of a trace"):
         old.save(tmp_path / "t", exist_ok=True)
     assert (tmp_path / "t" / "notes.txt").read_text() == "mine" and Trace.open(tmp_path / "t").equals(new)
 

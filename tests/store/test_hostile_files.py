@@ -37,7 +37,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 def test_paths_stay_inside(folder: Path, path: str) -> None:
     reseal(folder, lambda body: body["files"].update({path: {"size": 1, "blake2b": "0" * 64}}))
-    refused(folder, "which is no file of a trace")
+    refused(folder, "which is not a file of a trace")
     assert not verify(folder).ok
 
 
@@ -47,7 +47,7 @@ def test_paths_stay_inside(folder: Path, path: str) -> None:
 def test_links_are_not_followed(folder: Path, path: str) -> None:
     (folder / path).rename(folder.parent / "elsewhere")
     (folder / path).symlink_to(folder.parent / "elsewhere")
-    refused(folder, "is a link|no finished trace")
+    refused(folder, "is a link|not a finished trace")
     assert not verify(folder).ok
 
 
@@ -56,16 +56,16 @@ def test_links_are_not_followed(folder: Path, path: str) -> None:
 def test_a_pipe_is_not_waited_for(folder: Path, path: str) -> None:
     (folder / path).unlink()
     os.mkfifo(folder / path)
-    refused(folder, "link or a device|no finished trace")
+    refused(folder, "link or a device|not a finished trace")
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"format": "other"}, "no manifest of a trace"),
+        ({"format": "other"}, "not the manifest of a trace"),
         ({"schema_version": 99}, "has schema version 99, this probe reads 1: upgrade"),
-        ({"run": {}}, "no manifest of a trace"),
-        ({"surprise": 1}, "no manifest of a trace"),
+        ({"run": {}}, "not the manifest of a trace"),
+        ({"surprise": 1}, "not the manifest of a trace"),
         ({"nodes": {"/": {}, "/other": {}}}, "has the nodes"),
         ({"files": {}}, "is not in the manifest"),
     ],
@@ -81,7 +81,7 @@ def test_hostile_manifests(folder: Path, change: dict[str, Any], match: str) -> 
         ({"site": {"dims": ["site"], "values": ["only one"]}}, "do not fit together"),
         ({"site": {"dims": ["site", "site"], "values": ["a"]}}, "do not fit together"),
         ({"nowhere/else": {"dims": ["q"], "values": ["a"]}}, "do not fit together|nodes"),
-        ({"site": {"dims": ["site"], "values": [1]}}, "no manifest of a trace"),
+        ({"site": {"dims": ["site"], "values": [1]}}, "not the manifest of a trace"),
     ],
 )
 def test_hostile_names(folder: Path, names: dict[str, Any], match: str) -> None:
@@ -110,8 +110,8 @@ def picture(kind: str) -> bytes:
     [
         (png(60_000, 60_000), "60000 x 60000 pixels, too many"),
         (png(0, 10), "0 x 10 pixels"),
-        (png(4, 4), "no readable PNG"),
-        (picture("PNG")[:45], "no readable PNG"),
+        (png(4, 4), "not a readable PNG"),
+        (picture("PNG")[:45], "not a readable PNG"),
         (picture("JPEG"), "does not begin like a PNG"),
         (picture("GIF"), "does not begin like a PNG"),
         (b"", "does not begin like a PNG"),

@@ -111,7 +111,7 @@ def test_failed_jobs_make_the_exit_code_one(written: Make, capsys: pytest.Captur
 def test_an_interruption_keeps_what_is_finished(written: Make, capsys: pytest.CaptureFixture[str]):
     path = written(f"scorers: [{{method: '{MOODY}', interrupt: 1}}]")
     assert main(["study", "run", path]) == 130
-    assert "interrupted; what is finished stays in out/tiny. Run the same command to go on" in capsys.readouterr().err
+    assert "interrupted; what is finished stays in out/tiny. Run the same command to resume" in capsys.readouterr().err
     assert main(["study", "status", path]) == 0
     assert "1 of 3 jobs done, 2 to do" in capsys.readouterr().out
 

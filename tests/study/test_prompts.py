@@ -61,14 +61,14 @@ BROKEN = {
     "p.txt": ("", "holds no list of prompts"),
     "p.csv": ("text\na cat\n", r"line 2 does not fit the header.*needs a column `prompt`"),
     "q.csv": ("prompt\na cat, a dog\n", "line 2 does not fit the header"),
-    "r.csv": ('prompt\n"a cat\n', "is no CSV"),
+    "r.csv": ('prompt\n"a cat\n', "is not valid CSV"),
     "p.json": ("{", "cannot be read"),
     "q.json": ('{"prompt": "a cat"}', "holds no list of prompts"),
     "r.json": ("[7]", r"prompt 1 of .*r.json cannot be used:.*put it in quotes"),
     "s.json": ('["\\ud800"]', "prompt 1 of .* cannot be used"),
-    "p.jsonl": ('{"prompt": "a cat"}\nx\n', "line 2 is no JSON"),
-    "p.yaml": ("- a: [\n", "is no YAML at line"),
-    "q.yaml": ("- {prompt: a cat, prompt: a dog}\n", "the key 'prompt' stands twice"),
+    "p.jsonl": ('{"prompt": "a cat"}\nx\n', "line 2 is not valid JSON"),
+    "p.yaml": ("- a: [\n", "is not valid YAML at line"),
+    "q.yaml": ("- {prompt: a cat, prompt: a dog}\n", "the key 'prompt' occurs twice"),
 }
 
 

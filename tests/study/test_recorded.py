@@ -82,7 +82,7 @@ def test_it_is_found_beside_the_study_and_named_on_the_command_line(source: Path
 def test_what_is_no_recorded_run(small: Make, source: Path):
     for given, error, message in (
         (str(source / "none"), DamagedFile, "none"),
-        ("$source", BadInput, "is no recorded run; give the folder of one trace"),
+        ("$source", BadInput, "is not a recorded run; give the folder of one trace"),
         ({"folder": str(source), "digest": "0" * 32}, BadInput, "the recorded run in .* is .*the study says 0000"),
     ):
         with pytest.raises(error, match=message):

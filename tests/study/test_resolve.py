@@ -101,19 +101,19 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "plain with settings": (
         {"interventions": [{"method": "plain", "max_steps": 3}]},
-        "'plain' is no intervention, so it takes no settings; found max_steps",
+        "'plain' is not an intervention, so it takes no settings; found max_steps",
     ),
     "no such place": ({"interventions": ["nowhere:X"]}, "the intervention 'nowhere:X' cannot be found.*install"),
-    "no intervention": ({"interventions": ["os:system"]}, "'os:system' is no intervention; it has to be a class that"),
+    "no intervention": ({"interventions": ["os:system"]}, "'os:system' is not an intervention; it has to be a class"),
     "nothing to stand for": ({"interventions": [NURSE | {"subjects": "$things"}]}, r"'\$things' stands for nothing"),
     "no such explainer": ({"explainers": ["atention"]}, "no explainer 'atention'; did you mean 'attention'?"),
     "explainer's setting": ({"explainers": [{"method": "attention", "stps": 1}]}, "no setting 'stps'; did you mean 's"),
     "no such scorer": ({"scorers": ["clap"]}, "no scorer 'clap'; did you mean 'clip'?"),
     "no such module": ({"scorers": ["nowhere.at.all:X"]}, "the scorer 'nowhere.at.all:X' cannot be found"),
     "no such class": ({"scorers": ["tests.study.moody:None_"]}, "cannot be found .* install its package first"),
-    "no scorer": ({"scorers": ["os:system"]}, "'os:system' is no scorer; it has to be a class that inherits from"),
+    "no scorer": ({"scorers": ["os:system"]}, "'os:system' is not a scorer; it has to be a class that inherits from"),
     "taken column": ({"prompts": [{"prompt": "a", "seed": 3}]}, r"the columns \['seed'\], which the table needs"),
-    "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and it is no hub id"),
+    "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and this is not a hub id"),
     "unpinned": ({"models": ["who/knows"]}, "'who/knows' is not on this machine.*pin them: .*revision: COMMIT"),
 }
 

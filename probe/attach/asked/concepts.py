@@ -15,12 +15,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from probe.attach.asked.beside import Beside, Reader, check_text
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.asked.rerun import Beside, Reader, check_text
 from probe.attach.model.families import grid_of
 from probe.attach.relevance.tape import values
 from probe.attach.text.encode import columns, encode
-from probe.attach.text.reads import Layout, changing, row, unread
+from probe.attach.text.text_calls import Layout, changing, row, unread
 from probe.attach.waist import Call, plain
 from probe.axes import FRAME, IMAGE, SITE, STEP, WORD, X, Y
 from probe.errors import BadInput
@@ -43,7 +43,7 @@ class Concepts(Inquiry):
         said = [word.text for prompt in scene.prompts for word in prompt.words if word.content]
         words = list(dict.fromkeys((*said, *self.words)))
         if len(words) < 2:
-            raise BadInput(f"one concept ({words}) is set against nothing; name more: Concepts(words=('background',))")
+            raise BadInput(f"concepts compete, and there is only {words}; add more: Concepts(words=('background',))")
         return ConceptReader(scene, self.wants, words)
 
 

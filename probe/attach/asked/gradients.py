@@ -26,8 +26,8 @@ from captum.attr import (
 from pydantic import Field
 from torch import Tensor
 
-from probe.attach.asked.beside import Beside, Reader, check_text
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.asked.rerun import Beside, Reader, check_text
 from probe.attach.change.gradient import checkpointed, without_weight_gradients
 from probe.attach.model.layout import unpacked
 from probe.attach.model.prediction import level
@@ -175,7 +175,7 @@ class GradientReader(Reader):
         prompt, other = self.scene.prompts[beside.row.prompt], beside.other()
         if other is None and self.request.target == "guidance":
             raise BadInput(
-                "attributions of the guidance need both branches in one batch, and this run has one; "
+                "attributions of the guidance need both branches in one batch, and this run has only one; "
                 "ask for Gradients(on='text', target='output')"
             )
         groups = parts(prompt, self.scene)
@@ -278,7 +278,7 @@ def latent_question(sample: Tensor, *, gradient: bool) -> Question:
         return Question(sample[None], torch.zeros_like(sample)[None], nothing, nothing, ())
     if sample.ndim != 3:
         raise BadInput(
-            f"latents of shape {tuple(sample.shape)} have no squares to take away; use method='integrated_gradients'"
+            f"latents of shape {tuple(sample.shape)} have no squares to occlude; use method='integrated_gradients'"
         )
     height, width = sample.shape[-2:]
     rows, columns = (torch.arange(side, device=sample.device) // SQUARE for side in (height, width))

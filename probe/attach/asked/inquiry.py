@@ -9,7 +9,7 @@ import xarray as xr
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
-from probe.attach.asked.led import Lead
+from probe.attach.asked.controlnets import Lead
 from probe.attach.model.families import Family
 from probe.attach.text.rows import Row
 from probe.errors import NoMatch
@@ -66,8 +66,8 @@ class Inquiry(BaseModel, ABC):
         outside = [step for step in self.steps or () if not 0 <= step < total]
         if outside or self.steps == ():
             raise NoMatch(
-                f"{type(self).__name__}(steps={self.steps}) asks for {outside or 'none'}; this run has steps 0 to "
-                f"{total - 1}. Leave steps out to ask at every {EVERY_FIFTH}th"
+                f"{type(self).__name__}(steps={self.steps}) selects {outside or 'no step'}; this run has steps 0 to "
+                f"{total - 1}. Leave steps out for every {EVERY_FIFTH}th"
             )
 
     @abstractmethod

@@ -17,8 +17,8 @@ import xarray as xr
 from pydantic import Field
 from torch import Tensor
 
-from probe.attach.asked.beside import Beside, Reader, check_text
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
+from probe.attach.asked.rerun import Beside, Reader, check_text
 from probe.attach.text.encode import Text, encode, lacking, padded
 from probe.errors import BadInput
 from probe.words import Prompt

@@ -65,7 +65,7 @@ def with_lens(trace: Trace, found: Mapping[int, Trace]) -> Trace:
     Raises BadInput where there are none, NotRecorded where they were not decoded.
     """
     if not found:
-        raise BadInput("a lens without a depth shows nothing; give what probe.lens returned")
+        raise BadInput("there are no traces of a lens; give what probe.lens returned")
     told = next(iter(found.values())).extra["lens"]
     if not all(each.pictures for each in found.values()):
         raise NotRecorded("the traces of this lens hold no pictures; let the pipeline return PIL images (output_type)")

@@ -17,12 +17,12 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from probe.attach.asked.beside import Beside, Reader, check_text
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
 from probe.attach.asked.leave_out import chosen, shares
+from probe.attach.asked.rerun import Beside, Reader, check_text
 from probe.attach.relevance.tape import values
 from probe.attach.text.encode import Text, columns, encode
-from probe.attach.text.reads import Layout, changing, row, unread
+from probe.attach.text.text_calls import Layout, changing, row, unread
 from probe.attach.waist import Call, plain, probabilities
 from probe.axes import IMAGE, SITE, STEP, WORD
 from probe.errors import BadInput

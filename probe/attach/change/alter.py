@@ -18,7 +18,7 @@ from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES
-from probe.attach.text.placed import Placed
+from probe.attach.text.columns import Placed
 from probe.attach.text.rows import Row
 from probe.errors import BadInput, Diverged, ProbeWarning, RecordingError
 from probe.intervention import LatentIntervention, Maps, Score
@@ -197,7 +197,7 @@ class Alteration:
     def _check(self, given: Arguments, current: Pass, latents: Tensor) -> None:
         """The latents at hand must be those that the denoiser is about to see."""
         if current.plane.frames > 1:
-            raise BadInput(f"{self.intervention.method} nurses pictures, not films of {current.plane.frames} frames")
+            raise BadInput(f"{self.intervention.method} nurses images, not videos of {current.plane.frames} frames")
         x = given[name_of(given, SAMPLES)]
         seen = self._scaled(x[:1], latents[current.rows[0].image][None], current.step)
         if x[:1].shape != seen.shape or not torch.allclose(x[:1].float(), seen.float(), rtol=1e-3, atol=1e-4):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from probe.attach.change.recorded import Recorded
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
+from probe.attach.text.columns import Placed
 from probe.attach.text.encode import Text
-from probe.attach.text.placed import Placed
-from probe.attach.text.reads import row as one
+from probe.attach.text.text_calls import row as one
 from probe.attach.waist import Call, Waist, plain
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Seen
@@ -121,7 +121,7 @@ class Editor:
         """Raises BadInput where the queries are not what was projected."""
         if row.kind == "joint" or getattr(self.modules[row.call.path], "norm_q", None) is not None:
             raise BadInput(
-                f"{row.call.path} norms or turns its queries after they are projected, so {item.method} cannot take "
+                f"{row.call.path} normalises or rotates its queries after the projection, so {item.method} cannot take "
                 "them from a recorded run: give both prompts in one call"
             )
 

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
-from probe.attach.text.reads import changing
+from probe.attach.text.text_calls import changing
 from probe.attach.waist import ALL, CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
 from probe.errors import NoMatch
 from probe.site import matching

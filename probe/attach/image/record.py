@@ -101,7 +101,7 @@ class _Loop:
 def _check(pipe: Any, prompt: str, method: str) -> None:
     """Raises BadInput, NotAPipeline."""
     if method not in METHODS:
-        raise BadInput(f"method={method!r} is none of {', '.join(METHODS)}")
+        raise BadInput(f"method={method!r} is not one of {', '.join(METHODS)}")
     if not isinstance(prompt, str):
         raise BadInput(f"prompt is {type(prompt).__name__}, expected one text for one picture")
     taken, vae = inspect.signature(pipe.__call__).parameters, getattr(pipe, "vae", None)
@@ -113,8 +113,8 @@ def _check(pipe: Any, prompt: str, method: str) -> None:
         )
     if film or "image" in taken or "latents" not in taken:
         raise NotAPipeline(
-            f"{type(pipe).__name__} is no text-to-image pipeline that starts from given latents; make one of the same "
-            "parts (diffusers.AutoPipelineForText2Image.from_pipe(pipe)), or record its own call with probe.record"
+            f"{type(pipe).__name__} is not a text-to-image pipeline that starts from given latents; make one of the "
+            "same parts (diffusers.AutoPipelineForText2Image.from_pipe(pipe)), or record its own call with probe.record"
         )
 
 

@@ -69,7 +69,7 @@ class Wish:
             chosen = sorted({step + total if step < 0 else step for step in self.steps})
             outside = [step for step in self.steps if not -total <= step < total]
         if outside or not chosen:
-            raise NoMatch(f"steps={self.steps!r} asks for {outside or 'none'}; this run has steps 0 to {total - 1}")
+            raise NoMatch(f"steps={self.steps!r} selects {outside or 'no step'}; this run has steps 0 to {total - 1}")
         return chosen
 
     def chosen_heads(self, count: int) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ class Wish:
 def wish(level: str, steps: Steps, heads: Heads, groups: int) -> Wish:
     """The caller's wish, checked. Raises BadInput, NoMatch."""
     if level not in LEVELS:
-        raise BadInput(f"keep={level!r} is no level; there are: {', '.join(LEVELS)}")
+        raise BadInput(f"keep={level!r} is not a level; there are: {', '.join(LEVELS)}")
     if groups < 1:
         raise BadInput(f"groups={groups}: a summary holds at least one group of steps")
     if isinstance(heads, str) and heads != "all":

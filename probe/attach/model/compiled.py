@@ -22,8 +22,8 @@ def check_runs_plainly(pipe: Any) -> None:
     found = [f"{name}.{path}".rstrip(".") for name, part in watched.items() for path in _compiled(part)]
     if found and _compiles():
         raise RecordingError(
-            f"{', '.join(found[:4])} {'is' if len(found) == 1 else 'are'} compiled, and a compiled model shows no "
-            'attention: record inside `with torch.compiler.set_stance("force_eager"):`, which runs it as it was written'
+            f"{', '.join(found[:4])} {'is' if len(found) == 1 else 'are'} compiled, and a compiled model runs without "
+            'the hooks that record: record inside `with torch.compiler.set_stance("force_eager"):`'
         )
 
 

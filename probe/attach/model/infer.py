@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from probe.attach.model.families import Family, Keeps, Stream, grid_of
 from probe.attach.model.layout import Plane
+from probe.attach.text.alignment import kept
 from probe.attach.text.hearing import Encoded, Heard
-from probe.attach.text.placing import kept
 from probe.errors import ProbeWarning, UnknownFamily
 
 if TYPE_CHECKING:

@@ -59,7 +59,7 @@ class Seat:
         return UnknownFamily(
             f"relevancy cannot follow {call.path} of a {self.family.name} layout: attention of {call.rows} rows to "
             f"{call.columns} columns, {why}. It follows U-Nets (SD, SDXL) and joint blocks (SD3, FLUX) of pictures; "
-            "read probe.attention of this model instead"
+            "use probe.attention for this model instead"
         )
 
 

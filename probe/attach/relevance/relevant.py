@@ -58,7 +58,7 @@ class Relevancy(Inquiry):
         if family.text not in ("cross", "first", "last") or partly:
             raise UnknownFamily(
                 f"relevancy cannot be carried through {family.name}: it needs one sequence of text states, all of "
-                "it read by softmax attention (SD, SDXL, SD3, FLUX and their kin); read probe.attention of it instead"
+                "it read by softmax attention (SD, SDXL, SD3, FLUX and the like); use probe.attention for it instead"
             )
         if not scene.prompts:
             raise BadInput("relevancy needs the words of the prompt; give the pipeline its prompt as text")
@@ -175,7 +175,7 @@ class RelevancyReader(Answer):
         if where.frames > 1 or where.tokens > where.cells:
             raise UnknownFamily(
                 f"relevancy follows one picture, and this pass of {self.scene.family.name} has {where.frames} frames "
-                f"and {where.tokens} tokens; read probe.attention of it instead"
+                f"and {where.tokens} tokens; use probe.attention for it instead"
             )
         return where
 
@@ -210,5 +210,5 @@ def _tensor(given: Arguments, names: Sequence[str]) -> tuple[str, Tensor]:
             return name, value
     raise UnknownFamily(
         f"relevancy needs one tensor named {' or '.join(names)}, and this denoiser was given "
-        f"{', '.join(sorted(given))}; read probe.attention of this model instead"
+        f"{', '.join(sorted(given))}; use probe.attention for this model instead"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from probe.attach.borrow import here
-from probe.attach.text.reads import changing
+from probe.attach.text.text_calls import changing
 from probe.attach.waist import Call, plain
 
 

@@ -23,9 +23,9 @@ from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import Family, Stream
 from probe.attach.relevance.denoiser import joined, normalised
 from probe.attach.relevance.unrolled import rolled, starting_at, unrolled
+from probe.attach.text.alignment import kept
 from probe.attach.text.encode import again, calls_for
 from probe.attach.text.lexicon import dictionary
-from probe.attach.text.placing import kept
 from probe.errors import BadInput
 from probe.words import Prompt
 

@@ -102,7 +102,7 @@ def explain_clip(
     `image_processor`). Raises BadModel for a model without two towers, BadInput for a text without words.
     """
     if not hasattr(model, "visual_projection"):
-        raise BadModel(f"{type(model).__name__} is no CLIPModel: it has no visual_projection; load a CLIPModel")
+        raise BadModel(f"{type(model).__name__} is not a CLIPModel: it has no visual_projection; load a CLIPModel")
     how = rule or TowerRule()
     ids, words = _read(processor.tokenizer, text)
     pixels = _pixels(processor, picture, model)
@@ -170,7 +170,7 @@ def _label(config: Any, label: int | str) -> int:
     found = [i for i, name in config.id2label.items() if label in (i, name)]
     if not found:
         names = ", ".join(str(name) for name in list(config.id2label.values())[:8])
-        raise BadInput(f"label={label!r} is none of the {len(config.id2label)} classes: {names}, ...")
+        raise BadInput(f"label={label!r} is not one of the {len(config.id2label)} classes: {names}, ...")
     return int(found[0])
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from probe.attach.model.families import Family, Stream
+from probe.attach.text.alignment import find, kept, merged, mismatch, prompt_of, tokens
 from probe.attach.text.hearing import Encoded, Heard
-from probe.attach.text.placing import find, kept, merged, mismatch, prompt_of, tokens
 from probe.errors import ProbeWarning
 from probe.words import Prompt, Token
 
@@ -26,13 +26,14 @@ class PromptReader:
     def prompts(self) -> tuple[Prompt, ...]:
         """The prompts. Raises RecordingError for one that an encoder did not read.
 
-        Warns of words that fell off, and of words that share a token.
+        Warns of words that were truncated, and of words that share a token.
         """
         read = tuple(self._prompt("cond", i, strict=True) for i in range(len(self._encoded.prompts)))
         found = tuple(prompt for prompt in read if prompt is not None)
         for prompt in found:
             if prompt.notice:
-                warnings.warn(f"the end of {prompt.text[:80]!r} fell off: {prompt.notice}", ProbeWarning, stacklevel=2)
+                cut = f"the end of {prompt.text[:80]!r} was truncated: {prompt.notice}"
+                warnings.warn(cut, ProbeWarning, stacklevel=2)
             if prompt.shared:
                 warnings.warn(
                     f"words of {prompt.text[:80]!r} share a token: {prompt.shared}", ProbeWarning, stacklevel=2

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import probe
-from probe.attach.asked.beside import Beside, conditional
 from probe.attach.asked.concepts import ConceptReader
 from probe.attach.asked.inquiry import Scene
+from probe.attach.asked.rerun import Beside, conditional
 from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import denoiser, family
 from probe.attach.text.encode import encode

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import probe
-from probe.attach.asked.beside import conditional
 from probe.attach.asked.inquiry import Scene
 from probe.attach.asked.leave_out import Remover, gained, orders, shares
+from probe.attach.asked.rerun import conditional
 from probe.attach.model.families import denoiser, family
 from probe.attach.text.encode import columns, encode, lacking, padded
 from probe.attach.text.rows import Row

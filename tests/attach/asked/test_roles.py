@@ -10,7 +10,7 @@ import probe
 from probe.attach.asked.roles import ablated, patched, table
 from probe.attach.model.families import FAMILIES
 from probe.attach.model.layout import Plane
-from probe.attach.text.reads import Layout
+from probe.attach.text.text_calls import Layout
 from probe.attach.waist import Call, plain
 from probe.errors import BadInput
 from probe.explain.roles import by_group, carried, profile

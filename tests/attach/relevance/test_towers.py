@@ -108,7 +108,7 @@ def test_a_patch_that_the_decision_cannot_see_has_none(vit, processor):
 
 
 def test_errors(vit, clip, processor):
-    with pytest.raises(BadModel, match="no CLIPModel"):
+    with pytest.raises(BadModel, match="not a CLIPModel"):
         explain_clip(vit, parts.picture(), text=TEXT, processor=processor)
     with pytest.raises(BadInput, match="no word to explain"):
         explain_clip(clip, parts.picture(), text="", processor=processor)

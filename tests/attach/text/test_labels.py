@@ -237,7 +237,7 @@ def test_words_that_fall_off_are_said(family: str):
     prompt = "a cat and " + " ".join(["a red dog"] * 30) + " with a balloon"
     limit = {} if family == "sd1" else {"max_sequence_length": 100 if family == "qwen_image" else 32}
     encoder = "text_encoder_2" if family == "flux1" else "text_encoder"
-    with pytest.warns(ProbeWarning, match=rf"fell off: {encoder} reads .* and not all of: .*red#"):
+    with pytest.warns(ProbeWarning, match=rf"was truncated: {encoder} reads .* and not all of: .*red#"):
         trace, _ = record(family, prompt=prompt, **limit)
     assert "cat" in trace.labels and "balloon" not in trace.labels
     with warnings.catch_warnings():

@@ -95,19 +95,19 @@ def open_concept(folder: str | Path) -> Concept:
             pictures=pictures,
         )
     except (KeyError, SafetensorError, BadInput) as error:
-        raise DamagedFile(f"{root} is no whole concept ({error}). {REMEDY}") from error
+        raise DamagedFile(f"{root} is not a complete concept ({error}). {REMEDY}") from error
 
 
 def only_a_concept(folder: Path) -> None:
     """Raise OutputError if a folder is no concept, so that it is not replaced."""
     if not (folder / NAME).is_file():
-        raise OutputError(f"{folder} holds no {NAME}, so it is no concept and is not replaced: choose another name")
+        raise OutputError(f"{folder} holds no {NAME}, so it is not a concept and is not replaced: choose another name")
 
 
 def _card(root: Path) -> Card:
     path = root / NAME
     if path.is_symlink() or not path.is_file():
-        raise DamagedFile(f"{root} holds no {NAME}, so it is no concept: give a folder that `Concept.save` wrote")
+        raise DamagedFile(f"{root} holds no {NAME}, so it is not a concept: give a folder that `Concept.save` wrote")
     if path.stat().st_size > LIMIT:
         raise DamagedFile(f"{path} has {path.stat().st_size:,} bytes, at most {LIMIT:,} were expected. {REMEDY}")
     try:
@@ -117,7 +117,7 @@ def _card(root: Path) -> Card:
     listed = [NUMBERS, *(place for places in card.pictures.values() for place in places)]
     strange = [name for name in (*card.files, *listed) if name not in card.files or not _plain(name)]
     if strange:
-        raise DamagedFile(f"{path} lists {strange[0]!r}, which is no file of a concept: do not trust it")
+        raise DamagedFile(f"{path} lists {strange[0]!r}, which is not a file of a concept: do not trust it")
     return card
 
 

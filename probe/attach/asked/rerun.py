@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from probe.attach.asked.controlnets import Lead
 from probe.attach.asked.findings import Findings
 from probe.attach.asked.inquiry import Answer, Scene
-from probe.attach.asked.led import Lead
 from probe.attach.model.families import Family, denoisers
 from probe.attach.model.layout import Plane, plane, unpacked
 from probe.attach.take import SAMPLES, STATES
@@ -123,8 +123,8 @@ class Beside:
             if isinstance(value, Tensor) and value.shape[0] == len(self.rows):
                 return name, value
         raise BadInput(
-            f"{self.family.name} hands over no tensor {' or '.join(names)} with a row a picture, so its pass cannot be "
-            "run again with other text; this works for U-Nets and for joint denoisers of pictures"
+            f"{self.family.name} passes its denoiser no tensor {' or '.join(names)} with one row per picture, so its "
+            "pass cannot be run again with other text; this works for U-Nets and for joint denoisers of pictures"
         )
 
 

@@ -10,7 +10,7 @@ from probe.axes import IMAGE, SPECIAL, STEP
 from probe.comparison import ALL, SIDES
 from probe.errors import NoSuchWord, NotRecorded
 from probe.explain import distances
-from probe.explain.beside import Both, step_coords
+from probe.explain.pairing import Both, step_coords
 from probe.readings import UNITS, chosen_sites, resize
 from probe.trace import Trace
 

@@ -8,9 +8,9 @@ import pytest
 
 import probe
 from probe.bias import LIMITS
+from probe.bias.card import card
 from probe.bias.report import SENSITIVE, number, span
 from probe.bias.tables import Known
-from probe.bias.told import card
 from probe.errors import OutputError
 from probe.show import AuditCard, AuditPart, Sheet, render_audit, share_panels
 from probe.show.evaluation import Interval
@@ -62,7 +62,7 @@ def test_inside_and_outside_are_linked_where_it_was_recorded(audit: probe.bias.A
     linked = probe.bias.tidy(recorded(), Known({"gender": ("man", "woman")}))
     page = Page(render_audit(card(linked)))
     row = linked.inside.query("group == '(all)'").iloc[0]
-    assert "Inside and outside" in page.texts["h2"]
+    assert "Internal measures" in page.texts["h2"]
     assert span(row["difference"], row["low"], row["high"], "+") in cells(page)
 
 

@@ -81,7 +81,7 @@ def _linked(audit: "Audit") -> Sheet:
     """All groups first."""
     rows = audit.inside.sort_values("group", key=lambda group: group != ALL, kind="stable")
     found = [[*_who(*each), _spread(each[0], "difference"), number(each[0]["p_holm"])] for each in _with_settings(rows)]
-    return Sheet("Inside and outside", LINKED, found, LINK)
+    return Sheet("Internal measures", LINKED, found, LINK)
 
 
 def _who(row: dict[str, Any], setting: str) -> list[str]:

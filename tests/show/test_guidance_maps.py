@@ -8,7 +8,7 @@ import xarray as xr
 
 from probe.errors import NotRecorded
 from probe.show import guidance_strip
-from probe.show.pull import PULL_UNITS
+from probe.show.guidance_maps import PULL_UNITS
 from tests.factories import make_trace
 
 

@@ -33,7 +33,7 @@ class Lead:
         names = [name for name, value in given.items() if _own(value, self.gave)]
         if not names:
             raise BadInput(
-                f"what {type(self.module).__name__} gave does not reach the denoiser as it is, so it cannot be asked "
+                f"the output of {type(self.module).__name__} is changed before the denoiser reads it, so it cannot run "
                 "again with another text: leave guess_mode off, or use a pipeline without a ControlNet"
             )
         again = tensors(self.module.forward(**told))

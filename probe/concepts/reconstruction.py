@@ -15,8 +15,8 @@ from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import denoiser
 from probe.attach.take import SAMPLES
 from probe.concepts.own import TIMES, Draw, Own, draw, first, quiet, size
+from probe.concepts.pseudo_token import Encoder, Gap, Vectors, filled
 from probe.concepts.recipe import Recipe
-from probe.concepts.speech import Encoder, Gap, Vectors, filled
 from probe.concepts.vocabulary import Vocabulary
 from probe.errors import UnknownFamily
 

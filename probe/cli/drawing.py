@@ -1,0 +1,132 @@
+"""Draws as a command's options say: loads the model and runs its own loop under a recording."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+from jsonargparse import Namespace
+from PIL import Image
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import probe
+from probe.cli import say
+from probe.errors import BadInput, BadPrompt, ProbeWarning
+
+TRUNCATED = r"the end of .* was truncated"
+BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+
+
+def check_prompt(prompt: str, command: str) -> None:
+    """Raises BadPrompt for an empty prompt."""
+    if not prompt.strip():
+        raise BadPrompt(
+            f"the prompt is empty. Say what to draw, for example: probe {command} 'a cat and a red balloon'"
+        )
+
+
+def load(options: Namespace) -> Any:
+    """The pipeline of --model on --device; while it loads, that is said."""
+    with Console(stderr=True).status("loading the model"):
+        return probe.load(options.model, device=options.device)
+
+
+def generate(pipe: Any, options: Namespace, *, label: str = "step", **asked: Any) -> "probe.Trace":
+    """Run the pipeline's own loop under a recording (`asked`: its options), with a progress bar."""
+    arguments = arguments_of(pipe, options)
+    pipe.set_progress_bar_config(disable=True)
+    with _heed_warnings(options.cut), Progress(*BAR, console=Console(stderr=True)) as progress:
+        if "callback_on_step_end" in inspect.signature(type(pipe).__call__).parameters:
+            arguments["callback_on_step_end"] = _ticker(progress, label)
+        with probe.record(pipe, **asked) as recording:
+            pipe(**arguments)
+    return recording.trace
+
+
+def look(pipe: Any, options: Namespace, **asked: Any) -> "probe.Trace":
+    """The trace of a picture that exists already, at its own size; `asked` are options of the recording."""
+    if options.width or options.height:
+        raise BadInput("an existing image has its own size: leave out --width and --height, or resize it first")
+    picture = _read(options.image)
+    with _heed_warnings(options.cut), Console(stderr=True).status("looking"):
+        return probe.record_image(
+            pipe,
+            picture,
+            options.prompt,
+            method="invert" if options.invert else "noise",
+            steps=options.steps,
+            seed=options.seed,
+            guidance_scale=options.guidance,
+            call={"negative_prompt": options.negative} if options.negative else None,
+            **asked,
+        )
+
+
+def _read(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as problem:
+        raise BadInput(f"{path} cannot be read as an image ({problem}): give a PNG or JPEG file") from problem
+
+
+@contextmanager
+def _heed_warnings(cut: bool) -> Generator[None]:
+    """Print what `probe` warns of; refuse a prompt that would be truncated, unless `cut` allows it."""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", ProbeWarning)
+        if not cut:
+            warnings.filterwarnings("error", TRUNCATED, ProbeWarning)
+        try:
+            yield
+        except ProbeWarning as lost:
+            raise BadPrompt(
+                f"the prompt is too long: {lost}. Shorten it, or go on without these words: --cut"
+            ) from lost
+    for note in noted:
+        if issubclass(note.category, ProbeWarning):
+            say.aside(f"note: {note.message}")
+
+
+def _ticker(progress: Progress, label: str) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    task = progress.add_task(label, total=None)
+
+    def tick(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        progress.update(task, total=pipe.num_timesteps, completed=step + 1)
+        return tensors
+
+    return tick
+
+
+def arguments_of(pipe: Any, options: Namespace) -> dict[str, Any]:
+    """What the pipeline is called with: only what was given, and only what this pipeline understands."""
+    from torch import Generator
+
+    from probe.generator.weights import GUIDANCE
+
+    asked = {
+        "prompt": options.prompt,
+        "negative_prompt": options.negative,
+        "num_inference_steps": options.steps,
+        "guidance_scale": GUIDANCE if options.guidance is None and options.model is None else options.guidance,
+        "width": options.width,
+        "height": options.height,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    known = inspect.signature(type(pipe).__call__).parameters
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise BadInput(f"{type(pipe).__name__} takes no {', '.join(unknown)}. Leave it out for this model")
+    _check_size(pipe, given)
+    return given | {"generator": Generator("cpu").manual_seed(options.seed)}
+
+
+def _check_size(pipe: Any, given: dict[str, Any]) -> None:
+    multiple = max(8, getattr(pipe, "vae_scale_factor", 8))
+    for name in ("width", "height"):
+        size = given.get(name, multiple)
+        if size % multiple:
+            near = max(size // multiple, 1) * multiple
+            raise BadInput(f"{name} {size} is not a multiple of {multiple}. Take {near} or {near + multiple}")
