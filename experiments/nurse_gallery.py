@@ -81,7 +81,7 @@ def figure(plain: Trace, nursed: Trace, after: Diagnosis) -> Image.Image:
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=PositiveInt, default=len(PROMPTS), help="the first so many")
-    parser.add_argument("--method", choices=prompt_methods(), default="AttendAndExcite")
+    parser.add_argument("--method", choices=prompt_methods(), default="Separate")
     parser.add_argument("--seeds", default="0-7", help="where neglect is looked for")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, default=Path("out/nursing-gallery.png"), help="the sheet")
