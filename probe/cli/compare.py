@@ -60,5 +60,4 @@ def _draw(found: "Comparison", draw: "Callable[[Comparison], Any]", path: Path) 
     except NotRecorded as problem:
         say.aside(f"no figure of {path.name}: {problem}")
         return
-    for suffix in (".png", ".svg"):
-        figure.savefig(path.with_suffix(suffix))
+    output.draw(figure, path)

@@ -65,9 +65,7 @@ def _maps(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
         if own:
             say.result("\n  ".join([f"{method.name}: {method.shows}", *map(_told, own), f"it {method.cannot}"]))
     if work is not None:
-        figure = probe.show.side_by_side(trace, found, image=options.image, frame=options.frame)
-        for suffix in ("png", "svg"):
-            figure.savefig(work / f"methods.{suffix}")
+        output.draw(probe.show.side_by_side(trace, found, image=options.image, frame=options.frame), work / "methods")
         _frame(found).to_csv(work / "maps.csv", index=False)
     return "the figure, maps.csv"
 
@@ -125,8 +123,7 @@ def _tables(trace: "probe.Trace", options: Namespace, work: Path | None) -> str:
         say.result(f"it {about.cannot}")
         if work is not None:
             array.rename("value").to_dataframe().reset_index().to_csv(work / f"{name}.csv", index=False)
-            for suffix in ("png", "svg"):
-                probe.show.table_figure(array, about.title).savefig(work / f"{name}.{suffix}")
+            output.draw(probe.show.table_figure(array, about.title), work / name)
     return ", ".join(f"{name}.csv and figure" for name in found)
 
 

@@ -4,8 +4,12 @@ import os
 import re
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from probe.errors import OutputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MARK = "settings.yaml"  # every result holds it, so a folder without it is somebody else's
 
@@ -34,3 +38,10 @@ def replaceable(target: Path) -> None:
     """Raise OutputError if `target` is not a result of `probe trace`."""
     if not (target / MARK).is_file():
         raise OutputError(f"{target} was not made by `probe trace`, so it is not replaced: choose another --out")
+
+
+def draw(figure: "Figure", path: Path) -> None:
+    """The figure as PNG and SVG beside each other, under the name of `path`; it is laid out once, for both."""
+    figure.savefig(path.with_name(f"{path.name}.png"))
+    figure.set_layout_engine("none")
+    figure.savefig(path.with_name(f"{path.name}.svg"))

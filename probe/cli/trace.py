@@ -257,8 +257,7 @@ def _animations(trace: "probe.Trace", folder: Path) -> list[str]:
 def save(figures: Mapping[str, Any], folder: Path) -> list[str]:
     """Each figure as PNG and SVG; returns their names."""
     for name, figure in figures.items():
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}")
+        output.draw(figure, folder / name)
     return list(figures)
 
 
