@@ -13,7 +13,7 @@ demo: .venv/demo.stamp
 	@echo "The dashboard:     $(BIN)/probe dashboard           (then open the address it prints)"
 
 test: .venv/test.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 contract: .venv/test.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.contract

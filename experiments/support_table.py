@@ -39,7 +39,7 @@ def measured(name: str) -> tuple[Support, tuple[str, ...]]:
         warnings.simplefilter("ignore", FutureWarning)
         trial = attempt(pipe, maker.call | maker.inputs())
         with probe.record(pipe, relations=("image->text", *RELATIONS)) as recording:
-            pipelines.run(pipe, name)
+            pipelines.run(pipe, name, output_type="latent")
     extra = next((said for part, said in EXTRAS.items() if name.endswith(part)), "")
     told = (trial.sites, trial.modules, trial.branches, related(recording.trace))
     return Support(name, trial.family, trial.pipeline, extra, *told), trial.problems

@@ -1,6 +1,6 @@
 """A real Chromium for tests. It keeps what a page asked of other machines and complained about, so that tests can look.
 
-Import the fixtures `browser` and `visit` in a test file, and mark its tests with `pytest.mark.browser`.
+Import the fixtures `browser`, `looks` and `visit` in a test file, and mark its tests with `pytest.mark.browser`.
 """
 
 import shutil
@@ -59,26 +59,41 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
+@pytest.fixture(scope="module")
+def looks(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Gives the context of a size and a scheme; visits of the same look share it, so that scripts are fetched once."""
+    made: dict[tuple[int, int, bool], BrowserContext] = {}
+
+    def context(width: int, height: int, dark: bool) -> BrowserContext:
+        if (width, height, dark) not in made:
+            scheme = "dark" if dark else "light"
+            size = {"width": width, "height": height}
+            made[width, height, dark] = browser.new_context(viewport=size, color_scheme=scheme)
+        return made[width, height, dark]
+
+    yield context
+    for each in made.values():
+        each.close()
+
+
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
-    """Opens an address in a context of its own: `visit(url, width=1280, height=900, dark=False)`.
+def visit(looks: Callable[..., BrowserContext]) -> Iterator[Callable[..., Visit]]:
+    """Opens an address in a page of its own: `visit(url, width=1280, height=900, dark=False)`.
 
     After the test: nothing was asked of another machine, and nothing went wrong in the page.
     """
-    opened: list[tuple[BrowserContext, Visit]] = []
+    opened: list[Visit] = []
 
     def open_page(url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> Visit:
-        scheme = "dark" if dark else "light"
-        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
-        made = Visit(context.new_page())
-        opened.append((context, made))
+        made = Visit(looks(width, height, dark).new_page())
+        opened.append(made)
         made.watch()
         made.page.goto(url)
         return made
 
     yield open_page
-    for context, _ in opened:
-        context.close()
-    for _, made in opened:
+    for made in opened:
+        made.page.close()
+    for made in opened:
         assert made.abroad == []
         assert made.errors == []

@@ -1,20 +1,30 @@
-"""What all tests share: no network but this machine's own, a real browser where there is one."""
+"""What all tests share: files in memory, no network but this machine's own, a real browser where there is one."""
 
 import os
 import shutil
 import socket
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.room import room
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ.setdefault("MPLBACKEND", "agg")
 
 ROOT = Path(__file__).parent.parent
+MEMORY, ENOUGH = Path("/dev/shm"), 4 * 2**30  # a file system in memory; bytes that it must have free
 LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::")
+
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
+    # Whoever writes a trace waits for the disk; a process that is killed leaves the same files in memory as on a disk.
+    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+room()  # made here, by the process that starts the workers, so that they share it
 
 
 class NoNetwork(RuntimeError):

@@ -1,5 +1,7 @@
 """The tiny pipelines themselves: real classes, saved and loaded, the same twice, and moved by their prompt."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from diffusers import DiffusionPipeline
@@ -24,7 +26,7 @@ def pipe(family: str) -> DiffusionPipeline:
 
 @pytest.fixture(scope="module")
 def output(family: str, pipe: DiffusionPipeline) -> np.ndarray:
-    return pipelines.run(pipe, family)
+    return shared(family)
 
 
 def test_is_a_class_of_diffusers(family: str, pipe: DiffusionPipeline) -> None:
@@ -81,5 +83,7 @@ def test_perturbed_attention_is_felt(family: str) -> None:
     assert np.abs(pipelines.run(pipelines.pipeline(family), family, pag_scale=0.0) - shared(family)).max() > 1e-4
 
 
+@cache
 def shared(family: str) -> np.ndarray:
+    """What the family draws, once for all tests."""
     return pipelines.run(pipelines.pipeline(family), family)

@@ -59,10 +59,11 @@ def folder_if_given(target: Path | None, options: Namespace, describe: Describe)
 
 
 def save(figures: Mapping[str, Any], folder: Path) -> list[str]:
-    """Each figure as PNG and SVG; returns their names."""
+    """Each figure as PNG and SVG, laid out once for both; returns their names."""
     for name, figure in figures.items():
-        for suffix in ("png", "svg"):
-            figure.savefig(folder / f"{name}.{suffix}")
+        figure.savefig(folder / f"{name}.png")
+        figure.set_layout_engine("none")
+        figure.savefig(folder / f"{name}.svg")
     return list(figures)
 
 

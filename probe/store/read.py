@@ -1,6 +1,7 @@
 """A folder becomes a trace again; its arrays are read when they are used."""
 
 import posixpath
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -93,24 +94,39 @@ def _tree(root: Path, manifest: Manifest, metas: Mapping[str, GroupMeta | ArrayM
     if groups != set(manifest.nodes):
         raise DamagedFile(f"{root} has the nodes {sorted(groups)}, expected {sorted(manifest.nodes)}. {REMEDY}")
     try:
-        datasets = {path: _dataset(root, path, manifest=manifest, metas=metas) for path in manifest.nodes}
-        return xr.DataTree.from_dict(datasets)
+        return xr.DataTree.from_dict(_datasets(root, manifest, metas))
     except ValueError as error:
         if isinstance(error, DamagedFile):
             raise
         raise DamagedFile(f"the arrays of {root} do not fit together ({error}). {REMEDY}") from error
 
 
-def _dataset(root: Path, path: str, *, manifest: Manifest, metas: Mapping[str, GroupMeta | ArrayMeta]) -> xr.Dataset:
-    place = posixpath.join(ARRAYS, path.strip("/")).rstrip("/")
-    node, group = manifest.nodes[path], metas[f"{place}/zarr.json"]
-    arrays: dict[str, xr.Variable] = {}
-    for file, meta in metas.items():
-        array = posixpath.dirname(file)
-        if isinstance(meta, ArrayMeta) and posixpath.dirname(array) == place:
-            arrays[posixpath.basename(array)] = _variable(root, array, meta=meta, files=manifest.files)
-    options = {"variables": arrays | _texts(node), "coordinates": [*node.coordinates, *node.names]}
-    return xr.open_dataset(str(root / place), engine=NodeBackend, attrs=restore(group.attributes), **options)
+def _datasets(root: Path, manifest: Manifest, metas: Mapping[str, GroupMeta | ArrayMeta]) -> dict[str, xr.Dataset]:
+    """The nodes, by their path. A recording has hundreds of files, so each is looked at once and not for each node."""
+    files, arrays = _by_folder(manifest.files), defaultdict[str, dict[str, xr.Variable]](dict)
+    for array, meta in ((posixpath.dirname(file), meta) for file, meta in metas.items()):
+        if isinstance(meta, ArrayMeta):
+            place, name = posixpath.split(array)
+            arrays[place][name] = _variable(root, array, meta=meta, files=files[array])
+    found: dict[str, xr.Dataset] = {}
+    for path, node in manifest.nodes.items():
+        place = posixpath.join(ARRAYS, path.strip("/")).rstrip("/")
+        group = metas[f"{place}/zarr.json"]
+        options = {"variables": arrays[place] | _texts(node), "coordinates": [*node.coordinates, *node.names]}
+        attrs = restore(group.attributes)
+        found[path] = xr.open_dataset(str(root / place), engine=NodeBackend, attrs=attrs, **options)
+    return found
+
+
+def _by_folder(files: Mapping[str, Entry]) -> Mapping[str, dict[str, Entry]]:
+    """The files of each folder, and of the folders in it."""
+    found = defaultdict[str, dict[str, Entry]](dict)
+    for path, entry in files.items():
+        folder = posixpath.dirname(path)
+        while folder:
+            found[folder][path] = entry
+            folder = posixpath.dirname(folder)
+    return found
 
 
 def _variable(root: Path, array: str, *, meta: ArrayMeta, files: Mapping[str, Entry]) -> xr.Variable:
@@ -118,8 +134,7 @@ def _variable(root: Path, array: str, *, meta: ArrayMeta, files: Mapping[str, En
         raise DamagedFile(
             f"{root / array} has {meta.shape[0]:,} entries, an axis has at most {ENTRIES:,}: do not trust it"
         )
-    own = {path: entry for path, entry in files.items() if path.startswith(f"{array}/")}
-    check = partial(check_sizes, root, own)
+    check = partial(check_sizes, root, files)
     return stored(StoredArray(root, array[len(ARRAYS) + 1 :], meta=meta, check=check), meta)
 
 

@@ -11,6 +11,7 @@ from probe.errors import BadInput
 from probe.store.manifest import NAME, digest
 from probe.store.read import open_trace
 from probe.study.question import RECORDED
+from probe.trace import Trace
 
 FOLDER, DIGEST = "folder", "digest"
 
@@ -19,12 +20,7 @@ def named(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with the digest of the recorded run that they name. Raises BadInput, DamagedFile."""
     if RECORDED not in settings or settings[RECORDED] is None:
         return dict(settings)
-    folder, said = _parts(settings[RECORDED])
-    place = Path(folder).expanduser()
-    open_trace(place)  # whatever is wrong with it is said now
-    found = digest((place / NAME).read_bytes(), 16)
-    if said not in (None, found):
-        raise BadInput(f"the recorded run in {folder} is {found}, the study says {said}: restore it, or take that out")
+    folder, found, _ = _read(settings[RECORDED])
     return {**settings, RECORDED: {FOLDER: folder, DIGEST: found}}
 
 
@@ -33,13 +29,23 @@ def opened(settings: Mapping[str, Any]) -> dict[str, Any]:
     value = settings.get(RECORDED)
     if not isinstance(value, str | Mapping):
         return dict(settings)
-    return {**settings, RECORDED: open_trace(Path(_parts(named(settings)[RECORDED])[0]).expanduser())}
+    return {**settings, RECORDED: _read(value)[2]}
 
 
 def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, with what a recorded run holds in the place of where it lies."""
     value = settings.get(RECORDED)
     return {**settings, RECORDED: value[DIGEST]} if isinstance(value, Mapping) and DIGEST in value else dict(settings)
+
+
+def _read(value: Any) -> tuple[str, str, Trace]:
+    """(folder, digest, trace); whatever is wrong with it is said now. Raises BadInput, DamagedFile."""
+    folder, said = _parts(value)
+    place = Path(folder).expanduser()
+    trace, found = open_trace(place), digest((place / NAME).read_bytes(), 16)
+    if said not in (None, found):
+        raise BadInput(f"the recorded run in {folder} is {found}, the study says {said}: restore it, or take that out")
+    return folder, found, trace
 
 
 def _parts(value: Any) -> tuple[str, str | None]:

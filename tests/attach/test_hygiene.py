@@ -226,7 +226,7 @@ def test_without_guidance_the_latents_stay_the_same_to_the_bit(family: str):
 @pytest.mark.parametrize("family", SLOW)
 def test_in_bfloat16_the_latents_stay_the_same_to_the_bit(family: str):
     pipe = pipelines.load(family, dtype=torch.bfloat16)
-    for call in ({}, off(family)):
+    for call in ({}, off(family)) if off(family) else ({},):
         plain, recorded = both(pipe, family, **call)
         assert np.array_equal(plain, recorded, equal_nan=True)
 

@@ -17,11 +17,11 @@ from probe.show.evaluation import Interval
 from probe.show.shares import SharePanel
 from tests.bias.test_audits import ERROR, LABELS, REFERENCE, rows
 from tests.bias.test_inside import rows as recorded
-from tests.browser import Visit, browser, visit
+from tests.browser import Visit, browser, looks, visit
 from tests.show.hostile import WORDS
 from tests.show.test_report import Page
 
-__all__ = ["browser", "visit"]
+__all__ = ["browser", "looks", "visit"]
 
 
 @pytest.fixture(scope="module")

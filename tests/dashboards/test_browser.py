@@ -24,12 +24,12 @@ from playwright.sync_api import Page, expect
 
 from dashboards.shared import traces
 from tests import pipelines
-from tests.browser import SLOW, Visit, browser, visit
+from tests.browser import SLOW, Visit, browser, looks, visit
 from tests.dashboards.test_methods import with_relevancy
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
 
-__all__ = ["browser", "visit"]
+__all__ = ["browser", "looks", "visit"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Open = Callable[..., Visit]
 ONE = "?trace=a-cat-and-a-balloon-000000"

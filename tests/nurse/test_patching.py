@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,11 +77,16 @@ def test_a_recorded_run_does_what_a_live_one_does(item: PatchAttention):
     assert np.abs(live - draw("sd1", [PROMPT, DOG])[1]).max() > 1e-4
 
 
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Trace:
+    """A recorded run that was saved and opened."""
+    return probe.open(run()[1].save(tmp_path_factory.mktemp("stored") / "source"))
+
+
 @pytest.mark.parametrize("mode", ["replace", "refine"])
-def test_prompt_to_prompt_from_a_recorded_run(mode: Any, tmp_path: Any):
-    trace = probe.open(run()[1].save(tmp_path / "source"))
+def test_prompt_to_prompt_from_a_recorded_run(mode: Any, stored: Trace, tmp_path: Path):
     live = draw("sd1", [PROMPT, DOG], PromptToPrompt(mode=mode, factors={"red": 2.0}))[1]
-    found, recording = drawn("sd1", DOG, PromptToPrompt(mode=mode, factors={"red": 2.0}, recorded=trace))
+    found, recording = drawn("sd1", DOG, PromptToPrompt(mode=mode, factors={"red": 2.0}, recorded=stored))
     np.testing.assert_allclose(found[0], live, atol=1e-4)
     assert np.abs(live - draw("sd1", [PROMPT, DOG], PromptToPrompt(mode=mode, cross=0, own=0))[1]).max() > 1e-3
     told = recording.trace.extra["interventions"][0]

@@ -1,10 +1,9 @@
 """Tiny random pipelines of every family, of the real diffusers classes: built, saved, loaded, run in about a second."""
 
-import atexit
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from diffusers import DiffusionPipeline
 
 from tests.pipelines import adapters, dit, joint, kandinsky, unet, video
 from tests.pipelines.parts import HEIGHT, PROMPT, STEPS, WIDTH, Maker
+from tests.room import room
 
 __all__ = ["CORE", "FAMILIES", "HEIGHT", "PROMPT", "STEPS", "WIDTH", "Maker", "folder", "load", "pipeline", "run"]
 
@@ -28,16 +28,17 @@ FAMILIES: dict[str, Maker] = {
 }
 CORE = tuple(name for name, maker in FAMILIES.items() if maker.core)
 
-_rooms = tempfile.TemporaryDirectory(prefix="families-")
-atexit.register(_rooms.cleanup)
-
 
 @cache
 def folder(family: str) -> Path:
-    """Where the family's pipeline was saved, as safetensors; built on the first call."""
-    target = Path(_rooms.name) / family
-    with _patience():
-        FAMILIES[family].make().save_pretrained(target, safe_serialization=True)
+    """Where the family's pipeline was saved, as safetensors; built by whichever process asks for it first."""
+    target = room() / family
+    if not target.exists():
+        mine = Path(tempfile.mkdtemp(prefix=f".{family}-", dir=target.parent))
+        with _patience():
+            FAMILIES[family].make().save_pretrained(mine, safe_serialization=True)
+        with suppress(OSError):  # another process was faster
+            mine.rename(target)
     return target
 
 

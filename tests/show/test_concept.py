@@ -13,12 +13,12 @@ from probe.concepts.concept import Concept
 from probe.errors import OutputError
 from probe.show import ConceptCard, Story, concept_report, render_concept, render_report
 from probe.show.facts import percent
-from tests.browser import Visit, browser, visit
+from tests.browser import Visit, browser, looks, visit
 from tests.factories import make_trace
 from tests.show.hostile import WORDS
 from tests.show.test_report import Page
 
-__all__ = ["browser", "visit"]
+__all__ = ["browser", "looks", "visit"]
 Open = Callable[..., Visit]
 
 

@@ -63,14 +63,10 @@ def flips(folder: Path, count: int) -> None:
         assert error, f"bit {bit} of {path} was not noticed by reading"
 
 
-def test_every_flipped_bit_is_noticed(folder: Path) -> None:
-    flips(folder, 300)
+@pytest.mark.parametrize("count", [300, pytest.param(1700, marks=pytest.mark.slow)])  # together 2000, of other draws
+def test_every_flipped_bit_is_noticed(folder: Path, count: int) -> None:
+    flips(folder, count)
     assert verify(folder).ok
-
-
-@pytest.mark.slow
-def test_every_flipped_bit_is_noticed_at_length(folder: Path) -> None:
-    flips(folder, 2000)
 
 
 def test_every_truncation_is_noticed(folder: Path) -> None:

@@ -50,7 +50,7 @@ def kill_after(study: Study, results: int, delay: float) -> None:
     process.join()
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [5, pytest.param(15, marks=pytest.mark.slow)])
 def test_a_driver_that_is_killed_loses_nothing_and_repeats_nothing(kills: int, small: Make, tmp_path: Path):
     """The last job kills its own process, too: the second time it is poisoned."""
     diary, last = tmp_path / "diary", 4 * kills

@@ -28,13 +28,14 @@ SOURCE, EDITED = "a cat and a dog", "a bird and a dog"
 PROJECTED = ("*.to_q:whole", "*.to_k:whole", "*.to_v:whole")
 
 
-@pytest.fixture
-def source(small: Make, tmp_path: Path) -> Path:
-    """The run that the edit starts from, as a study would make it, recorded."""
-    study, pipe = small(prompts=[SOURCE], seeds=[3]), pipelines.load("sd1")
+@pytest.fixture(scope="module")
+def source(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that the edit starts from, as a study would make it, recorded. Look, and leave it as it is."""
+    asked = {"prompts": [SOURCE], "seeds": [3], "models": [{"source": model, "label": "tiny"}]}
+    study, pipe = Study(**asked, steps=2, size=(32, 48)), pipelines.load("sd1")
     with probe.record(pipe, words=[], keep="maps", modules=PROJECTED) as recording:
         pipe(**call(pipe, plan(study), study))
-    return recording.trace.save(tmp_path / "source")
+    return recording.trace.save(tmp_path_factory.mktemp("recorded") / "source")
 
 
 def edit(folder: Any) -> dict[str, Any]:
@@ -70,8 +71,8 @@ def test_the_key_is_of_what_the_run_holds_and_not_of_where_it_lies(small: Make, 
     assert plan(resolve(Study(**again.model_dump(mode="json"))))[0].key == keys[0]
 
 
-def test_it_is_found_beside_the_study_and_named_on_the_command_line(source: Path, tmp_path: Path):
-    file = tmp_path / "study.yaml"
+def test_it_is_found_beside_the_study_and_named_on_the_command_line(source: Path):
+    file = source.parent / "study.yaml"
     file.write_text(yaml.safe_dump({"prompts": [EDITED], "interventions": ["plain", edit("source")]}))
     assert Study.read(file).interventions[1].settings[RECORDED] == str(source)
     built = nurse_for("PromptToPrompt", EDITED, settings={"mode": "replace", RECORDED: str(source)})

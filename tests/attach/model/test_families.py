@@ -121,12 +121,12 @@ def pushed(pipe: Any, encoder: str, wanted: list[int]) -> Iterator[None]:
 
 
 def keys(pipe: Any, family: str, word: str) -> tuple[Tensor, list[int]]:
-    """The cond row's keys [h, m, d] at the first site that reads, and the columns of a word there."""
+    """The cond row's keys [h, m, d] at the first site that reads, and a word's columns there, in the first pass."""
     held: list[AttentionReader] = []
     with checking() as checks, probe.record(pipe, words=[word]), pytest.MonkeyPatch.context() as patch:
         begin = AttentionReader.begin_pass
         patch.setattr(AttentionReader, "begin_pass", lambda self, current: (held.append(self), begin(self, current))[1])
-        pipelines.run(pipe, family)
+        pipelines.run(pipe, family, output_type="latent")
     reader = held[0]
     reading = [(call, current) for call, current in checks.calls if reader.places[call.path, call.rank].reads]
     call, current = next((c, p) for c, p in reading if any(row.branch == "cond" for row in p.rows))
