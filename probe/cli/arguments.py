@@ -14,9 +14,11 @@ OWN_FOLDER = "default: out/, named after the prompt"
 NOTHING_WRITTEN = "default: print only, write nothing"
 
 
-def new_parser(**settings: str) -> ArgumentParser:
+def new_parser(prog: str | None = None, description: str | None = None, version: str | None = None) -> ArgumentParser:
     """A parser whose help is what stands in this folder, without types and nulls added to each line."""
-    return ArgumentParser(formatter_class=HelpFormatter, print_config=None, **settings)
+    return ArgumentParser(
+        prog=prog, description=description, version=version, formatter_class=HelpFormatter, print_config=None
+    )
 
 
 def add_commands(parser: ArgumentParser, table: Commands, dest: str, given: Sequence[str] | None = None) -> None:
