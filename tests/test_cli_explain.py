@@ -71,7 +71,7 @@ def test_tables_are_told_and_written(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {"ablation.csv", "ablation.png", "overlap.svg", "settings.yaml"} <= {path.name for path in out.iterdir()}
     assert pd.read_csv(out / "ablation.csv").groupby("word")["value"].sum().tolist() == pytest.approx([1, 1])
     assert main(["explain", saved, "--table", "all"]) == 0
-    assert "patching: shows how much" in capsys.readouterr().out
+    assert "patching: shows what share" in capsys.readouterr().out
     assert main(["explain", saved, "--table", "scores"]) == 1
     assert "probe.Gradients(on='text')" in capsys.readouterr().err
 

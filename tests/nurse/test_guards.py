@@ -146,7 +146,11 @@ BAD = {
     "no boxes": (BoxDiff(boxes={}), BadInput, "BoxDiff has no boxes"),
     "outside": (LayoutGuidance(boxes={"cat": (0, 0, 1, 1.5)}), BadInput, "the box of cat is .*between 0 and 1"),
     "small": (BoxDiff(boxes={"cat": (0.5, 0.5, 0.501, 0.501)}), BadInput, "smaller than a cell of the"),
-    "stranger": (DivideAndBind(subjects=("cat",), attributes={"dog": "red"}), BadInput, "'dog', which is no subject"),
+    "stranger": (
+        DivideAndBind(subjects=("cat",), attributes={"dog": "red"}),
+        BadInput,
+        "'dog', which is not a subject",
+    ),
     "encoder": (EXCITE.model_copy(update={"encoder": "t5"}), BadInput, "there are text_encoder"),
 }
 

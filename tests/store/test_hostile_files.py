@@ -131,9 +131,9 @@ def table(columns: dict[str, Any]) -> bytes:
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        (b"", "no table of Words"),
-        (b"PAR1" + b"\xff" * 64 + b"PAR1", "no table of Words"),
-        (table({"label": ["cat"]}), "no table of Words"),
+        (b"", "is not a table of Words"),
+        (b"PAR1" + b"\xff" * 64 + b"PAR1", "is not a table of Words"),
+        (table({"label": ["cat"]}), "is not a table of Words"),
         (table({"label": [1]}), "has the columns"),
         (table({"evil": ["cat"]}), "has the columns"),
         (table({"start": pa.array([0] * 2_000_000)}), "2,000,000 rows"),

@@ -45,7 +45,8 @@ def test_all_at_once_and_saved(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"), [((0, 9), r"Ablation\(steps=\(0, 9\)\) asks for \[9\]; this run has steps 0 to"), ((), "none")]
+    ("steps", "said"),
+    [((0, 9), r"Ablation\(steps=\(0, 9\)\) selects \[9\]; this run has steps 0 to"), ((), "selects no step")],
 )
 def test_a_step_that_is_not_in_the_run_is_an_error(steps: tuple[int, ...], said: str):
     pipe = pipelines.pipeline("sd1")

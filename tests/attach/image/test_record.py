@@ -120,7 +120,7 @@ def test_pipelines_that_cannot_take_a_picture_in_say_why(name: str):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"method": "guess"}, "none of noise, invert"),
+        ({"method": "guess"}, "is not one of noise, invert"),
         ({"steps": [1000]}, "timesteps between 1 and 999"),
         ({"steps": []}, "timesteps between 1 and 999"),
         ({"steps": [3], "method": "invert"}, "takes a number of steps"),

@@ -27,7 +27,7 @@ def test_groups_hold_every_step_once(total: int, groups: int):
 def test_steps_count_as_in_a_list():
     assert Wish(steps=slice(None, None, 3)).slots(7).labels == [0, 3, 6]
     assert Wish(steps=(-1, 0)).slots(4).labels == [0, 3]
-    with pytest.raises(NoMatch, match=r"asks for \[9\]; this run has steps 0 to 3"):
+    with pytest.raises(NoMatch, match=r"selects \[9\]; this run has steps 0 to 3"):
         Wish(steps=(0, 9)).slots(4)
     with pytest.raises(NoMatch, match="slice"):
         Wish(steps=slice(9, 12)).slots(4)
@@ -42,7 +42,7 @@ def test_heads_that_a_site_lacks_are_left_out():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("most", None, None, 50), "no level; there are: summary, maps, full"),
+        (("most", None, None, 50), "is not a level; there are: summary, maps, full"),
         (("summary", None, "some", 50), r"heads=\[0, 3\]"),
         (("summary", None, None, 0), "at least one group"),
     ],

@@ -112,7 +112,7 @@ def test_errors(vit, clip, processor):
         explain_clip(vit, parts.picture(), text=TEXT, processor=processor)
     with pytest.raises(BadInput, match="no word to explain"):
         explain_clip(clip, parts.picture(), text="", processor=processor)
-    with pytest.raises(BadInput, match="none of the 2 classes: cat, dog"):
+    with pytest.raises(BadInput, match="is not one of the 2 classes: cat, dog"):
         explain_classifier(vit, parts.picture(), processor=processor, label="theorem")
     with pytest.raises(BadInput, match="leaves none of the 3 layers"):
         explain_classifier(vit, parts.picture(), processor=processor, rule=TowerRule(start=3))
