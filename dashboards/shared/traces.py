@@ -35,7 +35,7 @@ def find(name: str) -> Path:
     """The folder of a saved trace. Raises BadInput if the id is none, or no trace has it."""
     if not ID.fullmatch(name):
         raise BadInput(
-            "this is not the id of a trace: it has 8 to 64 of the characters a-z, 0-9 and -. Choose one below"
+            "this is not the id of a trace: an id has 8 to 64 of the characters a-z, 0-9 and -. Choose one below"
         )
     for folder in (root() / name, *(each for each in folders() if identify(each.name) == name)):
         place = _trace_in(folder)
