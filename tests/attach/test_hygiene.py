@@ -1,5 +1,6 @@
 """Nothing is left behind, whatever breaks and wherever; threads do not mix; no picture changes; no N x N is made."""
 
+import copy
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -143,9 +144,12 @@ def pipe() -> Any:
 
 
 def twin(pipe: Any) -> Any:
-    """Another pipeline with the same weights and a scheduler of its own."""
-    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
-    other = type(pipe)(**pipe.components | {"scheduler": scheduler}, requires_safety_checker=False)
+    """Another pipeline with the same weights, and its own of what a call writes to: fast tokenizers keep how to pad."""
+    own = {
+        "scheduler": type(pipe.scheduler).from_config(pipe.scheduler.config),
+        "tokenizer": copy.deepcopy(pipe.tokenizer),
+    }
+    other = type(pipe)(**pipe.components | own, requires_safety_checker=False)
     other.set_progress_bar_config(disable=True)
     return other
 
