@@ -39,9 +39,14 @@ def add_prompt(parser: ArgumentParser) -> None:
 
 def add_model(parser: ArgumentParser) -> None:
     """Which model, and where it runs."""
-    add = parser.add_argument
-    add("--model", type=str, metavar="SOURCE", help="folder or hub id of a model (default: Menagerie, built in)")
-    add("--device", type=str, metavar="DEVICE", help="device of the model, such as cuda (default: cpu)")
+    source = "folder or hub id of a model (default: Menagerie, built in)"
+    parser.add_argument("--model", type=str, metavar="SOURCE", help=source)
+    add_device(parser)
+
+
+def add_device(parser: ArgumentParser, of: str = "the model") -> None:
+    """Where a model runs."""
+    parser.add_argument("--device", type=str, metavar="DEVICE", help=f"device of {of}, such as cuda (default: cpu)")
 
 
 def add_seed(parser: ArgumentParser) -> None:

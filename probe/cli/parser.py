@@ -131,7 +131,7 @@ def doctor_options(parser: ArgumentParser) -> None:
     """`probe doctor [MODEL]`."""
     add = parser.add_argument
     add("model", type=str, nargs="?", metavar="MODEL", help="folder or hub id of a model to try for two steps")
-    add("--device", type=str, metavar="DEVICE", help="device of the model, such as cuda (default: cpu)")
+    arguments.add_device(parser)
     add("--families", action="store_true", help="print the table of verified model families, as Markdown")
 
 

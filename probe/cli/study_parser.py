@@ -22,7 +22,7 @@ def study_run_options(parser: ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="estimate jobs, bytes and minutes; write nothing")
     add("--max-failures", type=PositiveInt, metavar="N", help="stop after N failed jobs of this run")
     add("--retry", action="store_true", help="run jobs again that failed before")
-    add("--device", type=str, metavar="DEVICE", help="device of the models, such as cuda (default: cpu)")
+    arguments.add_device(parser, "the models")
 
 
 def study_status_options(parser: ArgumentParser) -> None:
@@ -62,8 +62,7 @@ def bias_run_options(parser: ArgumentParser) -> None:
     add("--guidance", type=str, metavar="A,B", help="guidance scales to compare (default: the pipeline's)")
     arguments.add_steps(parser)
     _add_readers(parser)
-    folder = "folder of the study, resumed if it exists (default: out/bias)"
-    add("--out", type=str, default="out/bias", metavar="FOLDER", help=folder)
+    _add_folder(parser, "out/bias")
 
 
 def bias_show_options(parser: ArgumentParser) -> None:
@@ -89,8 +88,7 @@ def bias_balance_options(parser: ArgumentParser) -> None:
     arguments.add_guidance(parser)
     arguments.add_steps(parser)
     _add_readers(parser)
-    folder = "folder of the study, resumed if it exists (default: out/balance)"
-    add("--out", type=str, default="out/balance", metavar="FOLDER", help=folder)
+    _add_folder(parser, "out/balance")
 
 
 def bias_error_options(parser: ArgumentParser) -> None:
@@ -98,6 +96,12 @@ def bias_error_options(parser: ArgumentParser) -> None:
     _add_classifier(parser)
     each = "without --error: rendered scenes of each profession, gender and tone (default: 2)"
     parser.add_argument("--each", type=PositiveInt, default=2, metavar="N", help=each)
+
+
+def _add_folder(parser: ArgumentParser, default: str) -> None:
+    """Where a study that can be resumed goes."""
+    told = f"folder of the study, resumed if it exists (default: {default})"
+    parser.add_argument("--out", type=str, default=default, metavar="FOLDER", help=told)
 
 
 def _add_readers(parser: ArgumentParser) -> None:
