@@ -54,7 +54,7 @@ class Call:
 
     def keys(self, columns: "Columns") -> Tensor:
         """[b, h, t, d]: the keys of chosen columns, repeated over grouped heads."""
-        chosen = _columns(self.k.transpose(-1, -2), columns).transpose(-1, -2)
+        chosen = _picked(self.k, columns, -2)
         groups = self.heads // self.k.shape[-3]
         return chosen.repeat_interleave(groups, dim=-3) if groups > 1 else chosen
 
@@ -62,7 +62,7 @@ class Call:
         """The additive mask at chosen rows and columns, or None."""
         if self.mask is None:
             return None
-        chosen = _columns(self.mask, columns) if self.mask.shape[-1] > 1 else self.mask
+        chosen = _picked(self.mask, columns, -1) if self.mask.shape[-1] > 1 else self.mask
         chosen = chosen[..., rows, :] if chosen.shape[-2] > 1 else chosen
         if chosen.dtype == torch.bool:
             return torch.zeros_like(chosen, dtype=torch.float32).masked_fill(~chosen, -torch.inf)
@@ -75,8 +75,11 @@ Reader = Callable[[Call, Tensor | None], None]
 Changer = Callable[[Call], Tensor | None]
 
 
-def _columns(x: Tensor, columns: Columns) -> Tensor:
-    return x[..., columns] if isinstance(columns, slice) else x.index_select(-1, columns)
+def _picked(x: Tensor, columns: Columns, axis: int) -> Tensor:
+    """`x` at chosen places of an axis that is counted from the last, which is -1."""
+    if isinstance(columns, Tensor):
+        return x.index_select(axis, columns)
+    return x[..., columns, *[ALL] * (-1 - axis)]
 
 
 @own_precision()
@@ -103,8 +106,8 @@ def probabilities(
     """
     wide = widest(call)
     if exact or call.columns <= FEW:
-        parts = _parts(call, rows, CACHED)
-        return torch.cat([_columns(_shares(call, part, lse, wide), columns) for part in parts], dim=-2)
+        parts = chunks(call, rows, CACHED)
+        return torch.cat([_picked(_shares(call, part, lse, wide), columns, -1) for part in parts], dim=-2)
     lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
 
@@ -121,17 +124,18 @@ def _shares(call: Call, rows: slice, lse: Tensor | None, wide: torch.dtype) -> T
     return s.float().softmax(-1)
 
 
-def _parts(call: Call, rows: slice, size: int) -> list[slice]:
-    """The rows in chunks of about `size` scores."""
+def chunks(call: Call, rows: slice, size: int | None = None, *, columns: slice = ALL) -> list[slice]:
+    """The rows in chunks of about `size` scores (None: CHUNK) at these columns."""
     start, stop, _ = rows.indices(call.rows)
-    each = max(1, size // (call.q.shape[0] * call.heads * call.columns))
+    in_a_row = call.q.shape[0] * call.heads * len(range(*columns.indices(call.columns)))
+    each = max(1, (size or CHUNK) // in_a_row)
     return [slice(i, min(i + each, stop)) for i in range(start, stop, each)]
 
 
 def log_sum_exp(call: Call, rows: slice, dtype: torch.dtype = torch.float32) -> Tensor:
     """[b, h, n] of `dtype`: log of the sum over all columns, in chunks of rows."""
-    parts = _parts(call, rows, CHUNK)
-    return torch.cat([torch.logsumexp(scores(call, part, ALL, dtype), dim=-1) for part in parts], dim=-1)
+    each = [torch.logsumexp(scores(call, part, ALL, dtype), dim=-1) for part in chunks(call, rows)]
+    return torch.cat(each, dim=-1)
 
 
 def fused(call: Call) -> tuple[Tensor, Tensor] | None:

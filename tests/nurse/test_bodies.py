@@ -120,7 +120,7 @@ def test_a_joint_pass_ends_after_the_last_block_that_is_read():
 
 def test_the_log_sum_exp_made_again_on_the_way_back_is_the_same(monkeypatch):
     whole = draw("flux1", PROMPT, ONE)
-    monkeypatch.setattr("probe.attach.change.gradient.CHUNK", 256)
+    monkeypatch.setattr("probe.attach.waist.CHUNK", 256)
     np.testing.assert_allclose(draw("flux1", PROMPT, ONE), whole, atol=2e-5)
 
 

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from probe.attach.kept.attention import AttentionReader, Pass, Place, span
 from probe.attach.model.families import Family
 from probe.attach.text.text_calls import changing
-from probe.attach.waist import ALL, CHUNK, Call, Waist, attention_modules, log_sum_exp, scores
+from probe.attach.waist import ALL, Call, Waist, attention_modules, chunks, log_sum_exp, scores
 from probe.errors import NoMatch
 from probe.site import matching
 
@@ -157,11 +157,9 @@ class GradientPass:
 
 def _lse(call: Call, rows: slice) -> Tensor:
     """`log_sum_exp` with a gradient; where the matrix is large, its chunks are made again on the way back."""
-    size = max(1, CHUNK // (call.heads * call.columns))
-    start, stop, _ = rows.indices(call.rows)
-    if stop - start <= size:
+    parts = chunks(call, rows)
+    if len(parts) == 1:
         return log_sum_exp(call, rows)
-    parts = [slice(i, min(i + size, stop)) for i in range(start, stop, size)]
     found = [checkpoint(log_sum_exp, call, part, use_reentrant=False, preserve_rng_state=False) for part in parts]
     return torch.cat(found, dim=-1)
 

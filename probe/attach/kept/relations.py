@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from probe.attach.waist import ALL, CHUNK, Call, log_sum_exp, probabilities, scores, widest
+from probe.attach.waist import ALL, Call, chunks, log_sum_exp, probabilities, scores, widest
 
 RANK = 4
 OVERSAMPLED = 4  # further directions that a random basis needs to be sure of the first ones
@@ -19,20 +19,17 @@ OVERSAMPLED = 4  # further directions that a random basis needs to be sure of th
 def row_sums(call: Call, lse: Tensor | None, *, exact: bool = False) -> Tensor:
     """[b, h, n]: the log-sum-exp of every row, from the kernel or computed; if `exact` of the widest scores."""
     if exact or lse is None:
-        return log_sum_exp(call, slice(None), widest(call) if exact else torch.float32)
+        return log_sum_exp(call, ALL, widest(call) if exact else torch.float32)
     return lse
 
 
 def blocks(call: Call, rows: slice, columns: slice, lse: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """(rows, P of these rows [b, r, m] float32) one block after another."""
-    start, stop, _ = rows.indices(call.rows)
-    size = max(1, CHUNK // (call.q.shape[0] * call.heads * len(range(*columns.indices(call.columns)))))
-    for first in range(start, stop, size):
-        part = slice(first, min(first + size, stop))
+    for part in chunks(call, rows, columns=columns):
         yield part, torch.exp(scores(call, part, columns, lse.dtype) - lse[..., part, None]).mean(1).float()
 
 
-def looks(call: Call, rows: Tensor, *, columns: slice = slice(None), exact: bool = False) -> Tensor:
+def looks(call: Call, rows: Tensor, *, columns: slice = ALL, exact: bool = False) -> Tensor:
     """[b, r, m] float32: what chosen rows give to each column; if `exact` by the widest scores."""
     mask = call.mask
     if mask is not None and mask.shape[-2] > 1:

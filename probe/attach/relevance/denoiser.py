@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import Family
 from probe.attach.relevance.tape import Event, Tape, taping, values
-from probe.attach.waist import ALL, CHUNK, Call, scores
+from probe.attach.waist import ALL, Call, chunks, scores
 from probe.errors import BadInput, UnknownFamily
 
 SELF_CELLS = 4096  # cells up to which the full rule keeps a square of them
@@ -95,9 +95,7 @@ def weighted(call: Call, G: Tensor, rows: slice) -> Tensor:
 
 def carried(call: Call, G: Tensor, R: Tensor) -> Tensor:
     """A-bar R [n, t], chunk by chunk."""
-    size = max(1, CHUNK // (call.heads * call.columns))
-    parts = [slice(i, min(i + size, call.rows)) for i in range(0, call.rows, size)]
-    return torch.cat([weighted(call, G, part) @ R for part in parts])
+    return torch.cat([weighted(call, G, part) @ R for part in chunks(call, ALL)])
 
 
 def normalised(R_hat: Tensor) -> Tensor:

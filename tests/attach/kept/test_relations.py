@@ -169,7 +169,7 @@ def test_blocks_never_hold_every_row(monkeypatch: pytest.MonkeyPatch):
     draw = torch.Generator().manual_seed(0)
     q, k = (torch.randn(1, 2, 300, 8, generator=draw) for _ in range(2))
     call = Call("a", 0, q, k, k, None, 8**-0.5, False, 0.0)
-    monkeypatch.setattr(relations, "CHUNK", 20_000)
+    monkeypatch.setattr("probe.attach.waist.CHUNK", 20_000)
     every, sums = slice(0, 300), log_sum_exp(call, slice(None))
     sizes = [p.shape[1] for _, p in relations.blocks(call, every, every, sums)]
     assert sum(sizes) == 300 and max(sizes) <= 34

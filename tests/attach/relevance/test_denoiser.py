@@ -67,7 +67,7 @@ def test_weighted_attention_equals_explicit_autograd(groups):
 def test_chunks_change_nothing(monkeypatch):
     call, G, R = draw(), torch.randn(1, 2, 12, 8), torch.rand(7, 5)
     whole = carried(call, G, R)
-    monkeypatch.setattr("probe.attach.relevance.denoiser.CHUNK", 30)
+    monkeypatch.setattr("probe.attach.waist.CHUNK", 30)
     torch.testing.assert_close(carried(call, G, R), whole)
 
 
