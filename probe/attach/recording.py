@@ -34,7 +34,7 @@ from probe.attach.model.compiled import check_runs_plainly
 from probe.attach.model.families import Family, denoisers, family
 from probe.attach.request import Request
 from probe.attach.take import Take
-from probe.attach.text.hearing import Listener, spoken, state_groups, texts
+from probe.attach.text.hearing import Listener, spoken, state_groups, texts, told
 from probe.attach.text.lexicon import check_words
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.errors import BadInput, Diverged, NoMatch, NotRecorded, RecordingError
@@ -166,14 +166,14 @@ class Recording:
 
     def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = True) -> Any:
         """Hear a prompt being encoded. The older kind may return the states of all branches in one tensor."""
-        bound = inspect.signature(original).bind_partial(*args, **kwargs).arguments
-        given = {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
-        take, listener = self._ready(), self._listener
+        if not whole and self._listener.hears:  # a part of what encode_prompt does
+            return original(*args, **kwargs)
+        given, take, listener = told(original, args, kwargs), self._ready(), self._listener
         if self._request.words and not take.prompts and "negative" not in self._request.reads:
             check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
         self._depths.take()  # whatever else ran an encoder in between
-        result = original(*args, **kwargs)
-        take.encoded.given = listener.given | take.encoded.given
+        result = listener.during(original, args, kwargs)
+        take.encoded.hear(listener.given)
         heard, states = listener.take()
         take.encoded.note(given, state_groups(result) if whole or isinstance(result, list) else states, heard)
         take.depths.note(self._depths.take())

@@ -66,6 +66,8 @@ class Take:
         """Place the words in the columns, from what the encoders have read so far."""
         if self.family.inferred and self.encoded.prompts:
             self.attention.family = replace(self.family, streams=streams_of(self.family.name, self.encoded))
+        elif not self.family.inferred:
+            self.encoded.given = {}  # states of all layers are large
         reader = PromptReader(pipe, self.family, self.encoded)
         self.prompts, self.others = reader.prompts(), reader.others()
         self._labeller = None
@@ -101,7 +103,7 @@ class Take:
 
     def begin_pass(self, denoiser: str, given: Arguments, named: str | None) -> None:
         """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
-        sample, states = _first(given, SAMPLES), _first(given, STATES)
+        sample, states = _first(given, SAMPLES), self._states(given)
         if sample is None or (states is None and self.family.text != "none"):
             raise RecordingError(
                 f"{denoiser} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
@@ -119,6 +121,14 @@ class Take:
         self.current = Pass(denoiser, self.step, rows, self.plane, length, full)
         self.attention.begin_pass(self.current)
         self.outputs.begin_pass()
+
+    def _states(self, given: Arguments) -> Many | None:
+        """The text states among a denoiser's arguments: by name; else, of a model not in the table, by their width."""
+        named, rows = _first(given, STATES), self.encoded.states.get("cond")
+        if named is not None or not self.family.inferred or not rows:
+            return named
+        others = (value for name, value in given.items() if name not in SAMPLES and isinstance(value, Tensor))
+        return next((x for x in others if x.ndim == 3 and x.shape[-1] == rows[0].shape[-1]), None)
 
     def _rows(
         self, given: Arguments, states: Many | None, count: int, named: str | None

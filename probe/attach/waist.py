@@ -5,6 +5,7 @@ call, switched on only while an attention module of the denoiser runs, sees all 
 LoRA, IP-Adapter, PAG and models not yet released keep their own.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from probe.attach.precision import lowered, own_precision
 
 FLASH, EFFICIENT = 1, 2  # torch's numbers for its fused kernels, as `_fused_sdp_choice` returns them
 CHUNK = 1 << 24  # scores at a time where no fused kernel gives its log-sum-exp
+QUERIES = re.compile("(^|_)(q|qkv|query)(_|$)")  # in the names of the parts of an attention that project queries
 FEW = 128  # columns, such as the 77 of CLIP, of which a softmax of their own costs next to nothing
 CACHED = 1 << 19  # scores of theirs at a time
 
@@ -294,5 +296,5 @@ def attention_modules(denoiser: nn.Module) -> dict[str, nn.Module]:
     return {
         path: module
         for path, module in denoiser.named_modules()
-        if hasattr(module, "processor") and any(hasattr(module, name) for name in ("to_q", "to_qkv", "to_qkv_mlp_proj"))
+        if hasattr(module, "processor") and any(QUERIES.search(name) for name, _ in module.named_children())
     }

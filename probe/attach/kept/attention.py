@@ -183,6 +183,8 @@ class AttentionReader:
     def _place(self, call: Call, current: Pass, each: int) -> Place:
         """Tell cross, joint and self-attention apart by their shapes."""
         rows, columns, text, where = call.rows, call.columns, current.text, current.plane
+        if text and each == text and where.frames != text:  # every column of the text by itself
+            return Place(None, False)
         joint = max(self.family.total(where.tokens, t) for t in current.texts) if self.family.joint else 0
         if joint and rows == columns == joint:
             return Place(self._site(call, "joint", (where.height, where.width), where.frames), True)

@@ -58,7 +58,7 @@ class GuidanceReader:
         noise = level(self.scheduler, timestep)
         channels = sample.shape[1]
         said = {b: _stack(rows, channels) for b, rows in self.outputs.items()}
-        said = {b: value for b, value in said.items() if value.shape == sample.shape}
+        said = {b: value for b, value in said.items() if value.shape == sample.shape and noise.kind != "trigflow"}
         eps = {b: noise.epsilon(value, sample) for b, value in said.items()}
         guided = guided[:, :channels].detach()
         self.levels.append(noise)

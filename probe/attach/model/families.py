@@ -27,9 +27,9 @@ Keeps = Literal["all", "attended", "tail", "first and tail"]
 class Stream:
     """One text encoder's part of the sequence of text states.
 
-    `keeps` says which of the positions that it read go on to the denoiser: "all"; "attended" (no padding), without the
-    first ones where the pipeline's attribute `drop` says how many; "tail": as many of the last as there are states;
-    "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose states lie on the
+    `keeps` says which of the positions that it read go on to the denoiser: "all" or "attended" (no padding), without
+    the first ones where `drop`, or the pipeline's attribute of that name, says how many; "tail": as many of the last as
+    there are states; "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose states lie on the
     same columns, joined along the channels. `length` is the number of columns where that is fixed.
     """
 
@@ -37,7 +37,7 @@ class Stream:
     tokenizer: str
     length: int | None = None
     keeps: Keeps = "all"
-    drop: str = ""
+    drop: str | int = 0
     beside: tuple[tuple[str, str], ...] = ()
 
 

@@ -5,7 +5,7 @@ not tell, UnknownFamily says what is missing and how to describe the model.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, get_args
@@ -23,6 +23,7 @@ from probe.errors import ProbeWarning, UnknownFamily
 if TYPE_CHECKING:
     from probe.attach.kept.attention import Pass
 
+CLOSE = {"rtol": 1e-2, "atol": 1e-3}
 JOINERS = (torch.cat, torch.concat, torch.concatenate)
 RECIPE = """
     from probe.attach.model.families import FAMILIES, Family, Stream
@@ -76,7 +77,7 @@ def streams_of(name: str, encoded: Encoded) -> tuple[Stream, ...]:
     rows, read = encoded.states.get("cond", []), _first_rows(encoded)
     if not rows or not read:
         raise unknown(name, "no text states were seen to come out of its encoding")
-    found = _by_content(rows[0], encoded, read) or _by_length(rows[0], encoded, read)
+    found = _by_content(rows, encoded) or _by_length(rows[0], encoded, read)
     if found:
         return found
     listed = ", ".join(f"{encoder} read {len(row.ids)}" for encoder, row in read.items())
@@ -91,27 +92,50 @@ def _first_rows(encoded: Encoded) -> dict[str, Heard]:
     return read
 
 
-def _by_content(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:
-    """The encoder whose own states these are, and which of them went on."""
-    for encoder, row in read.items():
-        given = encoded.given.get(encoder)
-        attended = row.attended or (True,) * len(row.ids)
-        if given is None or given.shape[-1] != states.shape[-1] or len(given) != len(attended):
-            continue
-        for keeps in get_args(Keeps):
-            stream = _stream(encoder, keeps=keeps)
-            pairs = [(i, place) for i, place in enumerate(kept(stream, attended, len(states))) if attended[place]]
-            ours, theirs = ([pair[side] for pair in pairs] for side in (0, 1))
-            if pairs and torch.allclose(states[ours].float(), given[theirs].float(), rtol=1e-2, atol=1e-3):
+def _by_content(states: Sequence[Tensor], encoded: Encoded) -> tuple[Stream, ...]:
+    """The encoder whose own states these are, and which of them went on: the same for every prompt."""
+    for encoder, given in encoded.given.items():
+        heard = [row for row in encoded.heard if row.encoder == encoder]
+        rows = list(zip(heard, given, strict=False))
+        found = (stream for row, layers in rows for stream in _streams(encoder, states[0], row, layers))
+        for stream in found:
+            if all(any(_makes(stream, own, row, layers) for row, layers in rows) for own in states):
                 return (stream,)
     return ()
+
+
+def _streams(encoder: str, states: Tensor, row: Heard, layers: Sequence[Tensor]) -> Iterator[Stream]:
+    """Ways in which states [t, c] could be taken from what an encoder read, by what it gave, simple ones first."""
+    ways = [_stream(encoder, keeps=keeps) for keeps in get_args(Keeps)]
+    yield from (way for way in ways if _makes(way, states, row, layers))
+    known = next((i for i, state in enumerate(states) if state.any()), 0)
+    for layer in layers:
+        width = layer.shape[-1]
+        places = torch.isclose(layer, states[known, :width].to(layer), **CLOSE).all(-1).nonzero().flatten().tolist()
+        shifted = (_stream(encoder, drop=place - known) for place in places if place > known)
+        yield from (way for way in shifted if _makes(way, states, row, layers))
+
+
+def _makes(stream: Stream, states: Tensor, row: Heard, layers: Sequence[Tensor]) -> bool:
+    """Whether a stream makes these states of what its encoder gave: of one layer, or of several in the channels.
+
+    Columns beyond what it read are filled up with zeros.
+    """
+    attended, width = row.attended or (True,) * len(row.ids), layers[0].shape[-1]
+    places = kept(stream, attended, len(states), int(stream.drop))
+    ours = [i for i, place in enumerate(places) if attended[place]]
+    if not ours or states.shape[-1] % width or len(layers[0]) != len(attended) or states[len(places) :].any():
+        return False
+    given = [layer[[places[i] for i in ours]].float() for layer in layers]
+    parts = states[ours].float().to(given[0]).split(width, dim=-1)
+    return all(any(torch.allclose(part, layer, **CLOSE) for layer in given) for part in parts)
 
 
 def _by_length(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:
     """The encoders that read as many tokens as there are columns: side by side in the channels, or in a row."""
     length, width = states.shape
     counts = {encoder: len(row.ids) for encoder, row in read.items()}
-    widths = {encoder: given.shape[-1] for encoder, given in encoded.given.items()}
+    widths = {encoder: given[0][0].shape[-1] for encoder, given in encoded.given.items()}
     same = [encoder for encoder, count in counts.items() if count == length]
     if same:
         alone = [encoder for encoder in same if widths.get(encoder) == width] or same

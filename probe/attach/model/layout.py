@@ -50,10 +50,22 @@ def _packed(given: Arguments, tokens: int) -> Plane:
     frames, height, width = (given.get(name) for name in ("num_frames", "height", "width"))
     if isinstance(frames, int) and isinstance(height, int) and isinstance(width, int):
         return Plane(frames, height, width, tokens)
+    placed = _among_ids(given.get("position_ids"), tokens)
+    if placed is not None:
+        return placed
     raise UnknownFamily(
         f"the denoiser was given {tokens} packed tokens without their places (it has {', '.join(sorted(given))}; "
-        "expected img_ids, img_shapes, or num_frames, height and width)"
+        "expected img_ids, img_shapes, position_ids, or num_frames, height and width)"
     )
+
+
+def _among_ids(ids: Any, tokens: int) -> Plane | None:
+    """The plane of the picture's ids behind or before those of the text: the ones that fill a grid."""
+    if not isinstance(ids, Tensor) or ids.ndim not in (2, 3) or ids.shape[-1] != 3 or ids.shape[-2] < tokens:
+        return None
+    every = ids[0] if ids.ndim == 3 else ids
+    planes = (_by_ids(part, tokens) for part in (every[-tokens:], every[:tokens]))
+    return next((found for found in planes if found.cells == tokens), None)
 
 
 def _by_ids(ids: Tensor, tokens: int) -> Plane:

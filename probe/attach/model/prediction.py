@@ -1,21 +1,25 @@
 """What a denoiser's output says about the clean picture: the same formulas for every scheduler.
 
 x_t = alpha * x_0 + sigma * eps. A denoiser predicts eps, x_0, v = alpha * eps - sigma * x_0 (Salimans & Ho 2022)
-or a flow's velocity eps - x_0 (with alpha = 1 - sigma).
+or a flow's velocity eps - x_0 (with alpha = 1 - sigma). A trigonometric flow (sCM, Lu & Song 2024) predicts v with
+alpha = cos t, sigma = sin t; the pipelines make it of what their denoiser says, which is something else.
 """
 
 from dataclasses import dataclass
+from math import cos, sin
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from probe.errors import RecordingError
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
     """The noise level of one step. `scale` divides what the scheduler keeps, to give x_t as above."""
 
-    kind: str  # "epsilon", "sample", "v_prediction" or "flow"
+    kind: str  # "epsilon", "sample", "v_prediction", "flow" or "trigflow"
     alpha: float
     sigma: float
     scale: float = 1.0
@@ -25,7 +29,7 @@ class Level:
         x, y = sample.float() / self.scale, output.float()
         if self.kind == "sample":
             return y
-        if self.kind == "v_prediction":
+        if self.kind in ("v_prediction", "trigflow"):
             return self.alpha * x - self.sigma * y
         if self.kind == "flow":
             return x - self.sigma * y
@@ -36,7 +40,7 @@ class Level:
         x, y = sample.float() / self.scale, output.float()
         if self.kind == "sample":
             return (x - self.alpha * y) / max(self.sigma, 1e-8)
-        if self.kind == "v_prediction":
+        if self.kind in ("v_prediction", "trigflow"):
             return self.alpha * y + self.sigma * x
         if self.kind == "flow":
             return x + self.alpha * y
@@ -50,7 +54,7 @@ def flows(scheduler: Any) -> bool:
 
 
 def level(scheduler: Any, timestep: Any) -> Level:
-    """The noise level that a diffusers scheduler means by `timestep`."""
+    """The noise level that a diffusers scheduler means by `timestep`. Raises RecordingError where it does not tell."""
     config = scheduler.config
     kind = config.get("prediction_type", "epsilon")
     if flows(scheduler):
@@ -60,6 +64,13 @@ def level(scheduler: Any, timestep: Any) -> Level:
         sigma = _sigma(scheduler, timestep)
         root = (sigma**2 + 1) ** 0.5
         return Level(kind, 1 / root, sigma / root, root)
+    if kind == "trigflow":
+        return Level(kind, cos(float(timestep)), sin(float(timestep)))
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise RecordingError(
+            f"the noise levels of {type(scheduler).__name__} are not known: it has neither sigmas nor alphas_cumprod; "
+            "record with another scheduler of the same model"
+        )
     t = min(max(round(float(timestep)), 0), len(scheduler.alphas_cumprod) - 1)
     abar = float(scheduler.alphas_cumprod[t])
     return Level(kind, abar**0.5, (1 - abar) ** 0.5)

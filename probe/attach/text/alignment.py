@@ -135,7 +135,7 @@ def kept(stream: Stream, attended: Sequence[bool], length: int, drop: int = 0) -
         return list(range(max(0, count - length), count))
     if stream.keeps == "first and tail":
         return [0, *range(max(0, count - length) + 1, count)]
-    return list(range(min(count, length)))
+    return list(range(count))[drop:][:length]
 
 
 def tokens(place: Place, columns: Sequence[int], tokenizer: Any) -> tuple[Token, ...]:

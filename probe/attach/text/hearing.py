@@ -8,9 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from probe.attach.borrow import here
+from probe.attach.kept.guiders import parts_of
 from probe.attach.model.compiled import plain
+from probe.errors import UnknownFamily
 
 Arguments = dict[str, Any]
+Given = dict[str, list[tuple[Tensor, ...]]]  # what each encoder gave for every row: [t, c], its own and of its layers
+ENCODERS = ("encode_prompt", "_encode_prompt")  # methods of a pipeline that make states of its texts
 RANKS = ("", "_2", "_3", "_4")  # of the texts that a call has for several encoders: prompt, prompt_2, ...
 
 
@@ -24,9 +28,14 @@ class Heard:
 
 
 class Listener:
-    """Two hooks a text encoder: the ids before it runs, the states after."""
+    """Two hooks a text encoder: the ids before it runs, the states after.
+
+    Raises UnknownFamily for a pipeline that encodes no prompt.
+    """
 
     def __init__(self, pipe: Any):
+        if pipe is not None:
+            check_speaks(pipe)
         self.encoders = {
             name: plain(module)
             for name, module in getattr(pipe, "components", {}).items()
@@ -34,7 +43,16 @@ class Listener:
         }
         self.rows: list[Heard] = []
         self.states: list[list[Tensor]] = []  # a list of rows a call
-        self.given: dict[str, Tensor] = {}  # the first row of states [t, c] that each encoder gave
+        self.given: Given = {}
+        self.hears = False  # whether a prompt is being encoded
+
+    def during(self, encode: Any, args: tuple[Any, ...], kwargs: Arguments) -> Any:
+        """What encoding a prompt returns."""
+        self.hears = True
+        try:
+            return encode(*args, **kwargs)
+        finally:
+            self.hears = False
 
     def hooks(self) -> Iterator[Any]:
         """Put the hooks on; yields their handles."""
@@ -61,13 +79,21 @@ class Listener:
 
     def _after(self, name: str) -> Any:
         def hear(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            values = output.values() if hasattr(output, "values") else output
-            states = next((value for value in values if isinstance(value, Tensor) and value.ndim == 3), None)
-            if states is not None:
-                self.states.append(list(states.detach()))
-                self.given.setdefault(name, states[0].detach())
+            layers = [value.detach() for value in _tensors(output) if value.ndim == 3]
+            if layers:
+                self.states.append(list(layers[0]))
+                self.given.setdefault(name, []).extend(zip(*(x for x in layers if x.shape == layers[0].shape)))
 
         return hear
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """All states that a model gave, those of its layers behind its own."""
+    named = output.items() if hasattr(output, "items") else enumerate(output)
+    values = [value for name, value in named if name != "logits"]  # of its words, and large
+    yield from (value for value in values if isinstance(value, Tensor))
+    rows = [value for value in values if isinstance(value, tuple | list)]
+    yield from (state for row in rows for state in row if isinstance(state, Tensor))
 
 
 @dataclass
@@ -82,13 +108,18 @@ class Encoded:
     texts: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=lambda: {"cond": {}, "other": {}})
     states: dict[str, list[Tensor]] = field(default_factory=dict)  # rows [t, c]
     heard: list[Heard] = field(default_factory=list)
-    given: dict[str, Tensor] = field(default_factory=dict)  # the first row of states [t, c] of each encoder
+    given: Given = field(default_factory=dict)
     told: list[Arguments] = field(default_factory=list)  # what encoded the prompts: the arguments of each call
 
     @property
     def other(self) -> str:
         """The branch beside cond."""
         return "negative" if any(self.negatives) else "uncond"
+
+    def hear(self, given: Given) -> None:
+        """What the encoders gave, beside what they gave before."""
+        for encoder, rows in given.items():
+            self.given.setdefault(encoder, []).extend(rows)
 
     def note(self, given: Arguments, groups: Sequence[list[Tensor]], heard: Sequence[Heard]) -> None:
         """Take one call. A second one to the same encoder brings the negative prompt."""
@@ -113,6 +144,24 @@ class Encoded:
             self.texts[side][encoder] = own or texts(given.get(name)) or ("",)
 
 
+def check_speaks(pipe: Any) -> None:
+    """Raises UnknownFamily for a pipeline without a method that encodes prompts."""
+    parts = [*parts_of(pipe), getattr(pipe, "prior_pipe", None)]
+    if not any(hasattr(part, name) for part in parts for name in ENCODERS):
+        raise UnknownFamily(
+            f"{type(pipe).__name__} has no method encode_prompt: it reads no text, or reads it where no word can be "
+            f"told from another (its parts are {', '.join(sorted(pipe.components))}). Record a pipeline that encodes "
+            "a prompt; if this one reads text, let a subclass encode it in encode_prompt(self, prompt, ...), which "
+            "returns the states"
+        )
+
+
+def told(encode: Any, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
+    """What a call of an encoding says, by name; several texts as a tuple."""
+    bound = inspect.signature(encode).bind_partial(*args, **kwargs).arguments
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
+
+
 def spoken(given: Arguments, name: str) -> tuple[str, ...]:
     """All texts that a call gives to any of the encoders: prompt, prompt_2, ..."""
     return tuple(text for rank in RANKS for text in texts(given.get(name + rank)))
@@ -128,8 +177,10 @@ def texts(value: Any) -> tuple[str, ...]:
 def state_groups(result: Any) -> list[list[Tensor]]:
     """The sequences of text states in what an encoding returned: for each, its rows [t, c]."""
     groups = []
+    if isinstance(result, list) and all(isinstance(row, Tensor) and row.ndim == 2 for row in result):
+        result = (result,)  # a row for every prompt, of its own length
     for value in result if isinstance(result, tuple | list) else (result,):
-        rows = list(value) if isinstance(value, Tensor) and value.ndim == 3 else value
+        rows = list(value.flatten(2)) if isinstance(value, Tensor) and value.ndim in (3, 4) else value
         if isinstance(rows, list) and rows and all(isinstance(row, Tensor) and row.ndim == 2 for row in rows):
             groups.append([row.detach() for row in rows])
     return [rows for rows in groups if rows[0].is_floating_point()]

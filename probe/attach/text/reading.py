@@ -90,7 +90,7 @@ class PromptReader:
         self._claim(place.row)
         self._heads.setdefault(encoder, place.row.ids[: place.start])
         length = self._length(stream, side, index, len(place.row.ids))
-        drop = int(getattr(self._pipe, stream.drop, 0)) if stream.drop else 0
+        drop = stream.drop if isinstance(stream.drop, int) else int(getattr(self._pipe, stream.drop, 0))
         columns = kept(stream, place.attended, length, drop)
         return place.whole, tokens(place, columns, tokenizer)
 

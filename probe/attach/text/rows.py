@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from probe.attach.text.hearing import Encoded
@@ -109,6 +110,8 @@ def _distances(states: Sequence[Tensor], allowed: Sequence[Source]) -> list[list
 
 
 def _distance(row: Tensor, source: Tensor, far: Tensor) -> Tensor:
-    if row.shape != source.shape:
+    row = row.detach().float().flatten(1)
+    if row.shape[1] != source.shape[1] or len(row) < len(source):
         return far
-    return (row.detach().float() - source.to(row.device).float()).abs().amax()
+    filled = F.pad(source.to(row.device).float(), (0, 0, 0, len(row) - len(source)))  # shorter texts get zeros
+    return (row - filled).abs().amax()
