@@ -37,7 +37,7 @@ from probe.attach.take import Take
 from probe.attach.text.hearing import Listener, spoken, state_groups, texts, told
 from probe.attach.text.lexicon import check_words
 from probe.attach.waist import Call, Waist, attention_modules
-from probe.errors import BadInput, Diverged, NoMatch, NotRecorded, RecordingError
+from probe.errors import BadInput, Diverged, NotRecorded, RecordingError
 from probe.intervention import AttentionIntervention, PromptIntervention
 from probe.trace import Trace
 
@@ -107,8 +107,7 @@ class Recording:
         paths = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
         wanted = {path: module for path, module in paths.items() if self._request.wants(path)}
         if not wanted:
-            listed = "\n  ".join(paths)
-            raise NoMatch(f"sites={self._request.sites!r} matches none of the attention modules:\n  {listed or 'none'}")
+            raise self._request.nothing(paths)
         self._wanted = tuple(wanted)
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
             self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)

@@ -9,7 +9,7 @@ from probe.attach.kept.keeping import Wish
 from probe.attach.kept.related import Asked
 from probe.attach.kept.states import Layers
 from probe.attach.text.lexicon import EVERY
-from probe.errors import NoMatch
+from probe.errors import NoMatch, UnknownFamily
 from probe.intervention import Intervention
 from probe.site import matches
 
@@ -46,6 +46,16 @@ class Request:
                 f"{', '.join(sorted(ran))}. Leave it out, or take branches=['*'], all that run. The branch beside cond "
                 "is 'negative' with a negative prompt, else 'uncond', and needs a guidance_scale above 1"
             )
+
+    def nothing(self, paths: Collection[str]) -> NoMatch | UnknownFamily:
+        """The error where no attention module is among the chosen sites, or where there is none at all."""
+        if paths:
+            listed = "\n  ".join(paths)
+            return NoMatch(f"sites={self.sites!r} matches none of the attention modules:\n  {listed}")
+        return UnknownFamily(
+            "the denoiser has no attention module that is known as one: a module with a processor and with a part that "
+            "projects queries (to_q, to_qkv, img_qkv_proj, ...), as diffusers writes them"
+        )
 
     def wants(self, path: str) -> bool:
         """Whether a module is among the chosen sites."""

@@ -19,6 +19,8 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
+    Qwen3VLConfig,
+    Qwen3VLModel,
 )
 
 from tests.pipelines.parts import seeded
@@ -74,6 +76,16 @@ def qwen_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGener
     eyes = {"depth": 1, "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_heads": 2, "out_hidden_size": WIDTH}
     config = Qwen2_5_VLConfig(text_config=sizes(tokenizer) | {"rope_scaling": rope}, vision_config=eyes)
     return seeded(Qwen2_5_VLForConditionalGeneration, 9, config)
+
+
+def qwen3_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen3VLModel:
+    """Krea 2's: its eyes stay shut too."""
+    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True}
+    eyes = {"depth": 1, "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_heads": 2, "out_hidden_size": WIDTH}
+    config = Qwen3VLConfig(
+        text_config=sizes(tokenizer) | {"rope_scaling": rope}, vision_config=eyes | {"deepstack_visual_indexes": [0]}
+    )
+    return seeded(Qwen3VLModel, 9, config)
 
 
 def mistral3(tokenizer: PreTrainedTokenizerBase) -> Mistral3ForConditionalGeneration:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probe.attach.kept.keeping import Kept, Reading
 from probe.attach.kept.related import RelationReader, View
+from probe.attach.kept.remedy import SKIPPED, UNSEEN
 from probe.attach.model.families import Family, grid_of
 from probe.attach.model.infer import Joins, concluded, settled, unknown
 from probe.attach.model.layout import Plane
@@ -25,14 +26,7 @@ from probe.site import Site
 __all__ = ["AttentionReader", "Pass", "Place", "Row"]
 
 Whose = tuple[str, int]  # branch, prompt
-SKIPPED = "They did before: switch off what skips them while recording, e.g. a cache (pipe.transformer.disable_cache())"
-UNSEEN = (
-    "They do not use torch's fused attention: switch off attention slicing, xFormers or Sage attention, and eager "
-    "processors, while recording (pipe.disable_attention_slicing(), "
-    "pipe.disable_xformers_memory_efficient_attention(), pipe.unet.set_attn_processor(AttnProcessor2_0()), "
-    'pipe.transformer.set_attention_backend("native")). Linear attention has no weights: name such modules in '
-    "Family(silent=...)"
-)
+Texts = tuple[str, int, int]  # and the length of its text
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,7 @@ class AttentionReader:
     _taken: Counter[str] = field(default_factory=Counter)
     joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
     _plane: Plane | None = None
-    _weights: dict[tuple[str, int, int], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+    _weights: dict[tuple[str, int, int, bool], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
 
     def begin_pass(self, current: Pass) -> None:
         """A forward pass starts."""
@@ -160,25 +154,26 @@ class AttentionReader:
         self._taken[call.path] += count
         return first, 1
 
-    def _maps(
-        self, call: Call, lse: Tensor | None, place: Place, whose: tuple[str, int, int]
-    ) -> tuple[Tensor, Tensor | None]:
+    def _maps(self, call: Call, lse: Tensor | None, place: Place, whose: Texts) -> tuple[Tensor, Tensor | None]:
         """The probability that each cell gives to each word: the mean over heads [b, w, n], and the heads that are kept
         apart [b, h, w, n]; frame by frame in n.
         """
         assert place.site is not None
         cells, first = span(call, place.site, self.family, whose[-1])
-        columns, weights, offset = self._columns(whose, call.q.device)
+        beside = place.site.kind == "cross" and call.columns > whose[-1]
+        columns, weights, offset = self._columns(whose, call.q.device, beside)
         p = probabilities(call, cells, columns + first, lse, exact=self.exact).detach()  # [b * f, h, n, t]
         mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
         chosen = self.kept.wish.chosen_heads(call.heads)
         apart = p if len(chosen) == call.heads else p[:, list(chosen)]
         return mean, _by_word(apart, weights, offset, place.folded) if chosen else None
 
-    def _columns(self, whose: tuple[str, int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        if whose not in self._weights:
-            self._weights[whose] = self.lexicons[whose[:2]].weights(device, whose[-1])
-        return self._weights[whose]
+    def _columns(self, whose: Texts, device: torch.device, beside: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Columns of the text that are read; `beside`: cells ask the picture's keys in the same call."""
+        if (*whose, beside) not in self._weights:
+            lexicon = self.lexicons[whose[:2]]
+            self._weights[*whose, beside] = (lexicon.apart() if beside else lexicon).weights(device, whose[-1])
+        return self._weights[*whose, beside]
 
     def _place(self, call: Call, current: Pass, each: int) -> Place:
         """Tell cross, joint and self-attention apart by their shapes."""
@@ -209,9 +204,12 @@ class AttentionReader:
         return self._other(call, current)
 
     def _other(self, call: Call, current: Pass) -> Place:
-        """What asks is no cell, or what is asked is neither text nor picture: known for text and for adapters."""
+        """What asks is no cell, or what is asked is neither text nor picture: known for text, for adapters, and beside
+        cross-attention for cells among tokens of something else, such as GLIGEN's boxes.
+        """
         among = {current.text, self.family.filled(current.text), *current.texts}
-        if call.rank or call.rows in among or self.family.text == "none":
+        others = self.family.text == "cross" and call.rows == call.columns and not self._both(call.rows, current)
+        if call.rank or call.rows in among or others or self.family.text == "none":
             return Place(None, False)
         if self.family.inferred:
             raise unknown(
@@ -224,6 +222,13 @@ class AttentionReader:
             f"({current.plane.frames} x {current.plane.height} x {current.plane.width} cells) nor the text "
             f"({current.text} columns) of a {self.family.name} layout; "
             "describe it in probe.attach.model.families.FAMILIES"
+        )
+
+    def _both(self, rows: int, current: Pass) -> bool:
+        """Whether so many tokens could be text and picture in one sequence."""
+        return (
+            grid_of((rows - current.text) // current.plane.frames, current.plane.height, current.plane.width)
+            is not None
         )
 
     def _site(self, call: Call, kind: Kind, grid: tuple[int, int], frames: int) -> Site:

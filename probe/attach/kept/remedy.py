@@ -9,6 +9,15 @@ from probe.site import Site
 
 FLOAT = 4
 
+SKIPPED = "They did before: switch off what skips them while recording, e.g. a cache (pipe.transformer.disable_cache())"
+UNSEEN = (
+    "They do not use torch's fused attention: switch off attention slicing, xFormers or Sage attention, and eager "
+    "processors, while recording (pipe.disable_attention_slicing(), "
+    "pipe.disable_xformers_memory_efficient_attention(), pipe.unet.set_attn_processor(AttnProcessor2_0()), "
+    'pipe.transformer.set_attention_backend("native")). Linear attention has no weights: name such modules in '
+    'Family(silent=...). Where a pipeline needs its own processor for them, record the others: sites=["*attn2*"]'
+)
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -21,6 +21,12 @@ from probe.errors import UnknownFamily
 
 TextSide = Literal["cross", "first", "last", "none", "unknown"]
 Keeps = Literal["all", "attended", "tail", "first and tail"]
+RECIPE = """
+    from probe.attach.model.families import FAMILIES, Family, Stream
+    FAMILIES["{name}"] = Family(
+        "{name}", text="first",  # or "last" (behind the picture), "cross" (keys of its own)
+        streams=(Stream("text_encoder", "tokenizer"),), patch=2,
+    )"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +35,8 @@ class Stream:
 
     `keeps` says which of the positions that it read go on to the denoiser: "all" or "attended" (no padding), without
     the first ones where `drop`, or the pipeline's attribute of that name, says how many; "tail": as many of the last as
-    there are states; "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose states lie on the
-    same columns, joined along the channels. `length` is the number of columns where that is fixed.
+    there are states; "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose
+    states lie on the same columns, joined along the channels. `length` is the number of columns where that is fixed.
     """
 
     encoder: str
@@ -61,6 +67,7 @@ class Family:
     effective: bool = False  # only the attended text takes part in a joint attention, so rows differ in length
     cond_first: bool = False  # of two equal prompts in a batch, the first is cond
     frames_first: bool = False  # latents are [b, frame, channel, y, x]
+    channels_last: bool = False  # latents are [b, frame, y, x, channel]
     further: tuple[str, ...] = ()  # arguments with more text states, behind the first
     silent: tuple[str, ...] = ()  # patterns of attention modules without weights: linear attention
     note: str = ""
@@ -131,14 +138,23 @@ FAMILIES: dict[str, Family] = {
 
 
 def denoisers(pipe: Any) -> dict[str, Any]:
-    """The parts that denoise, by the name that the pipeline has for them; two where each has its own noise levels."""
+    """The parts that denoise, by the name that the pipeline has for them; two where each has its own noise levels.
+
+    Those of other names are known by their classes. Raises UnknownFamily where there is none.
+    """
     names = ("transformer", "unet", "transformer_2")
     found = {name: plain(getattr(pipe, name)) for name in names if getattr(pipe, name, None) is not None}
     if not found:
-        raise UnknownFamily(
-            f"{type(pipe).__name__} has no denoiser named 'unet' or 'transformer'; its parts are "
-            f"{', '.join(sorted(pipe.components))}"
-        )
+        parts = {name: plain(part) for name, part in pipe.components.items() if part is not None}
+        listening = hasattr(pipe, "scheduler")  # it says when a step ends
+        found = {name: part for name, part in parts.items() if listening and type(part).__name__ in FAMILIES}
+        if not found:
+            listed = ", ".join(f"{name} ({type(part).__name__})" for name, part in sorted(parts.items()))
+            raise UnknownFamily(
+                f"{type(pipe).__name__} has no denoiser named 'unet' or 'transformer', nor one of a class in the table "
+                f"of families that runs under pipe.scheduler; its parts are {listed}. Describe the one that denoises, if it attends to text, by its "
+                f"class, in five lines:{RECIPE.format(name='ITS_CLASS')}"
+            )
     return found
 
 
@@ -153,7 +169,9 @@ def family(pipe: Any) -> Family:
     name = type(module).__name__
     variants = [f"{name}{suffix}" for suffix in _suffixes(pipe, module)]
     found = (FAMILIES[key] for key in (*variants, name) if key in FAMILIES)
-    return next(found, None) or Family(name, "unknown", (), inferred=True, channels=module.config.get("in_channels"))
+    counts = (module.config.get(key) for key in ("in_channels", "in_visual_dim"))
+    channels = next((count for count in counts if isinstance(count, int)), None)
+    return next(found, None) or Family(name, "unknown", (), inferred=True, channels=channels)
 
 
 def _suffixes(pipe: Any, module: Any) -> list[str]:

@@ -7,14 +7,14 @@ not tell, UnknownFamily says what is missing and how to describe the model.
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import accumulate, combinations
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from probe.attach.model.families import Family, Keeps, Stream, grid_of
+from probe.attach.model.families import RECIPE, Family, Keeps, Stream, grid_of
 from probe.attach.model.layout import Plane
 from probe.attach.text.alignment import kept
 from probe.attach.text.hearing import Encoded, Heard
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 
 CLOSE = {"rtol": 1e-2, "atol": 1e-3}
 JOINERS = (torch.cat, torch.concat, torch.concatenate)
-RECIPE = """
-    from probe.attach.model.families import FAMILIES, Family, Stream
-    FAMILIES["{name}"] = Family(
-        "{name}", text="first",  # or "last" (behind the picture), "cross" (keys of its own)
-        streams=(Stream("text_encoder", "tokenizer"),), patch=2,
-    )"""
 
 
 def unknown(name: str, missing: str) -> UnknownFamily:
@@ -155,16 +149,19 @@ def _tokenizer(encoder: str) -> str:
 
 
 def oriented(family: Family, sample: Tensor | Sequence[Tensor]) -> Family:
-    """A family that knows whether a film's latents have their frames before their channels, which the config counts."""
+    """A family that knows where the latents of a film have their channels, which the config counts."""
     if not isinstance(sample, Tensor) or sample.ndim != 5 or family.channels is None:
         return family
-    return replace(family, frames_first=sample.shape[1] != family.channels == sample.shape[2])
+    first, second, last = (size == family.channels for size in (*sample.shape[1:3], sample.shape[-1]))
+    return replace(family, frames_first=second and not first, channels_last=last and not first and not second)
 
 
 def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joins) -> tuple[Family, Plane]:
     """The family and the plane, once a call of `rows` queries and `columns` keys shows where the text's keys are."""
     text, where = current.text, current.plane
     if text and columns in (text, rows + text) and rows != columns:
+        if columns != text and (text == rows or text not in accumulate(joins.parts.get(columns, ()))):
+            raise unknown(family.name, f"of {columns} keys it was not seen that the {text} of the text are the first")
         return replace(family, text="cross"), where
     parts = joins.parts.get(rows, ())
     if rows != columns or text not in parts or rows == text:

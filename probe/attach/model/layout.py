@@ -30,12 +30,17 @@ class Plane:
 
 def plane(given: Arguments, sample: Tensor | Sequence[Tensor], family: Family) -> Plane:
     """The plane of one call. Raises UnknownFamily where packed tokens come without their places."""
-    shape = tuple(sample.shape[1:]) if isinstance(sample, Tensor) else tuple(sample[0].shape)
+    shape = tuple(_ordered(sample, family).shape[1:]) if isinstance(sample, Tensor) else tuple(sample[0].shape)
     if len(shape) == 2:
         return _packed(given, shape[0])
     frames = 1 if len(shape) == 3 else shape[0 if family.frames_first else 1]
     height, width = (ceil(side / family.patch) for side in shape[-2:])
     return Plane(frames, height, width, frames * height * width)
+
+
+def _ordered(x: Tensor, family: Family) -> Tensor:
+    """Films with their channels behind the batch."""
+    return x.movedim(-1, 1) if family.channels_last and x.ndim == 5 else x
 
 
 def _packed(given: Arguments, tokens: int) -> Plane:
@@ -77,7 +82,7 @@ def _by_ids(ids: Tensor, tokens: int) -> Plane:
 
 def unpacked(x: Tensor | Sequence[Tensor], where: Plane, family: Family) -> Tensor:
     """Latents or predictions as planes [b, c, y, x], or [b, c, frame, y, x] for films."""
-    value = x if isinstance(x, Tensor) else torch.stack(list(x))
+    value = _ordered(x, family) if isinstance(x, Tensor) else torch.stack(list(x))
     if value.ndim == 3:
         p = family.packed
         cells = value[:, : where.cells].unflatten(1, (where.frames, where.height, where.width))

@@ -82,7 +82,8 @@ class Listener:
             layers = [value.detach() for value in _tensors(output) if value.ndim == 3]
             if layers:
                 self.states.append(list(layers[0]))
-                self.given.setdefault(name, []).extend(zip(*(x for x in layers if x.shape == layers[0].shape)))
+                alike = [x for x in layers if x.shape == layers[0].shape]
+                self.given.setdefault(name, []).extend(zip(*alike, strict=True))
 
         return hear
 

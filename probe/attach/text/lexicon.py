@@ -24,6 +24,17 @@ class Lexicon:
     labels: tuple[str, ...]
     members: tuple[tuple[int, ...], ...]  # per label: positions in `columns`
     rest: str | None = None  # the label of what all columns leave over
+    spare: tuple[int, ...] = ()  # columns of the padding, where that is the rest
+
+    def apart(self) -> "Lexicon":
+        """The same where cells ask more than text, so that the padding is not all that words leave over."""
+        if self.rest != PADDING:
+            return self
+        start = len(self.columns)
+        padding = tuple(range(start, start + len(self.spare)))
+        pairs = zip(self.labels, self.members, strict=True)
+        members = tuple(padding if label == PADDING else own for label, own in pairs)
+        return Lexicon((*self.columns, *self.spare), self.labels, members)
 
     def weights(self, device: torch.device, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """(columns [t], [t, w], [w]): sums over each word's columns; the rest is one minus the sum of all.
@@ -62,7 +73,8 @@ class Dictionary:
             columns |= dict.fromkeys(self.starts[t.encoder] + t.index for t in read if t.encoder in self.starts)
         place = {column: i for i, column in enumerate(columns)}
         members = tuple(tuple(place[column] for column in found) for found in wanted.values())
-        return Lexicon(tuple(columns), tuple(wanted), members, rest)
+        spare = tuple(self._columns(PADDING)) if rest == PADDING else ()
+        return Lexicon(tuple(columns), tuple(wanted), members, rest, spare)
 
     def _columns(self, label: str) -> list[int]:
         """The columns of a label: of one encoder where it says so ("cat@text_encoder_3"), else of all; may be none."""

@@ -1,19 +1,10 @@
 """Models that are not in the table: inferred layouts give the same readings, or an error says what is missing."""
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    BriaPipeline,
-    BriaTransformer2DModel,
-    CogVideoXDDIMScheduler,
-    CogView3PlusPipeline,
-    CogView3PlusTransformer2DModel,
-    DiffusionPipeline,
-)
 
 import probe
 from probe.attach.model.families import FAMILIES, Family, Stream, denoiser
@@ -22,9 +13,6 @@ from probe.attach.text.hearing import Encoded, Heard
 from probe.errors import MissingReadings, ProbeWarning, UnknownFamily
 from probe.trace import Trace
 from tests import pipelines
-from tests.attach.looking import checking
-from tests.pipelines import parts
-from tests.tokenizers import t5_tokenizer
 
 WORDS = ["cat", "red", "balloon"]
 LAYOUTS = (
@@ -138,59 +126,6 @@ def test_linear_attention_has_to_be_named(monkeypatch: pytest.MonkeyPatch):
     forgotten(monkeypatch, "sana")
     with pytest.raises(MissingReadings, match=r"attn1.*Family\(silent=\.\.\.\)"):
         recorded("sana")
-
-
-# Families that the table does not hold and nobody prepared for.
-
-
-def bria() -> DiffusionPipeline:
-    """Bria 3: FLUX's blocks; text read without padding, filled up with zeros."""
-    tokenizer = t5_tokenizer()
-    shape = {"num_layers": 2, "num_single_layers": 2, "attention_head_dim": 8, "num_attention_heads": 4}
-    model = parts.denoiser(
-        lambda: BriaTransformer2DModel(in_channels=16, joint_attention_dim=32, axes_dims_rope=[2, 2, 4], **shape)
-    )
-    encoder = parts.t5(tokenizer)
-    return BriaPipeline(
-        transformer=model, scheduler=parts.flow(), vae=parts.vae(), text_encoder=encoder, tokenizer=tokenizer
-    )
-
-
-def cogview3() -> DiffusionPipeline:
-    """CogView 3 Plus: text before the picture, latents as planes."""
-    tokenizer = t5_tokenizer()
-    shape = {"in_channels": 4, "out_channels": 4, "num_layers": 2, "attention_head_dim": 8, "num_attention_heads": 4}
-    sizes = {
-        "text_embed_dim": 32,
-        "time_embed_dim": 16,
-        "condition_dim": 8,
-        "pos_embed_max_size": 24,
-        "sample_size": 24,
-    }
-    return CogView3PlusPipeline(
-        transformer=parts.denoiser(lambda: CogView3PlusTransformer2DModel(**shape, **sizes)),
-        scheduler=CogVideoXDDIMScheduler(),
-        vae=parts.vae(),
-        text_encoder=parts.t5(tokenizer),
-        tokenizer=tokenizer,
-    )
-
-
-@pytest.mark.parametrize(("make", "sites"), [(bria, 4), (cogview3, 2)])
-def test_a_family_that_nobody_prepared_for(make: Callable[[], DiffusionPipeline], sites: int):
-    pipe = make()
-    pipe.set_progress_bar_config(disable=True)
-    call = {"height": 64, "width": 96, "num_inference_steps": 2, "max_sequence_length": 32, "output_type": "np"}
-    plain = pipe(pipelines.PROMPT, **call, generator=torch.Generator().manual_seed(0)).images
-    words = [*WORDS, "a", "and", "a#2", "<end>", "<padding>", "<image>"]
-    with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
-        recorded = pipe(pipelines.PROMPT, **call, generator=torch.Generator().manual_seed(0)).images
-    assert np.array_equal(plain, recorded)
-    assert len(recording.trace.sites) == sites
-    assert {site.grid for site in recording.trace.sites} == {(8, 12)}
-    assert max(checks.errors.values()) < 1e-6
-    (node,) = recording.trace.attention_nodes()
-    assert np.allclose(node["attention"].sum("word"), 1, atol=1e-5)
 
 
 def encoded(given: dict[str, torch.Tensor], states: torch.Tensor, ids: int = 6) -> Encoded:

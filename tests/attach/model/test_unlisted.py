@@ -1,0 +1,183 @@
+"""Pipelines of pictures that nobody prepared for: exact, rightly labelled readings, or an error with a way out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDPMPipeline,
+    DDPMScheduler,
+    DiffusionPipeline,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    IFPipeline,
+    MarigoldDepthPipeline,
+    SanaSprintPipeline,
+    SanaTransformer2DModel,
+    SCMScheduler,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+
+import probe
+from probe.errors import ProbeWarning, UnknownFamily
+from tests.attach.looking import SPECIAL, WORDS, checking, softmax64
+from tests.pipelines import dit, parts, unet
+from tests.pipelines.parts import Maker, options
+from tests.pipelines.unlisted import UNLISTED
+from tests.tokenizers import t5_tokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers
+PLACES = {  # family: sites, their kind, grid, the first column of the prompt's words
+    "bria": (4, "joint", (8, 12), 0),
+    "bria_fibo": (4, "joint", (4, 6), 1),
+    "cogview3": (2, "joint", (8, 12), 0),
+    "ernie": (2, "joint", (8, 12), 1),
+    "krea2": (2, "joint", (8, 12), 78),
+    "longcat": (4, "joint", (8, 12), 0),
+    "lumina": (2, "cross", (4, 6), 2),
+    "ovis": (4, "joint", (8, 12), 74),
+}
+
+
+def run(pipe: Any, maker: Maker, **more: Any) -> Any:
+    """The pictures of two steps, or their latents."""
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(**maker.call | maker.inputs() | more, generator=torch.Generator().manual_seed(0))[0]
+
+
+def hooks(pipe: DiffusionPipeline) -> int:
+    """How many hooks are on its parts."""
+    parts_ = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    every = [module for part in parts_ for module in part.modules()]
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in every)
+
+
+@pytest.mark.parametrize("name", UNLISTED)
+def test_a_family_that_nobody_prepared_for(name: str):
+    maker, (sites, kind, grid, first) = UNLISTED[name], PLACES[name]
+    pipe: Any = maker.make()
+    plain, before = run(pipe, maker), hooks(pipe)
+    words = [*WORDS, *SPECIAL, "<image>"]
+    with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
+        recorded = run(pipe, maker)
+    trace = recording.trace
+    assert np.array_equal(plain, recorded)
+    assert hooks(pipe) == before
+    assert [(site.kind, site.grid) for site in trace.sites] == [(kind, grid)] * sites
+    assert max(checks.errors.values()) < 1e-6
+    (node,) = trace.attention_nodes()
+    assert np.allclose(node["attention"].sum("word"), 1, atol=1e-5)
+    spoken = [token for token in trace.tokens if token.special is None]
+    assert [token.index for token in spoken] == list(range(first, first + 6))
+
+
+@pytest.mark.parametrize("name", UNLISTED)
+def test_without_guidance_the_first_step_of_cond_is_the_same(name: str):
+    maker = UNLISTED[name]
+    pipe: Any = maker.make()
+    found = []
+    for guidance in (4.0, 1.0):
+        with pytest.warns(ProbeWarning), probe.record(pipe, ["cat", "balloon"]) as recording:
+            run(pipe, maker, guidance_scale=guidance)
+        found.append(recording.trace.attention_nodes()[0]["attention"].sel(branch="cond").isel(step=0).values)
+    assert np.allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def sana_sprint() -> DiffusionPipeline:
+    """Sana Sprint: distilled to a consistency model in trigonometric time."""
+    made = dit.sana().components
+    told = {"guidance_embeds": True, "qk_norm": "rms_norm_across_heads"}
+    shape = {name: value for name, value in made["transformer"].config.items() if not name.startswith("_")}
+    denoiser = parts.denoiser(SanaTransformer2DModel, **shape | told)
+    return parts.assembled(SanaSprintPipeline, **made | {"transformer": denoiser, "scheduler": SCMScheduler()})
+
+
+def test_a_consistency_model_in_trigonometric_time():
+    pipe: Any = sana_sprint()
+    maker = Maker(sana_sprint, options(max_sequence_length=32, use_resolution_binning=False, output_type="latent"))
+    plain = run(pipe, maker)
+    with probe.record(pipe, ["cat", "<start>"]) as recording:
+        recorded = run(pipe, maker)
+    assert torch.equal(plain, recorded)
+    guidance, latents = recording.trace.node("/guidance"), recording.trace.node("/latents")
+    assert "cond_norm" not in guidance  # the pipeline makes of the denoiser's output what the scheduler is given
+    assert guidance.attrs["method"].startswith("distilled")
+    predicted = latents["predicted"][-1].values / pipe.scheduler.config.sigma_data
+    np.testing.assert_allclose(predicted, plain.numpy(), rtol=2e-3, atol=2e-3)
+
+
+def deepfloyd() -> DiffusionPipeline:
+    """DeepFloyd IF: the keys of the text and of the picture side by side in one attention of a UNet over pixels."""
+    tokenizer = t5_tokenizer()
+    denoiser = parts.denoiser(
+        UNet2DConditionModel,
+        sample_size=16,
+        in_channels=3,
+        out_channels=6,
+        layers_per_block=1,
+        block_out_channels=(16, 32),
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        cross_attention_dim=32,
+        encoder_hid_dim=32,
+        attention_head_dim=8,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=2,
+        resnet_time_scale_shift="scale_shift",
+        norm_num_groups=4,
+    )
+    rest = {"safety_checker": None, "feature_extractor": None, "watermarker": None, "requires_safety_checker": False}
+    return parts.assembled(
+        IFPipeline,
+        tokenizer=tokenizer,
+        text_encoder=parts.t5(tokenizer),
+        unet=denoiser,
+        scheduler=DDPMScheduler(variance_type="learned_range"),
+        **rest,
+    )
+
+
+def test_padding_beside_the_keys_of_the_picture_is_not_all_that_words_leave_over():
+    pipe: Any = deepfloyd()
+    maker = Maker(deepfloyd, options(clean_caption=False, height=16, width=24))
+    with checking() as checks, probe.record(pipe, [*WORDS, *SPECIAL]) as recording:
+        run(pipe, maker)
+    (node,) = recording.trace.attention_nodes()
+    call, current = checks.calls[0]
+    whole = softmax64(call)[1].mean(0)[:, : current.text].sum(-1)  # of cond, behind uncond: [n]
+    first = node["attention"].isel(site=0, step=0, branch=0, image=0)
+    np.testing.assert_allclose(first.sum("word").values.ravel(), whole, atol=1e-5)
+    assert whole.max() < 0.99
+
+
+def unconditional() -> DiffusionPipeline:
+    """DDPM: no text at all."""
+    blocks = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
+    denoiser = parts.seeded(UNet2DModel, sample_size=16, block_out_channels=(8, 16), norm_num_groups=4, **blocks)
+    return DDPMPipeline(unet=denoiser, scheduler=DDPMScheduler())
+
+
+def of_a_class() -> DiffusionPipeline:
+    """DiT: a class in the place of a text."""
+    shape = {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8}
+    denoiser = parts.seeded(DiTTransformer2DModel, sample_size=16, patch_size=4, **shape)
+    return DiTPipeline(transformer=denoiser, vae=parts.vae(), scheduler=DDPMScheduler())
+
+
+def of_depth() -> DiffusionPipeline:
+    """Marigold: depth from a picture; it reads an empty text."""
+    made = unet.sd_parts(in_channels=8)
+    kept = {name: made[name] for name in ("unet", "vae", "scheduler", "text_encoder", "tokenizer")}
+    return MarigoldDepthPipeline(**kept)
+
+
+@pytest.mark.parametrize("make", [unconditional, of_a_class, of_depth])
+def test_a_pipeline_that_encodes_no_prompt_is_refused_at_once(make: Callable[[], DiffusionPipeline]):
+    pipe = make()
+    with pytest.raises(UnknownFamily, match=f"{type(pipe).__name__} has no method encode_prompt"), probe.record(pipe):
+        pass
+    assert hooks(pipe) == 0
