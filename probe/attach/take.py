@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import Image
 from torch import Tensor
@@ -31,6 +31,7 @@ MASKS = ("encoder_attention_mask", "text_attention_mask", "cap_mask")
 REMEMBERED = 8  # different text states whose rows are known by heart
 
 Many = Tensor | Sequence[Tensor]
+Value = TypeVar("Value", Tensor, int)
 Known = tuple[tuple[Row, ...], tuple[int, ...], Many]
 
 
@@ -82,7 +83,9 @@ class Take:
         read = [("cond", i, prompt) for i, prompt in enumerate(self.prompts)]
         read += [(self.encoded.other, i, prompt) for i, prompt in enumerate(self.others) if prompt is not None]
         self.attention.lexicons = {
-            (branch, i): dictionary(prompt, self.family).lexicon(wanted_labels(prompt, self.words, self.family))
+            (branch, i): dictionary(prompt, self.family, self._length(branch)).lexicon(
+                wanted_labels(prompt, self.words, self.family)
+            )
             for branch, i, prompt in read
         }
         for branch in self.attention.branches:  # a further turn of a branch has its words
@@ -92,6 +95,10 @@ class Take:
         read = (lexicon for (b, _), lexicon in self.attention.lexicons.items() if b in self.attention.branches)
         self.attention.relations.width = len({label for lexicon in read for label in lexicon.labels})
         self._check_words()
+
+    def _length(self, branch: str) -> int:
+        """Columns of the states that the pipeline made of the texts of a branch."""
+        return max(map(len, self.encoded.states.get("cond" if branch == "cond" else "other", ())), default=0)
 
     def _check_words(self) -> None:
         """Every word asked for must have a column somewhere. Raises NoSuchWord, which says why it has none."""
@@ -140,8 +147,8 @@ class Take:
         key = (_identity(states), named, frozenset(labeller.seen.items()))
         known = self._known.get(key)
         if known is None:
-            every = len(states) // count  # films may repeat the text for every frame
-            known = labeller.label(list(states)[::every], named), _lengths(given, states, self.family)[::every], states
+            rows = _each(list(states), count)
+            known = labeller.label(rows, named), tuple(_each(_lengths(given, states, self.family), count)), states
             if len(self._known) < REMEMBERED:
                 self._known[key] = known
         else:
@@ -156,15 +163,16 @@ class Take:
         count, found = len(sample), sources(self.encoded, cond_first=self.family.cond_first)
         prompts = max(1, len(self.encoded.prompts))
         labeller = Labeller(found, self.encoded.other, self.pictures_asked or count, prompts)
-        rows = labeller.label(list(states)[:: len(states) // count])
+        rows = labeller.label(_each(list(states), count))
         return tuple(replace(row, branch=row.branch.partition("#")[0]) for row in rows)  # some have a row a frame
 
     def _new_labeller(self, count: int) -> Labeller:
         """The first pass of all."""
         self._open_lexicons()
         found = sources(self.encoded, cond_first=self.family.cond_first)
-        prompts = max(1, len(self.encoded.prompts))
-        self._labeller = Labeller(found, self.encoded.other, self.pictures_asked or count, prompts)
+        prompts, heard = max(1, len(self.encoded.prompts)), len(self.encoded.states.get("cond", ()))
+        self.pictures_asked = self.pictures_asked or min(heard or count, count)  # of pipelines that prepare no latents
+        self._labeller = Labeller(found, self.encoded.other, self.pictures_asked, prompts)
         return self._labeller
 
     @own_precision()
@@ -211,6 +219,11 @@ class Take:
 
 def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
     return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
+
+
+def _each(values: Sequence[Value], count: int) -> Sequence[Value]:
+    """One of the values for each of `count` rows: films may have more, one a frame, and one may stand for all rows."""
+    return values[:: len(values) // count] if len(values) >= count else [*values] * (count // len(values))
 
 
 def _identity(states: Many) -> tuple[Any, ...]:

@@ -171,8 +171,8 @@ class AttentionReader:
     def _columns(self, whose: Texts, device: torch.device, beside: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Columns of the text that are read; `beside`: cells ask the picture's keys in the same call."""
         if (*whose, beside) not in self._weights:
-            lexicon = self.lexicons[whose[:2]]
-            self._weights[*whose, beside] = (lexicon.apart() if beside else lexicon).weights(device, whose[-1])
+            lexicon = self.lexicons[whose[:2]].apart() if beside else self.lexicons[whose[:2]]
+            self._weights[*whose, beside] = lexicon.weights(device, self.family.filled(whose[-1]))
         return self._weights[*whose, beside]
 
     def _place(self, call: Call, current: Pass, each: int) -> Place:
@@ -204,9 +204,7 @@ class AttentionReader:
         return self._other(call, current)
 
     def _other(self, call: Call, current: Pass) -> Place:
-        """What asks is no cell, or what is asked is neither text nor picture: known for text, for adapters, and beside
-        cross-attention for cells among tokens of something else, such as GLIGEN's boxes.
-        """
+        """What asks is no cell, or what is asked is neither text nor picture, but adapters' or, as GLIGEN's, boxes'."""
         among = {current.text, self.family.filled(current.text), *current.texts}
         others = self.family.text == "cross" and call.rows == call.columns and not self._both(call.rows, current)
         if call.rank or call.rows in among or others or self.family.text == "none":

@@ -145,17 +145,22 @@ def denoisers(pipe: Any) -> dict[str, Any]:
     names = ("transformer", "unet", "transformer_2")
     found = {name: plain(getattr(pipe, name)) for name in names if getattr(pipe, name, None) is not None}
     if not found:
-        parts = {name: plain(part) for name, part in pipe.components.items() if part is not None}
-        listening = hasattr(pipe, "scheduler")  # it says when a step ends
-        found = {name: part for name, part in parts.items() if listening and type(part).__name__ in FAMILIES}
-        if not found:
-            listed = ", ".join(f"{name} ({type(part).__name__})" for name, part in sorted(parts.items()))
-            raise UnknownFamily(
-                f"{type(pipe).__name__} has no denoiser named 'unet' or 'transformer', nor one of a class in the table "
-                f"of families that runs under pipe.scheduler; its parts are {listed}. Describe the one that denoises, if it attends to text, by its "
-                f"class, in five lines:{RECIPE.format(name='ITS_CLASS')}"
-            )
+        found = _by_class(pipe)
     return found
+
+
+def _by_class(pipe: Any) -> dict[str, Any]:
+    """The parts whose classes are described, of a pipeline whose one scheduler says when a step ends."""
+    parts = {name: plain(part) for name, part in pipe.components.items() if part is not None}
+    found = {name: part for name, part in parts.items() if type(part).__name__ in FAMILIES}
+    if found and hasattr(pipe, "scheduler"):
+        return found
+    listed = ", ".join(f"{name} ({type(part).__name__})" for name, part in sorted(parts.items()))
+    raise UnknownFamily(
+        f"{type(pipe).__name__} has no denoiser named 'unet' or 'transformer', nor one of a class in the table "
+        f"of families that runs under pipe.scheduler; its parts are {listed}. Describe the one that denoises, if it "
+        f"attends to text, by its class, in five lines:{RECIPE.format(name='ITS_CLASS')}"
+    )
 
 
 def denoiser(pipe: Any) -> tuple[str, Any]:

@@ -64,14 +64,15 @@ def level(scheduler: Any, timestep: Any) -> Level:
         sigma = _sigma(scheduler, timestep)
         root = (sigma**2 + 1) ** 0.5
         return Level(kind, 1 / root, sigma / root, root)
+    time = float(torch.as_tensor(timestep).flatten()[0])  # the same for all rows
     if kind == "trigflow":
-        return Level(kind, cos(float(timestep)), sin(float(timestep)))
+        return Level(kind, cos(time), sin(time))
     if not hasattr(scheduler, "alphas_cumprod"):
         raise RecordingError(
             f"the noise levels of {type(scheduler).__name__} are not known: it has neither sigmas nor alphas_cumprod; "
             "record with another scheduler of the same model"
         )
-    t = min(max(round(float(timestep)), 0), len(scheduler.alphas_cumprod) - 1)
+    t = min(max(round(time), 0), len(scheduler.alphas_cumprod) - 1)
     abar = float(scheduler.alphas_cumprod[t])
     return Level(kind, abar**0.5, (1 - abar) ** 0.5)
 

@@ -56,11 +56,15 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class Dictionary:
-    """A prompt's columns, over all encoders of a family. `starts` are the first columns of each encoder's part."""
+    """A prompt's columns, over all encoders of a family. `starts` are the first columns of each encoder's part.
+
+    `blank` are the columns behind all that was read: what the pipeline or the denoiser fills the text up with.
+    """
 
     prompt: Prompt
     starts: dict[str, int]
     cross: bool
+    blank: range = range(0)
 
     def lexicon(self, labels: Sequence[str]) -> Lexicon:
         """The lexicon of the labels that this prompt has; what is left over is exact only if all else is read."""
@@ -71,6 +75,7 @@ class Dictionary:
         if rest:
             read = (t for t in self.prompt.tokens if not self.cross or t.special != PADDING)
             columns |= dict.fromkeys(self.starts[t.encoder] + t.index for t in read if t.encoder in self.starts)
+            columns |= dict.fromkeys(() if self.cross else self.blank)
         place = {column: i for i, column in enumerate(columns)}
         members = tuple(tuple(place[column] for column in found) for found in wanted.values())
         spare = tuple(self._columns(PADDING)) if rest == PADDING else ()
@@ -82,15 +87,16 @@ class Dictionary:
         encoders = [encoder] if encoder else list(self.starts)
         if encoder and encoder not in self.starts:
             raise NoMatch(f"{label!r}: no columns belong to {encoder!r}; there are: {', '.join(self.starts)}")
+        blank = list(self.blank) if label == PADDING else []
         try:
             word = self.prompt.find(name)
         except NoSuchWord:
-            return []
-        return [self.starts[e] + i for e in encoders for i in word.tokens.get(e, ())]
+            return blank
+        return [self.starts[e] + i for e in encoders for i in word.tokens.get(e, ())] + blank
 
 
-def dictionary(prompt: Prompt, family: Family) -> Dictionary:
-    """The columns of a prompt: the streams follow one another."""
+def dictionary(prompt: Prompt, family: Family, length: int = 0) -> Dictionary:
+    """The columns of a prompt: the streams follow one another, and fill the text states, which are `length` long."""
     starts: dict[str, int] = {}
     total = 0
     for stream in family.streams:
@@ -98,7 +104,8 @@ def dictionary(prompt: Prompt, family: Family) -> Dictionary:
         if encoder is not None:
             starts[encoder] = total
             total += prompt.lengths[encoder]
-    return Dictionary(prompt, starts, family.text == "cross")
+    end = total if family.effective else family.filled(max(total, length))  # what takes no part is no blank
+    return Dictionary(prompt, starts, family.text == "cross", range(total, end))
 
 
 def parted(label: str) -> tuple[str, str]:

@@ -86,6 +86,27 @@ def test_without_guidance_the_first_step_of_cond_is_the_same(name: str):
     assert np.allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", UNLISTED)
+def test_two_prompts_in_one_call_read_as_each_alone(name: str):
+    maker, prompts, words = UNLISTED[name], [parts.PROMPT, "a dog"], ["cat", "dog"]
+    pipe: Any = maker.make()
+    pipe.set_progress_bar_config(disable=True)
+
+    def recorded(chosen: list[int]) -> Any:
+        said = {"prompt": [prompts[i] for i in chosen]}
+        if "negative_prompt" in maker.call:
+            said["negative_prompt"] = [maker.call["negative_prompt"]] * len(chosen)
+        drawn = [torch.Generator().manual_seed(i) for i in chosen]
+        with pytest.warns(ProbeWarning), probe.record(pipe, [words[i] for i in chosen]) as recording:
+            pipe(**maker.call | said, generator=drawn)
+        return recording.trace.attention_nodes()[0]["attention"].isel(step=0)
+
+    both = recorded([0, 1])
+    for i, word in enumerate(words):
+        alone = recorded([i]).sel(word=word).isel(image=0).values
+        np.testing.assert_allclose(both.sel(word=word).isel(image=i).values, alone, rtol=1e-4, atol=1e-6)
+
+
 def sana_sprint() -> DiffusionPipeline:
     """Sana Sprint: distilled to a consistency model in trigonometric time."""
     made = dit.sana().components
