@@ -12,6 +12,8 @@ from diffusers import (
     CogView3PlusTransformer2DModel,
     ErnieImagePipeline,
     ErnieImageTransformer2DModel,
+    Kandinsky5T2IPipeline,
+    Kandinsky5Transformer3DModel,
     Krea2Pipeline,
     Krea2Transformer2DModel,
     LongCatImagePipeline,
@@ -24,7 +26,7 @@ from diffusers import (
 
 from tests.pipelines import joint, llm, parts
 from tests.pipelines.parts import Maker, options
-from tests.tokenizers import gemma_tokenizer, llama_tokenizer, qwen_tokenizer, t5_tokenizer
+from tests.tokenizers import clip_tokenizer, gemma_tokenizer, llama_tokenizer, qwen_tokenizer, t5_tokenizer
 
 BLOCKS: dict[str, Any] = {"num_layers": 2, "num_attention_heads": 4, "attention_head_dim": 8}
 BOTH = BLOCKS | {"num_single_layers": 2}
@@ -103,6 +105,34 @@ def ernie() -> ErnieImagePipeline:
         tokenizer=tokenizer,
         scheduler=parts.flow(),
     )
+
+
+def kandinsky5() -> Kandinsky5T2IPipeline:
+    """Kandinsky 5: latents of one frame with their channels last, attention modules with names of their own."""
+    tokenizer, tokenizer_2 = qwen_tokenizer(), clip_tokenizer()
+    denoiser = parts.denoiser(
+        Kandinsky5Transformer3DModel,
+        in_text_dim=llm.WIDTH,
+        in_text_dim2=32,
+        time_dim=32,
+        model_dim=32,
+        ff_dim=64,
+        num_text_blocks=1,
+        num_visual_blocks=2,
+        axes_dims=(4, 2, 2),
+    )
+    pipe = parts.assembled(
+        Kandinsky5T2IPipeline,
+        transformer=denoiser,
+        vae=parts.flow_vae(levels=4),
+        text_encoder=llm.qwen_vl(tokenizer),
+        tokenizer=tokenizer,
+        text_encoder_2=parts.clip(tokenizer_2),
+        tokenizer_2=tokenizer_2,
+        scheduler=parts.flow(),
+    )
+    pipe.resolutions = [(parts.WIDTH, parts.HEIGHT)]
+    return pipe
 
 
 def krea2() -> Krea2Pipeline:
@@ -209,6 +239,7 @@ UNLISTED = {
     "bria_fibo": Maker(bria_fibo, SHORT | {"negative_prompt": "a dog"}),
     "cogview3": Maker(cogview3, SHORT),
     "ernie": Maker(ernie, options(negative_prompt="a dog")),
+    "kandinsky5": Maker(kandinsky5, options(max_sequence_length=256)),
     "krea2": Maker(krea2, options(max_sequence_length=128)),
     "longcat": Maker(longcat, options(enable_prompt_rewrite=False)),
     "lumina": Maker(lumina, options(clean_caption=False)),

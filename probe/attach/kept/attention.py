@@ -264,7 +264,7 @@ class AttentionReader:
 def span(call: Call, site: Site, family: Family, text: int) -> tuple[slice, int]:
     """(the picture's rows, the text's first column) of a call with `text` columns of text."""
     if site.kind != "joint":
-        return slice(0, call.rows), 0
+        return slice(0, call.rows), call.columns - text if family.behind else 0
     cells = site.frames * prod(site.grid)
     picture, first = family.starts(cells, text)
     return slice(picture, picture + cells), first

@@ -160,9 +160,10 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
     """The family and the plane, once a call of `rows` queries and `columns` keys shows where the text's keys are."""
     text, where = current.text, current.plane
     if text and columns in (text, rows + text) and rows != columns:
-        if columns != text and (text == rows or text not in accumulate(joins.parts.get(columns, ()))):
-            raise unknown(family.name, f"of {columns} keys it was not seen that the {text} of the text are the first")
-        return replace(family, text="cross"), where
+        ends = set(accumulate(joins.parts.get(columns, ())))
+        if columns != text and (text in ends) == (rows in ends):
+            raise unknown(family.name, f"which of the {columns} keys are the {text} of the text was not seen")
+        return replace(family, text="cross", behind=columns != text and rows in ends), where
     parts = joins.parts.get(rows, ())
     if rows != columns or text not in parts or rows == text:
         return family, where

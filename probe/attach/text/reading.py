@@ -66,9 +66,12 @@ class PromptReader:
         return prompt_of(text, whole, {encoder: both[1] for encoder, both in found.items()})
 
     def _encoders(self, stream: Stream) -> Iterator[tuple[str, Any]]:
-        """The encoders of a stream that this pipeline has, with their tokenizers."""
+        """The encoders of a stream that this pipeline has, with their tokenizers, alone or as a part of a processor."""
         for encoder, name in ((stream.encoder, stream.tokenizer), *stream.beside):
-            tokenizer = getattr(self._pipe, name, None)
+            names = (name, name.replace("tokenizer", "processor"))
+            tokenizer = next(
+                (own for own in (getattr(self._pipe, each, None) for each in names) if own is not None), None
+            )
             if tokenizer is not None and getattr(self._pipe, encoder, None) is not None:
                 yield encoder, tokenizer
 
