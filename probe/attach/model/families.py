@@ -46,6 +46,10 @@ class Stream:
     drop: str | int = 0
     beside: tuple[tuple[str, str], ...] = ()
 
+    def dropped(self, pipe: Any) -> int:
+        """How many of the first positions a pipeline leaves out."""
+        return self.drop if isinstance(self.drop, int) else int(getattr(pipe, self.drop, 0))
+
 
 @dataclass(frozen=True, slots=True)
 class Family:

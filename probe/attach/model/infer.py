@@ -23,7 +23,7 @@ from probe.errors import ProbeWarning, UnknownFamily
 if TYPE_CHECKING:
     from probe.attach.kept.attention import Pass
 
-CLOSE = {"rtol": 1e-2, "atol": 1e-3}
+RTOL, ATOL = 1e-2, 1e-3  # states went through lower precision, maybe
 JOINERS = (torch.cat, torch.concat, torch.concatenate)
 
 
@@ -105,7 +105,13 @@ def _streams(encoder: str, states: Tensor, row: Heard, layers: Sequence[Tensor])
     known = next((i for i, state in enumerate(states) if state.any()), 0)
     for layer in layers:
         width = layer.shape[-1]
-        places = torch.isclose(layer, states[known, :width].to(layer), **CLOSE).all(-1).nonzero().flatten().tolist()
+        places = (
+            torch.isclose(layer, states[known, :width].to(layer), rtol=RTOL, atol=ATOL)
+            .all(-1)
+            .nonzero()
+            .flatten()
+            .tolist()
+        )
         shifted = (_stream(encoder, drop=place - known) for place in places if place > known)
         yield from (way for way in shifted if _makes(way, states, row, layers))
 
@@ -122,7 +128,7 @@ def _makes(stream: Stream, states: Tensor, row: Heard, layers: Sequence[Tensor])
         return False
     given = [layer[[places[i] for i in ours]].float() for layer in layers]
     parts = states[ours].float().to(given[0]).split(width, dim=-1)
-    return all(any(torch.allclose(part, layer, **CLOSE) for layer in given) for part in parts)
+    return all(any(torch.allclose(part, layer, rtol=RTOL, atol=ATOL) for layer in given) for part in parts)
 
 
 def _by_length(states: Tensor, encoded: Encoded, read: Mapping[str, Heard]) -> tuple[Stream, ...]:

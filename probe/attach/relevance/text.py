@@ -94,8 +94,7 @@ class TextPath:
         for tower, grads in both:
             *rest, G = grads
             R_tt = rolled(tower.attention, rest)
-            drop = int(getattr(self.scene.pipe, stream.drop, 0)) if stream.drop else 0
-            own = torch.tensor(kept(stream, tower.attended, count, drop), device=R_tt.device)
+            own = torch.tensor(kept(stream, tower.attended, count, stream.dropped(self.scene.pipe)), device=R_tt.device)
             R_hat = (R_tt - torch.eye(len(R_tt), device=R_tt.device))[own][:, own]
             R_bar = normalised(R_hat) + torch.eye(count, device=R_tt.device)
             m = 0.0 if G is None or tower.embedded is None else float((G * tower.embedded).abs().float().sum())

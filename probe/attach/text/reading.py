@@ -93,8 +93,7 @@ class PromptReader:
         self._claim(place.row)
         self._heads.setdefault(encoder, place.row.ids[: place.start])
         length = self._length(stream, side, index, len(place.row.ids))
-        drop = stream.drop if isinstance(stream.drop, int) else int(getattr(self._pipe, stream.drop, 0))
-        columns = kept(stream, place.attended, length, drop)
+        columns = kept(stream, place.attended, length, stream.dropped(self._pipe))
         return place.whole, tokens(place, columns, tokenizer)
 
     def _claim(self, row: Heard) -> None:

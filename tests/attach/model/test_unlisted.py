@@ -19,11 +19,11 @@ from diffusers import (
     SanaTransformer2DModel,
     SCMScheduler,
     StableCascadePriorPipeline,
-    StableCascadeUNet,
     StableDiffusionGLIGENPipeline,
     UNet2DConditionModel,
     UNet2DModel,
 )
+from diffusers.models import StableCascadeUNet
 
 import probe
 from probe.attach.kept.attention import Pass
@@ -247,7 +247,7 @@ def of_a_class() -> DiffusionPipeline:
     """DiT: a class in the place of a text."""
     shape = {"num_layers": 2, "num_attention_heads": 2, "attention_head_dim": 8, "in_channels": 4, "out_channels": 8}
     denoiser = parts.seeded(DiTTransformer2DModel, sample_size=16, patch_size=4, **shape)
-    return DiTPipeline(transformer=denoiser, vae=parts.vae(), scheduler=DDPMScheduler())
+    return parts.assembled(DiTPipeline, transformer=denoiser, vae=parts.vae(), scheduler=DDPMScheduler())
 
 
 def of_depth() -> DiffusionPipeline:
