@@ -75,6 +75,7 @@ class Take:
 
     def _open_lexicons(self) -> None:
         """Everything has been encoded: which columns make which word?"""
+        self.encoded.given = {}
         if not self.prompts and self.words != () and self.family.text != "none":
             raise RecordingError(
                 "no prompt was encoded as text, so no column can be given to a word: encode it inside the block "

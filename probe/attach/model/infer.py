@@ -103,15 +103,10 @@ def _streams(encoder: str, states: Tensor, row: Heard, layers: Sequence[Tensor])
     ways = [_stream(encoder, keeps=keeps) for keeps in get_args(Keeps)]
     yield from (way for way in ways if _makes(way, states, row, layers))
     known = next((i for i, state in enumerate(states) if state.any()), 0)
-    for layer in layers:
-        width = layer.shape[-1]
-        places = (
-            torch.isclose(layer, states[known, :width].to(layer), rtol=RTOL, atol=ATOL)
-            .all(-1)
-            .nonzero()
-            .flatten()
-            .tolist()
-        )
+    width = layers[0].shape[-1]
+    for layer in layers if states.shape[-1] % width == 0 else ():
+        same = torch.isclose(layer, states[known, :width].to(layer), rtol=RTOL, atol=ATOL).all(-1)  # [t]
+        places = same.nonzero().flatten().tolist()
         shifted = (_stream(encoder, drop=place - known) for place in places if place > known)
         yield from (way for way in shifted if _makes(way, states, row, layers))
 

@@ -142,6 +142,10 @@ def test_streams_are_told_by_what_their_encoders_gave():
     assert streams_of("A", encoded({"text_encoder": clip, "text_encoder_2": t5}, t5)) == (
         Stream("text_encoder_2", "tokenizer_2"),
     )
+    (narrow,) = streams_of("A", encoded({"text_encoder_2": t5, "text_encoder": clip}, clip[2:]))
+    assert (narrow.encoder, narrow.keeps) == ("text_encoder", "tail")
+    (inside,) = streams_of("A", encoded({"text_encoder_2": t5, "text_encoder": clip}, clip[2:8], ids=10))
+    assert (inside.encoder, inside.drop) == ("text_encoder", 2)
     both = {"text_encoder": clip, "text_encoder_2": torch.randn(10, 4)}
     (side_by_side,) = streams_of("A", encoded(both, torch.randn(10, 8)))
     assert side_by_side.beside == (("text_encoder_2", "tokenizer_2"),)
