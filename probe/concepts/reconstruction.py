@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature, unwrap
 from typing import Any
 
@@ -71,6 +71,11 @@ class Bench:
         names = {id(sample): drawn.x.to(sample), id(time): told}
         output = self.denoiser(**{name: names.get(id(value), value) for name, value in given.items()})
         return output[0].float()[:, : drawn.x.shape[1]] if drawn.x.ndim > 3 else output[0].float()
+
+    @torch.no_grad()
+    def aimed(self, drawn: Draw) -> Draw:
+        """The batch with the denoiser's answer to the concept's own prompt as what it should answer."""
+        return replace(drawn, target=self.answer(drawn, None))
 
     def loss(self, drawn: Draw, vectors: Vectors) -> Tensor:
         """L_rec: mean squared error of the answer."""

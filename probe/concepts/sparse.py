@@ -1,9 +1,9 @@
 """Three solvers without a network.
 
-Two of them begin where no word is preferred: at the mean of the vocabulary, each word by the same share. How much L_rec
-falls there when a word is mixed in is what the model's own pictures say of that word, and one gradient says it of all.
-The aim is the noise that was added, not the model's answer to the concept: the pictures hold what the concept is made
-of, while an answer at high noise is a mean over it.
+They differ in what the denoiser should answer. `Closed` asks for the noise that was added, as L_rec does: one gradient
+at the mean of the vocabulary says of every word how much it helps to draw the model's own pictures. `Sparse` and
+`Mixture` ask for the model's answer to the concept itself: the same on average, without the chance of the single noise,
+which is far larger than what two mixtures differ by. With it, `Sparse` ended farther from the concept than it began.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,9 @@ from probe.concepts.own import Draw
 from probe.concepts.recipe import Recipe
 from probe.concepts.reconstruction import Bench
 from probe.concepts.solver import Solver, nonnegative
+from probe.concepts.vocabulary import nearest
 
-STRIDE, MOMENTUM = 0.1, 0.9
+STRIDE, MOMENTUM = 0.02, 0.9
 RIDGE = 0.01  # of the mean squared size of an answer
 NOISIEST = 0.6  # share of the noise levels that are asked: there the prompt decides, not the picture
 
@@ -24,6 +25,14 @@ NOISIEST = 0.6  # share of the noise levels that are asked: there the prompt dec
 def even(count: int) -> Tensor:
     """[word]: every word by the same share."""
     return torch.full((count,), 1 / count)
+
+
+def close(bench: Bench, top: int) -> Tensor:
+    """[word]: the words nearest to the concept by their embeddings, by their cosines; even where none is near."""
+    cosines = torch.from_numpy(nearest(bench.words, bench.origin)).float()
+    largest = cosines.topk(min(top, len(cosines)))
+    found = torch.zeros_like(cosines).scatter(0, largest.indices, largest.values.clamp(min=0))
+    return found / found.sum() if found.sum() > 0 else even(len(cosines))
 
 
 def slope(bench: Bench, alpha: Tensor, drawn: Draw) -> tuple[float, Tensor]:
@@ -64,18 +73,19 @@ class Closed(Solver):
 
 
 class Sparse(Solver):
-    """min of L_rec over the simplex of coefficients, by projected gradient with momentum from the even mixture.
+    """min of |answer to the mixture - answer to the concept|^2 over the simplex of coefficients.
 
-    The projection gives exact zeros, so nothing has to be truncated.
+    Projected gradient with momentum, from the nearest words. The projection gives exact zeros, so nothing has to be
+    truncated.
     """
 
     def __init__(self, bench: Bench, recipe: Recipe):
         super().__init__(bench, recipe)
-        self.alpha = even(len(bench.words.words))
+        self.alpha = close(bench, recipe.top)
         self.momentum = torch.zeros_like(self.alpha)
 
     def step(self, i: int) -> float:
-        loss, gradient = slope(self.bench, self.alpha, self.bench.draw(i, self.recipe.batch))
+        loss, gradient = slope(self.bench, self.alpha, self.bench.aimed(self.bench.draw(i, self.recipe.batch)))
         self.momentum = MOMENTUM * self.momentum + (1 - MOMENTUM) * gradient
         stride = STRIDE * (1 - i / self.recipe.steps) / self.momentum.abs().max().clamp(min=1e-12)
         self.alpha = onto_simplex(self.alpha - stride * self.momentum)
@@ -106,15 +116,15 @@ class Mixture(Solver):
         self.gram, self.side = torch.zeros(count, count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
 
     def step(self, i: int) -> float:
-        drawn, tables = self.bench.draw(i, 1, noisiest=NOISIEST), self.bench.words.tables
+        drawn, tables = self.bench.aimed(self.bench.draw(i, 1, noisiest=NOISIEST)), self.bench.words.tables
         count, size = len(self.bench.words.words), self.recipe.batch
         with torch.no_grad():
-            aim = self.bench.answer(drawn, None).flatten()
             blocks = [
                 self.bench.answer(_repeated(drawn, len(part)), {name: t[part] for name, t in tables.items()})
                 for part in torch.arange(count).split(size)
             ]
-        answers, aim = torch.cat(blocks).flatten(1).double().cpu(), aim.double().cpu()  # [word, values], [values]
+        answers = torch.cat(blocks).flatten(1).double().cpu()  # [word, values]
+        aim = drawn.target.flatten().double().cpu()
         self.gram += answers @ answers.T
         self.side += answers @ aim
         return float((answers - aim).square().mean(1).min())

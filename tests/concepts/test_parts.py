@@ -1,5 +1,6 @@
 """The parts of a decomposition against oracles: the hook, the noise, the simplex, least squares, the vocabulary."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from probe.concepts.pseudo_token import blank, check_expressible, encoders, fill
 from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.reconstruction import Bench, borrowed
 from probe.concepts.solver import nonnegative
-from probe.concepts.sparse import onto_simplex
+from probe.concepts.sparse import Sparse, close, even, onto_simplex
 from probe.concepts.vocabulary import (
     Vocabulary,
     limited,
@@ -73,10 +74,8 @@ def test_own_words_have_no_article():
     assert own_words("a") == ["a"]
 
 
-@pytest.mark.parametrize("family", ["sd1", "sd3", "flux1", "qwenimage"])
+@pytest.mark.parametrize("family", ["sd1", "sd3", "flux1", "qwen_image"])
 def test_words_are_whole(family: str):
-    if family not in pipelines.FAMILIES:
-        pytest.skip("no such family")
     for encoder in encoders(pipelines.pipeline(family)):
         words = whole_words(encoder, 3)
         assert {"cat", "dog", "red"} <= set(words)
@@ -158,6 +157,7 @@ def test_the_concepts_own_word_answers_as_its_prompt(bench: Bench):
     drawn = bench.draw(0, 2)
     with torch.no_grad():
         assert torch.equal(bench.answer(drawn, bench.origin), bench.answer(drawn, None))
+        assert float(bench.loss(bench.aimed(drawn), bench.origin)) == 0.0
 
 
 def test_the_answer_is_the_denoisers(bench: Bench):
@@ -177,6 +177,31 @@ def test_the_gradient_is_that_of_the_loss(bench: Bench):
     with torch.no_grad():
         up, down = (bench.loss(drawn, bench.words.mix(alpha + s)) for s in (step, -step))
     assert float(gradient[1]) == pytest.approx(float(up - down) / 0.04, rel=0.1, abs=1e-4)
+
+
+def test_the_nearest_words_by_their_cosines_are_where_a_search_begins(bench: Bench):
+    cosines = torch.from_numpy(nearest(bench.words, bench.origin)).double()
+    best = cosines.argsort(descending=True)[:2]
+    expected = torch.zeros_like(cosines)
+    expected[best] = cosines[best].clamp(min=0) / cosines[best].clamp(min=0).sum()
+    assert torch.allclose(close(bench, 2).double(), expected, atol=1e-6)
+    away = replace(bench, origin={name: -table.sum(0, keepdim=True) for name, table in bench.words.tables.items()})
+    assert torch.equal(close(away, 99), even(len(bench.words.words)))
+
+
+def test_a_search_ends_nearer_to_the_concept_than_it_began(bench: Bench):
+    hand = Sparse(bench, small(steps=30))
+    fresh = [bench.aimed(bench.draw(1000 + i, 4)) for i in range(4)]
+
+    def apart() -> float:
+        with torch.no_grad():
+            return sum(float(bench.loss(drawn, bench.words.mix(hand.coefficients()))) for drawn in fresh)
+
+    before = apart()
+    for i in range(30):
+        hand.step(i)
+    assert apart() < before
+    assert float(hand.coefficients().sum()) == pytest.approx(1)
 
 
 def test_simplex_projection():
