@@ -27,7 +27,7 @@ from probe.concepts.vocabulary import (
 )
 from probe.errors import DamagedFile, NoMatch, RecordingError
 from tests import pipelines, tokenizers
-from tests.concepts.conftest import WORDS, small
+from tests.concepts.conftest import small
 
 
 def test_a_vector_in_the_gap_is_the_word_itself(pipe: Any):
@@ -263,4 +263,3 @@ def test_a_ridge_shares_out_among_words_that_answer_alike():
 def test_whole_words_of_tokenizers_that_spell_the_space():
     tokenizer = tokenizers.qwen_tokenizer()
     assert len(tokenizer("a cat").input_ids) == 2
-    assert WORDS
