@@ -16,7 +16,7 @@ HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith(("_hooks", "_h
 
 def fingerprint(pipe: Any) -> dict[str, object]:
     """Hooks, attributes, processors, methods, flags, weights, settings, random states, modes and leases."""
-    parts = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
+    parts = modules_of(pipe)
     modules = [module for part in parts for module in part.modules()]
     owners = (pipe, pipe.scheduler, *(o for o in (getattr(pipe, n, None) for n in PROCESSORS) if o is not None))
     return {
@@ -33,6 +33,17 @@ def fingerprint(pipe: Any) -> dict[str, object]:
         "modes": (torch._C._len_torch_function_stack(), torch.is_grad_enabled(), torch.get_default_dtype()),
         "leases": [free(part) for part in parts],
     }
+
+
+def modules_of(pipe: Any) -> list[nn.Module]:
+    """A pipeline's parts that have weights."""
+    return [part for part in pipe.components.values() if isinstance(part, nn.Module)]
+
+
+def hooks(*parts: nn.Module) -> int:
+    """How many forward hooks are on some modules and all in them."""
+    every = (module for part in parts for module in part.modules())
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in every)
 
 
 PROCESSORS = ("image_processor", "video_processor")

@@ -17,7 +17,6 @@ from probe.concepts.own import seeded
 from probe.concepts.recipe import Recipe
 from probe.concepts.reconstruction import Bench
 from probe.concepts.solver import Solver, Way
-from probe.concepts.vocabulary import nearest
 
 PARTS = 16  # clusters or components
 PLACES = 5  # words of an inverted prompt
@@ -41,7 +40,7 @@ class Nearest(Guess):
     """The words whose embeddings are closest to the concept's own; the coefficient is the cosine."""
 
     def coefficients(self) -> Tensor:
-        return torch.from_numpy(nearest(self.bench.words, self.bench.origin)).clamp(min=0)
+        return self.bench.closeness
 
 
 class Factors(Guess):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from probe.concepts.own import seeded
 from probe.concepts.recipe import Recipe
 from probe.concepts.reconstruction import Bench
-from probe.concepts.solver import Solver
+from probe.concepts.solver import Solver, largest
 
 HIDDEN = 100
 ALIVE = 0.1  # the last bias at the start: at the usual one, every coefficient can be 0 from the first step on
@@ -46,8 +46,7 @@ class Conceptor(Solver):
 
     def _spread(self, alpha: Tensor, vectors: Mapping[str, Tensor]) -> Tensor:
         """1 - cos(w*_N, w*), mean over the encoders."""
-        largest = torch.zeros_like(alpha).index_fill(0, alpha.topk(min(self.recipe.top, len(alpha))).indices, 1.0)
-        few = self.bench.words.mix(alpha * largest)
+        few = self.bench.words.mix(largest(alpha, self.recipe.top))
         cosines = [torch.cosine_similarity(few[name], vectors[name]).mean().cpu() for name in vectors]
         return 1 - torch.stack(cosines).mean()
 

@@ -17,7 +17,7 @@ from probe.attach.take import SAMPLES
 from probe.concepts.own import TIMES, Draw, Own, draw, first, quiet, size
 from probe.concepts.pseudo_token import Encoder, Gap, Vectors, filled
 from probe.concepts.recipe import Recipe
-from probe.concepts.vocabulary import Vocabulary
+from probe.concepts.vocabulary import Vocabulary, nearest
 from probe.errors import UnknownFamily
 
 EMBEDDED = ("guidance_embeds", "time_cond_proj_dim")  # models that are told the guidance scale as a number
@@ -44,6 +44,11 @@ class Bench:
     def denoiser(self) -> nn.Module:
         """The part that denoises."""
         return denoiser(self.pipe)[1]
+
+    @property
+    def closeness(self) -> Tensor:
+        """[word]: the cosine of each word's embedding with the concept's own, 0 or more, on the CPU."""
+        return torch.from_numpy(nearest(self.words, self.origin)).clamp(min=0)
 
     def draw(self, step: int, size: int, *, noisiest: float = 1.0) -> Draw:
         """The batch of a step."""
@@ -78,7 +83,7 @@ class Bench:
         return replace(drawn, target=self.answer(drawn, None))
 
     def loss(self, drawn: Draw, vectors: Vectors) -> Tensor:
-        """L_rec: mean squared error of the answer."""
+        """Mean squared error of the answer: L_rec, if the batch is not `aimed`."""
         return (self.answer(drawn, vectors) - drawn.target).square().mean()
 
 

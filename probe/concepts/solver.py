@@ -50,6 +50,11 @@ class Way:
     summary: str
 
 
+def largest(alpha: Tensor, top: int) -> Tensor:
+    """[word]: the `top` largest coefficients as they are, the others 0."""
+    return alpha * torch.zeros_like(alpha).index_fill(0, alpha.topk(min(top, len(alpha))).indices, 1.0)
+
+
 def nonnegative(gram: Tensor, side: Tensor, *, ridge: float = 0.0) -> Tensor:
     """[word]: the alpha >= 0 with the least alpha' G alpha - 2 side' alpha + r |alpha|^2, G symmetric [word, word].
 

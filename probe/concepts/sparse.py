@@ -14,8 +14,7 @@ from torch import Tensor
 from probe.concepts.own import Draw
 from probe.concepts.recipe import Recipe
 from probe.concepts.reconstruction import Bench
-from probe.concepts.solver import Solver, nonnegative
-from probe.concepts.vocabulary import nearest
+from probe.concepts.solver import Solver, largest, nonnegative
 
 STRIDE, MOMENTUM = 0.02, 0.9
 RIDGE = 0.01  # of the mean squared size of an answer
@@ -29,14 +28,12 @@ def even(count: int) -> Tensor:
 
 def close(bench: Bench, top: int) -> Tensor:
     """[word]: the words nearest to the concept by their embeddings, by their cosines; even where none is near."""
-    cosines = torch.from_numpy(nearest(bench.words, bench.origin)).float()
-    largest = cosines.topk(min(top, len(cosines)))
-    found = torch.zeros_like(cosines).scatter(0, largest.indices, largest.values.clamp(min=0))
-    return found / found.sum() if found.sum() > 0 else even(len(cosines))
+    found = largest(bench.closeness, top)
+    return found / found.sum() if found.sum() > 0 else even(len(found))
 
 
 def slope(bench: Bench, alpha: Tensor, drawn: Draw) -> tuple[float, Tensor]:
-    """L_rec and its gradient to the coefficients [word]."""
+    """The loss of a batch and its gradient to the coefficients [word]."""
     leaf = alpha.clone().requires_grad_()
     loss = bench.loss(drawn, bench.words.mix(leaf))
     (gradient,) = torch.autograd.grad(loss, leaf)

@@ -17,6 +17,7 @@ from dashboards.shared.worker import Cancelled, Job
 from probe.errors import BadPrompt, NotAPipeline
 from tests import pipelines
 from tests.dashboards.pages import alts, markdown, page, plain, texts, viewed
+from tests.fingerprint import hooks
 
 SECONDS = 120
 BUTTON = "FormSubmitter:ask-Generate and trace"
@@ -143,10 +144,6 @@ def test_cancelling_frees_the_worker_within_two_steps(model: str):
     assert job.wait(SECONDS)
     assert job.step - step <= 2
     assert worker().submit(Request("a dog", steps=1, source=model)).wait(SECONDS)
-
-
-def hooks(module: torch.nn.Module) -> int:
-    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
 
 
 def test_a_cancelled_pipeline_is_given_back_as_it_was(model: str):

@@ -17,6 +17,19 @@ from tests.pipelines.parts import Maker, options
 from tests.tokenizers import clip_tokenizer
 
 WIDTH = 32
+BESIDE: dict[str, Any] = {  # a UNet with the old kind of attention: other keys, then the picture's, in one row
+    "sample_size": 16,
+    "block_out_channels": (16, 32),
+    "down_block_types": ("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+    "mid_block_type": "UNetMidBlock2DSimpleCrossAttn",
+    "up_block_types": ("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+    "cross_attention_dim": WIDTH,
+    "encoder_hid_dim": WIDTH,
+    "resnet_time_scale_shift": "scale_shift",
+}
 
 
 def prior() -> PriorTransformer:
@@ -32,21 +45,11 @@ def decoder() -> UNet2DConditionModel:
     """Its attention is the old kind: the keys of the embedding, then those of the picture, in one row."""
     return parts.seeded(
         UNet2DConditionModel,
-        sample_size=16,
         in_channels=4,
         out_channels=8,
-        block_out_channels=(16, 32),
-        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=4,
-        attention_head_dim=8,
-        cross_attention_dim=WIDTH,
-        encoder_hid_dim=WIDTH,
         encoder_hid_dim_type="image_proj",
         addition_embed_type="image",
-        resnet_time_scale_shift="scale_shift",
+        **BESIDE,
     )
 
 

@@ -224,10 +224,8 @@ class AttentionReader:
 
     def _both(self, rows: int, current: Pass) -> bool:
         """Whether so many tokens could be text and picture in one sequence."""
-        return (
-            grid_of((rows - current.text) // current.plane.frames, current.plane.height, current.plane.width)
-            is not None
-        )
+        where = current.plane
+        return grid_of((rows - current.text) // where.frames, where.height, where.width) is not None
 
     def _site(self, call: Call, kind: Kind, grid: tuple[int, int], frames: int) -> Site:
         path = call.path if call.rank == 0 else f"{call.path}#{call.rank + 1}"

@@ -12,7 +12,7 @@ from experiments.bench_explain import ATTRIBUTIONS, GIBIBYTES, Live, counted
 from probe.attach.asked.gradients import RULES, Gradients, Question, attribute, latent_question, text_question
 from probe.errors import BadInput, NotRecorded
 from tests import pipelines
-from tests.fingerprint import fingerprint
+from tests.fingerprint import fingerprint, modules_of
 
 SMALL: dict[str, Any] = {"num_inference_steps": 1, "height": 32, "width": 48}
 PROMISED = [name for name, rule in RULES.items() if rule.complete]
@@ -164,7 +164,7 @@ def test_blocks_that_run_again_say_the_same_in_less_memory(family: str, share: f
     pipe, call = pipelines.load(family), SMALL | {"height": 64, "width": 64, "output_type": "latent"}
     pipelines.run(pipe, family, **call)
     before, found, most = fingerprint(pipe), [], []
-    parts = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
+    parts = modules_of(pipe)
     there = [tensor for part in parts for tensor in (*part.parameters(), *part.buffers())]  # views of them are not made
     for checkpoints in (False, True):
         asked = Gradients(method="input_x_gradient", on="text", target="output", steps=(0,), checkpoints=checkpoints)

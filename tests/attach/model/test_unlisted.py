@@ -32,7 +32,9 @@ from probe.attach.model.infer import Joins, settled
 from probe.attach.model.layout import Plane
 from probe.errors import ProbeWarning, UnknownFamily
 from tests.attach.looking import SPECIAL, WORDS, checking, softmax64
+from tests.fingerprint import hooks, modules_of
 from tests.pipelines import dit, parts, unet
+from tests.pipelines.kandinsky import BESIDE
 from tests.pipelines.parts import Maker, options
 from tests.pipelines.unlisted import UNLISTED
 from tests.tokenizers import clip_tokenizer, t5_tokenizer
@@ -57,24 +59,17 @@ def run(pipe: Any, maker: Maker, **more: Any) -> Any:
     return pipe(**maker.call | maker.inputs() | more, generator=torch.Generator().manual_seed(0))[0]
 
 
-def hooks(pipe: DiffusionPipeline) -> int:
-    """How many hooks are on its parts."""
-    parts_ = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
-    every = [module for part in parts_ for module in part.modules()]
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in every)
-
-
 @pytest.mark.parametrize("name", UNLISTED)
 def test_a_family_that_nobody_prepared_for(name: str):
     maker, (sites, kind, grid, first) = UNLISTED[name], PLACES[name]
     pipe: Any = maker.make()
-    plain, before = run(pipe, maker), hooks(pipe)
+    plain, before = run(pipe, maker), hooks(*modules_of(pipe))
     words = [*WORDS, *SPECIAL, "<image>"]
     with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
         recorded = run(pipe, maker)
     trace = recording.trace
     assert np.array_equal(plain, recorded)
-    assert hooks(pipe) == before
+    assert hooks(*modules_of(pipe)) == before
     assert [(site.kind, site.grid) for site in trace.sites] == [(kind, grid)] * sites
     assert max(checks.errors.values()) < 1e-6
     (node,) = trace.attention_nodes()
@@ -144,21 +139,11 @@ def deepfloyd() -> DiffusionPipeline:
     tokenizer = t5_tokenizer()
     denoiser = parts.denoiser(
         UNet2DConditionModel,
-        sample_size=16,
         in_channels=3,
         out_channels=6,
-        layers_per_block=1,
-        block_out_channels=(16, 32),
-        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
-        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
-        cross_attention_dim=32,
-        encoder_hid_dim=32,
-        attention_head_dim=8,
         addition_embed_type="text",
         addition_embed_type_num_heads=2,
-        resnet_time_scale_shift="scale_shift",
-        norm_num_groups=4,
+        **BESIDE,
     )
     rest = {"safety_checker": None, "feature_extractor": None, "watermarker": None, "requires_safety_checker": False}
     return parts.assembled(
@@ -262,4 +247,4 @@ def test_a_pipeline_that_encodes_no_prompt_is_refused_at_once(make: Callable[[],
     pipe = make()
     with pytest.raises(UnknownFamily, match=f"{type(pipe).__name__} has no method encode_prompt"), probe.record(pipe):
         pass
-    assert hooks(pipe) == 0
+    assert hooks(*modules_of(pipe)) == 0
