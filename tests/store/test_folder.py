@@ -1,6 +1,5 @@
 """A folder appears whole or not at all, whatever happens to the writer."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -19,6 +18,7 @@ from probe.store import verify
 from probe.store.folder import new_folder
 from probe.trace import Trace
 from tests.factories import make_small_trace, make_trace
+from tests.forks import SERVER
 
 
 def write_forever(home: str, first: Connection) -> None:
@@ -34,10 +34,8 @@ def write_forever(home: str, first: Connection) -> None:
 
 
 def end_a_writer(home: Path, number: int, rng: random.Random) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.store.test_folder", "probe.store"])
-    ours, theirs = context.Pipe()
-    writer = context.Process(target=write_forever, args=(str(home), theirs))
+    ours, theirs = SERVER.Pipe()
+    writer = SERVER.Process(target=write_forever, args=(str(home), theirs))
     writer.start()
     time.sleep(rng.uniform(0.0, 1.5 * ours.recv()))
     os.kill(writer.pid or 0, number)

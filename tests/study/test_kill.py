@@ -1,6 +1,5 @@
 """A study's driver is killed at whatever moment: nothing is lost, nothing is done twice, and poison is found."""
 
-import multiprocessing
 import random
 import time
 from collections.abc import Callable
@@ -12,11 +11,10 @@ import pytest
 from probe import Study
 from probe.study.marks import left_behind
 from probe.study.results import place, scan
+from tests.forks import SERVER
 from tests.study import moody
 
 Make = Callable[..., Study]
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "probe.study.drive"])
 MOODY = f"{moody.__name__}:Moody"
 PATIENCE = 120  # seconds
 
