@@ -31,7 +31,7 @@ from probe.words import segment
 
 SOLVERS: dict[str, Way] = {
     "conceptor": Way(Conceptor, Recipe(), "a network over the embeddings, as published"),
-    "sparse": Way(Sparse, Recipe(pictures=12, steps=60), "the coefficients themselves, by projected gradient"),
+    "sparse": Way(Sparse, Recipe(pictures=12, steps=15), "the coefficients themselves, by projected gradient"),
     "closed": Way(Closed, Recipe(pictures=24, steps=16), "how much each word lowers the loss, to first order"),
     "mixture": Way(Mixture, Recipe(pictures=6, steps=6), "non-negative least squares on the words' own answers"),
 }

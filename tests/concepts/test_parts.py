@@ -14,7 +14,7 @@ from probe.concepts.pseudo_token import blank, check_expressible, encoders, fill
 from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.reconstruction import Bench, borrowed
 from probe.concepts.solver import nonnegative
-from probe.concepts.sparse import Sparse, close, even, onto_simplex
+from probe.concepts.sparse import STRIDE, Sparse, close, even, onto_simplex
 from probe.concepts.vocabulary import (
     Vocabulary,
     limited,
@@ -202,6 +202,17 @@ def test_a_search_ends_nearer_to_the_concept_than_it_began(bench: Bench):
         hand.step(i)
     assert apart() < before
     assert float(hand.coefficients().sum()) == pytest.approx(1)
+
+
+def test_a_near_word_moves_first(bench: Bench):
+    hand = Sparse(bench, small(steps=30))
+    hand.near = torch.zeros_like(hand.near).index_fill(0, torch.tensor([0, 2]), 0.5)
+    hand.alpha = hand.near.clone()
+    hand.step(0)
+    moved = hand.coefficients() - hand.near
+    assert moved.abs().max() == pytest.approx(STRIDE)
+    assert moved[0] == pytest.approx(-float(moved[2]), abs=1e-6)
+    assert set(moved.nonzero().flatten().tolist()) == {0, 2}
 
 
 def test_simplex_projection():
