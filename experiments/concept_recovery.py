@@ -207,7 +207,7 @@ def by_solver(rows: pd.DataFrame) -> str:
             some["cosine"].mean(),
         ]
         seen = [_number(cell) for cell in cells]
-        last = [f"{own.mean():.0f}", _number(share), _number(stable(some))]
+        last = [_whole(own.mean()), _number(share), _number(stable(some))]
         lines.append(f"| {' | '.join([str(name), str(len(some)), *seen, *last])} |")
     return "\n".join(lines)
 
@@ -231,13 +231,17 @@ def by_concept(rows: pd.DataFrame) -> str:
         gender = "" if planted is None else f"{_number(one['men'])} ({planted:.2f})"
         numbers = [_number(one[name]) for name in ("cosine", "kid", "diversity")]
         words = ", ".join(one["words"].split()[:5])
-        last = ["-" if pd.isna(one["processor"]) else f"{one['processor']:.0f}", words]
+        last = [_whole(one["processor"]), words]
         lines.append([one["concept"], one["solver"], _number(one["precision"]), gender, *numbers, *last])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _number(value: Any) -> str:
     return "-" if pd.isna(value) else f"{value:.2f}"
+
+
+def _whole(value: Any) -> str:
+    return "-" if pd.isna(value) else f"{value:.0f}"
 
 
 def page(rows: pd.DataFrame, given: argparse.Namespace) -> str:
