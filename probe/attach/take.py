@@ -56,6 +56,7 @@ class Take:
     plane: Plane | None = None
     scheduling: StepReader = field(default_factory=StepReader)
     _labeller: Labeller | None = None
+    _idle: bool = False  # whether no pass has begun since the scheduler stepped
     _known: dict[Any, Known] = field(default_factory=dict)
 
     @property
@@ -126,9 +127,10 @@ class Take:
         further = sum(given[name].shape[1] for name in self.family.further if name in given)
         length = 0 if states is None else max(len(row) for row in states) + further
         full = tuple(text + further for text in texts)
-        self.current = Pass(denoiser, self.step, rows, self.plane, length, full)
+        self.current = Pass(denoiser, self.step, rows, self.plane, length, full, _others(given, sample, states))
         self.attention.begin_pass(self.current)
         self.outputs.begin_pass()
+        self._idle = False
 
     def _states(self, given: Arguments) -> Many | None:
         """The text states among a denoiser's arguments: by name; else, of a model not in the table, by their width."""
@@ -195,7 +197,13 @@ class Take:
 
     @own_precision()
     def stepped(self, given: Arguments) -> None:
-        """The scheduler is about to step."""
+        """The scheduler is about to step. Raises RecordingError where no denoiser ran since it did last."""
+        if self.step and self._idle:
+            raise RecordingError(
+                f"{type(self.guidance.scheduler).__name__} was stepped more than once after a pass of the denoiser, so "
+                "it cannot be told which call ends a step; record a pipeline of the same model that calls it once each"
+            )
+        self._idle = True
         if self.family.inferred and self.step == 0:
             self.attention.family = self.guidance.turned(self.family, self.planes(given["model_output"]))
         output, sample = self.planes(given["model_output"]), self.planes(given["sample"])
@@ -220,6 +228,12 @@ class Take:
 
 def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
     return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
+
+
+def _others(given: Arguments, *known: Many | None) -> tuple[int, ...]:
+    """Lengths of the sequences [b, t, c] among a denoiser's arguments that are neither latents nor text."""
+    tensors = (x for x in given.values() if isinstance(x, Tensor) and all(x is not one for one in known))
+    return tuple(x.shape[1] for x in tensors if x.ndim == 3 and x.is_floating_point())
 
 
 def _each(values: Sequence[Value], count: int) -> Sequence[Value]:

@@ -39,6 +39,7 @@ class Pass:
     plane: Plane
     text: int  # length of the sequence of text states
     texts: tuple[int, ...]  # how much of it takes part, row by row
+    others: tuple[int, ...] = ()  # lengths of the sequences that the denoiser is given beside text and latents
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +209,8 @@ class AttentionReader:
         among = {current.text, self.family.filled(current.text), *current.texts}
         others = self.family.text == "cross" and call.rows == call.columns and not self._both(call.rows, current)
         if call.rank or call.rows in among or others or self.family.text == "none":
+            return Place(None, False)
+        if call.columns in current.others and call.columns != call.rows:  # of a picture, in keys of their own
             return Place(None, False)
         if self.family.inferred:
             raise unknown(
