@@ -150,10 +150,14 @@ def _tokenizer(encoder: str) -> str:
 
 
 def oriented(family: Family, sample: Tensor | Sequence[Tensor]) -> Family:
-    """A family that knows where the latents of a film have their channels, which the config counts."""
+    """A family that knows where the latents of a film have their channels, which the config counts.
+
+    Some denoisers count their own alone, where they are given a picture to start from and its mask as well.
+    """
     if not isinstance(sample, Tensor) or sample.ndim != 5 or family.channels is None:
         return family
-    first, second, last = (size == family.channels for size in (*sample.shape[1:3], sample.shape[-1]))
+    counts = (family.channels, 2 * family.channels + 1)
+    first, second, last = (size in counts for size in (*sample.shape[1:3], sample.shape[-1]))
     return replace(family, frames_first=second and not first, channels_last=last and not first and not second)
 
 

@@ -33,7 +33,7 @@ def plane(given: Arguments, sample: Tensor | Sequence[Tensor], family: Family) -
     shape = tuple(_ordered(sample, family).shape[1:]) if isinstance(sample, Tensor) else tuple(sample[0].shape)
     if len(shape) == 2:
         return _packed(given, shape[0])
-    frames = 1 if len(shape) == 3 else shape[0 if family.frames_first else 1]
+    frames = 1 if len(shape) == 3 else ceil(shape[0 if family.frames_first else 1] / family.patch_frames)
     height, width = (ceil(side / family.patch) for side in shape[-2:])
     return Plane(frames, height, width, frames * height * width)
 
@@ -81,13 +81,18 @@ def _by_ids(ids: Tensor, tokens: int) -> Plane:
 
 
 def unpacked(x: Tensor | Sequence[Tensor], where: Plane, family: Family) -> Tensor:
-    """Latents or predictions as planes [b, c, y, x], or [b, c, frame, y, x] for films."""
+    """Latents or predictions as planes [b, c, y, x], or [b, c, frame, y, x] for films.
+
+    Some pipelines show the scheduler the frames of a film as rows: [b * frame, c, y, x].
+    """
     value = _ordered(x, family) if isinstance(x, Tensor) else torch.stack(list(x))
     if value.ndim == 3:
         p = family.packed
         cells = value[:, : where.cells].unflatten(1, (where.frames, where.height, where.width))
         cells = cells.unflatten(-1, (-1, p, p))  # [b, f, h, w, c, p, p]
         value = cells.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+    elif value.ndim == 4 and where.frames > 1:
+        value = value.unflatten(0, (-1, where.frames * family.patch_frames)).transpose(1, 2)
     elif value.ndim == 5 and family.frames_first:
         value = value.transpose(1, 2)
     return value.squeeze(2) if value.ndim == 5 and value.shape[2] == 1 else value
