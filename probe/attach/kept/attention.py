@@ -181,8 +181,8 @@ class AttentionReader:
         rows, columns, text, where = call.rows, call.columns, current.text, current.plane
         if text and each == text and where.frames != text:  # every column of the text by itself
             return Place(None, False)
-        joint = max(self.family.total(where.tokens, t) for t in current.texts) if self.family.joint else 0
-        if joint and rows == columns == joint:
+        joint = {self.family.total(where.tokens, t) for t in current.texts} if self.family.joint else set[int]()
+        if rows == columns and rows in joint:
             return Place(self._site(call, "joint", (where.height, where.width), where.frames), True)
         if text and columns == text and not (rows == columns and (joint or call.path.endswith("attn1"))):
             return self._grid_place(call, current, each, "cross")
