@@ -34,6 +34,7 @@ from probe.attach.kept.states import DepthReader
 from probe.attach.kept.thumbnails import pictures_of
 from probe.attach.model.compiled import check_runs_plainly
 from probe.attach.model.families import Family, denoisers, family
+from probe.attach.model.infer import weightless
 from probe.attach.request import Request
 from probe.attach.take import Take
 from probe.attach.text.hearing import Listener, spoken, state_groups, texts, told
@@ -104,6 +105,7 @@ class Recording:
         if not wanted:
             raise self._request.nothing(paths)
         self._wanted = tuple(wanted)
+        self._weightless = {path for path, module in wanted.items() if weightless(module)}
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
             self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)
         if any(isinstance(item, PromptIntervention) and item.sites for item in self._request.interventions):
@@ -254,7 +256,7 @@ class Recording:
     def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         take = self._take
         if take is not None and take.current is not None:
-            take.attention.check(self._waist.ran, take.current)
+            take.attention.check(self._waist.ran - self._weightless, take.current)
             self._waist.idle |= take.attention.idle()
             self._budget.after(take, module, self._latents)
             current, take.current = take.current, None  # nor is what runs after it

@@ -127,7 +127,10 @@ class Take:
         further = sum(given[name].shape[1] for name in self.family.further if name in given)
         length = 0 if states is None else max(len(row) for row in states) + further
         full = tuple(text + further for text in texts)
-        self.current = Pass(denoiser, self.step, rows, self.plane, length, full, _others(given, sample, states))
+        attended = _attended(given, len(rows)) if self.family.inferred else ()
+        self.current = Pass(
+            denoiser, self.step, rows, self.plane, length, full, _others(given, sample, states), attended
+        )
         self.attention.begin_pass(self.current)
         self.outputs.begin_pass()
         self._idle = False
@@ -184,6 +187,8 @@ class Take:
         if self.current is None or self.plane is None:
             return
         self.attention.end_pass(self.current)
+        if self.family.inferred and self.family.effective and not self.step:
+            self._known.clear()  # the lengths in it are from before that was learned
         self.outputs.end_pass(self.current.denoiser)
         value = output[0] if isinstance(output, tuple | list) else output.sample
         planes = unpacked(value, self.plane, self.family) * self.family.sign
@@ -245,6 +250,15 @@ def _identity(states: Many) -> tuple[Any, ...]:
     """What tells these states from others; they are held on to, so that no other can take their place in memory."""
     tensors = [states] if isinstance(states, Tensor) else states
     return tuple((tensor.data_ptr(), tuple(tensor.shape)) for tensor in tensors)
+
+
+def _attended(given: Arguments, count: int) -> tuple[int, ...]:
+    """How much of each row's text its mask leaves, where that is its head; else nothing."""
+    mask = _first(given, MASKS)
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != count:
+        return ()
+    lengths = tuple(mask.bool().sum(1).tolist())
+    return lengths if all(bool(row[:length].all()) for row, length in zip(mask, lengths, strict=True)) else ()
 
 
 def _lengths(given: Arguments, states: Many, family: Family) -> tuple[int, ...]:

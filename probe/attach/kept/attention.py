@@ -40,6 +40,7 @@ class Pass:
     text: int  # length of the sequence of text states
     texts: tuple[int, ...]  # how much of it takes part, row by row
     others: tuple[int, ...] = ()  # lengths of the sequences that the denoiser is given beside text and latents
+    attended: tuple[int, ...] = ()  # by its mask, how much of the text is no padding, where that is the head of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ class AttentionReader:
         """The pass with the plane as this call and those before it have shown it."""
         if self.family.text == "unknown":
             self.family, self._plane = settled(self.family, call.rows, call.columns, current, self.joins)
-        return replace(current, plane=self._plane)
+        return replace(current, plane=self._plane, texts=current.attended if self.family.effective else current.texts)
 
     def end_pass(self, current: Pass) -> None:
         """A forward pass has ended: what had to be inferred is known. Raises UnknownFamily if it is not."""

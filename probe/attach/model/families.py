@@ -139,16 +139,8 @@ FAMILIES: dict[str, Family] = {
     "HunyuanVideoTransformer3DModel": Family(
         "HunyuanVideo", "last", (Stream("text_encoder", "tokenizer", keeps="tail"),), patch=2
     ),
-    "MochiTransformer3DModel": Family("Mochi", "last", (ATTENDED,), patch=2, effective=True),
-    "SanaVideoTransformer3DModel": Family(
-        "Sana Video",
-        "cross",
-        (Stream("text_encoder", "tokenizer", keeps="first and tail"),),
-        patch=2,
-        silent=("*.attn1",),
-    ),
     "UNetMotionModel": Family("AnimateDiff", "cross", (CLIP,)),
-    "UNetMotionModel/2": Family("AnimateDiff, two encoders", "cross", (CLIPS,)),
+    "UNetMotionModel/2": Family("AnimateDiff", "cross", (CLIPS,)),
 }
 
 

@@ -170,6 +170,8 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
             raise unknown(family.name, f"which of the {columns} keys are the {text} of the text was not seen")
         return replace(family, text="cross", behind=columns != text and rows in ends), where
     parts = joins.parts.get(rows, ())
+    effective = next((length for length in current.attended if length in parts), 0) if text not in parts else 0
+    text = effective or text  # of each row, the text without its padding
     if rows != columns or text not in parts or rows == text:
         return family, where
     if parts.count(text) > 1:
@@ -182,7 +184,13 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
         raise unknown(family.name, f"its sequence of {listed} tokens holds no picture at a known place")
     patch = max(1, round(where.height / grid[0]))
     plane = Plane(where.frames, *grid, sum(parts[place + 1 :]) if side == "first" else picture)
-    return replace(family, text=side, patch=patch, registers=sum(parts[:place]) if side == "first" else 0), plane
+    registers = sum(parts[:place]) if side == "first" else 0
+    return replace(family, text=side, patch=patch, registers=registers, effective=effective > 0), plane
+
+
+def weightless(module: Any) -> bool:
+    """Whether an attention module has no weights to read: diffusers calls the processors of linear attention so."""
+    return "Linear" in type(getattr(module, "processor", None)).__name__
 
 
 def concluded(family: Family, text: int, *, reads: bool) -> Family:
