@@ -14,7 +14,7 @@ from probe.attach.kept.outputs import OutputReader
 from probe.attach.kept.states import Depths
 from probe.attach.kept.stepping import StepReader
 from probe.attach.model.families import Family
-from probe.attach.model.infer import oriented, streams_of
+from probe.attach.model.infer import check_known, oriented, streams_of
 from probe.attach.model.layout import Arguments, Plane, plane, unpacked
 from probe.attach.precision import own_precision
 from probe.attach.text.hearing import Encoded
@@ -114,9 +114,11 @@ class Take:
         """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
         sample, states = _first(given, SAMPLES), self._states(given)
         if sample is None or (states is None and self.family.text != "none"):
+            said = sorted(name for name, value in given.items() if value is not None)
             raise RecordingError(
-                f"{denoiser} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
-                f"and text states named one of {STATES}: describe the model in probe.attach.model.families"
+                f"{denoiser} was called with {said}; expected latents named one of {SAMPLES} "
+                f"and text states named one of {STATES}. A model that is told its prompt as one vector attends to no "
+                "word; of one that reads words, let a subclass of the denoiser take them by one of these names"
             )
         if self.family.inferred:
             self.attention.family = oriented(self.family, sample)
@@ -137,7 +139,7 @@ class Take:
 
     def _states(self, given: Arguments) -> Many | None:
         """The text states among a denoiser's arguments: by name; else, of a model not in the table, by their width."""
-        named, rows = _first(given, STATES), self.encoded.states.get("cond")
+        named, rows = _sequence(_first(given, STATES)), self.encoded.states.get("cond")
         if named is not None or not self.family.inferred or not rows:
             return named
         others = (value for name, value in given.items() if name not in SAMPLES and isinstance(value, Tensor))
@@ -154,6 +156,8 @@ class Take:
         known = self._known.get(key)
         if known is None:
             rows = _each(list(states), count)
+            if self.family.inferred:
+                check_known(self.family.name, rows[0], self.encoded)
             known = labeller.label(rows, named), tuple(_each(_lengths(given, states, self.family), count)), states
             if len(self._known) < REMEMBERED:
                 self._known[key] = known
@@ -163,7 +167,7 @@ class Take:
 
     def rows_ahead(self, given: Arguments) -> tuple[Row, ...]:
         """The rows of what is called before the denoiser, by the same text states; none where it reads no text."""
-        sample, states = _first(given, SAMPLES), _first(given, STATES)
+        sample, states = _first(given, SAMPLES), _sequence(_first(given, STATES))
         if sample is None or states is None:
             return ()
         count, found = len(sample), sources(self.encoded, cond_first=self.family.cond_first)
@@ -233,6 +237,11 @@ class Take:
 
 def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
     return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
+
+
+def _sequence(states: Many | None) -> Many | None:
+    """Text states [b, t, c]; some pipelines give them an axis of one in between."""
+    return states.squeeze(1) if isinstance(states, Tensor) and states.ndim == 4 and states.shape[1] == 1 else states
 
 
 def _others(given: Arguments, *known: Many | None) -> tuple[int, ...]:

@@ -187,7 +187,7 @@ class AttentionReader:
             return Place(self._site(call, "joint", (where.height, where.width), where.frames), True)
         if text and columns == text and not (rows == columns and (joint or call.path.endswith("attn1"))):
             return self._grid_place(call, current, each, "cross")
-        if text and columns == rows + text:  # keys of the text and of the picture side by side
+        if text and columns in (rows + text, self.family.others + text):  # keys of others beside the text's
             return self._grid_place(call, current, each, "cross")
         if rows == columns and not (joint and rows in {text, self.family.filled(text)}):
             return self._grid_place(call, current, each, "self")

@@ -71,7 +71,8 @@ class Family:
     sign: int = 1  # -1 where the pipeline turns the denoiser's output round before it steps
     effective: bool = False  # only the attended text takes part in a joint attention, so rows differ in length
     cond_first: bool = False  # of two equal prompts in a batch, the first is cond
-    behind: bool = False  # where a cross-attention asks the picture's keys too, the text's come after them
+    others: int = 0  # keys of tokens of another kind that each cross-attention asks beside the text's
+    behind: bool = False  # where a cross-attention asks others or the picture's keys too, the text's come after them
     frames_first: bool = False  # latents are [b, frame, channel, y, x]
     channels_last: bool = False  # latents are [b, frame, y, x, channel]
     further: tuple[str, ...] = ()  # arguments with more text states, behind the first

@@ -149,6 +149,17 @@ def _tokenizer(encoder: str) -> str:
     return encoder.replace("text_encoder", "tokenizer")
 
 
+def check_known(name: str, states: Tensor, encoded: Encoded) -> None:
+    """Raises UnknownFamily where a denoiser is given states [t, ...] of another width than the prompts' states."""
+    width, rows = states.flatten(1).shape[1], encoded.states.get("cond")
+    if rows and width != rows[0].shape[1]:
+        raise unknown(
+            name,
+            f"its denoiser is given text states {width} wide, where the encoding of its prompts returned those "
+            f"{rows[0].shape[1]} wide: which word is which of its columns was not seen",
+        )
+
+
 def oriented(family: Family, sample: Tensor | Sequence[Tensor]) -> Family:
     """A family that knows where the latents of a film have their channels, which the config counts.
 
@@ -169,6 +180,9 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
         if columns != text and (text in ends) == (rows in ends):
             raise unknown(family.name, f"which of the {columns} keys are the {text} of the text was not seen")
         return replace(family, text="cross", behind=columns != text and rows in ends), where
+    beside = joins.parts.get(columns, ())
+    if rows != columns and beside.count(text) == 1 and rows not in beside:
+        return replace(family, text="cross", **_among(family, beside, text)), where
     parts = joins.parts.get(rows, ())
     effective = next((length for length in current.attended if length in parts), 0) if text not in parts else 0
     text = effective or text  # of each row, the text without its padding
@@ -186,6 +200,14 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
     plane = Plane(where.frames, *grid, sum(parts[place + 1 :]) if side == "first" else picture)
     registers = sum(parts[:place]) if side == "first" else 0
     return replace(family, text=side, patch=patch, registers=registers, effective=effective > 0), plane
+
+
+def _among(family: Family, parts: tuple[int, ...], text: int) -> dict[str, Any]:
+    """Where the text's keys are in a cross-attention that also asks tokens of another kind, of a picture say."""
+    start, others = sum(parts[: parts.index(text)]), sum(parts) - text
+    if start not in (0, others):
+        raise unknown(family.name, f"its keys of {' + '.join(map(str, parts))} tokens have the text's in their middle")
+    return {"others": others, "behind": start > 0}
 
 
 def weightless(module: Any) -> bool:

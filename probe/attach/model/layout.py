@@ -55,13 +55,25 @@ def _packed(given: Arguments, tokens: int) -> Plane:
     frames, height, width = (given.get(name) for name in ("num_frames", "height", "width"))
     if isinstance(frames, int) and isinstance(height, int) and isinstance(width, int):
         return Plane(frames, height, width, tokens)
-    placed = _among_ids(given.get("position_ids"), tokens)
+    placed = _among_ids(given.get("position_ids"), tokens) or _by_coordinates(given.get("video_coords"), tokens)
     if placed is not None:
         return placed
     raise UnknownFamily(
-        f"the denoiser was given {tokens} packed tokens without their places (it has {', '.join(sorted(given))}; "
-        "expected img_ids, img_shapes, position_ids, or num_frames, height and width)"
+        f"the denoiser was given {tokens} packed tokens without their places, or with those of further pictures among "
+        f"them (it has {', '.join(sorted(given))}; expected img_ids, img_shapes, position_ids, video_coords of one "
+        "film, or num_frames, height and width). The moments of a sound have no rows and columns: of these nothing is "
+        "recorded. Of pictures, let a subclass of the denoiser take their num_frames, height and width, in cells"
     )
+
+
+def _by_coordinates(places: Any, tokens: int) -> Plane | None:
+    """The plane of tokens at places [b, (frame, row, column), n] in pixels, where they are one film in its order."""
+    if not isinstance(places, Tensor) or places.ndim != 3 or places.shape[1:] != (3, tokens):
+        return None
+    axes = [axis.unique() for axis in places[0]]
+    film = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    frames, height, width = map(len, axes)
+    return Plane(frames, height, width, tokens) if torch.equal(film, places[0]) else None
 
 
 def _among_ids(ids: Any, tokens: int) -> Plane | None:
