@@ -68,7 +68,7 @@ class Take:
         """Place the words in the columns, from what the encoders have read so far."""
         if self.family.inferred and self.encoded.prompts:
             self.attention.family = replace(self.family, streams=streams_of(self.family.name, self.encoded))
-        elif not self.family.inferred:
+        elif not self.family.inferred and all(stream.keeps != "tail" for stream in self.family.streams):
             self.encoded.given = {}  # states of all layers are large
         reader = PromptReader(pipe, self.family, self.encoded)
         self.prompts, self.others = reader.prompts(), reader.others()
