@@ -7,11 +7,11 @@ from diffusers import (
     AllegroTransformer3DModel,
     AutoencoderKLAllegro,
     AutoencoderKLMochi,
+    AutoencoderOobleck,
     CogVideoXPipeline,
+    EDMDPMSolverMultistepScheduler,
     HunyuanVideoImageToVideoPipeline,
     I2VGenXLPipeline,
-    LattePipeline,
-    LatteTransformer3DModel,
     LTXConditionPipeline,
     LTXImageToVideoPipeline,
     MochiPipeline,
@@ -20,12 +20,15 @@ from diffusers import (
     SanaVideoTransformer3DModel,
     SkyReelsV2DiffusionForcingPipeline,
     SkyReelsV2Transformer3DModel,
+    StableAudioDiTModel,
+    StableAudioPipeline,
     TextToVideoSDPipeline,
     UNet3DConditionModel,
     UniPCMultistepScheduler,
     WanImageToVideoPipeline,
 )
 from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLUNet
+from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from tests.pipelines import llm, parts, video
@@ -99,29 +102,6 @@ def i2vgen() -> I2VGenXLPipeline:
     )
 
 
-def latte() -> LattePipeline:
-    """Latte: attention inside a frame and to the text, then over time."""
-    tokenizer = t5_tokenizer()
-    denoiser = parts.denoiser(
-        LatteTransformer3DModel,
-        num_attention_heads=4,
-        attention_head_dim=8,
-        in_channels=4,
-        out_channels=8,
-        num_layers=2,
-        cross_attention_dim=32,
-        sample_size=8,
-        patch_size=2,
-        num_embeds_ada_norm=1000,
-        norm_type="ada_norm_single",
-        norm_elementwise_affine=False,
-        caption_channels=32,
-        video_length=3,
-    )
-    made = {"text_encoder": parts.t5(tokenizer), "tokenizer": tokenizer, "scheduler": parts.ddim()}
-    return parts.assembled(LattePipeline, transformer=denoiser, vae=parts.vae(), **made)
-
-
 def mochi() -> MochiPipeline:
     """Mochi: each row attends by itself to the film and to its own text without the padding."""
     tokenizer, widths = t5_tokenizer(), (32,) * 4
@@ -137,6 +117,7 @@ def mochi() -> MochiPipeline:
     )
     coder = seeded(
         AutoencoderKLMochi,
+        AutoencoderOobleck,
         1,
         encoder_block_out_channels=widths,
         decoder_block_out_channels=widths,
@@ -182,7 +163,13 @@ def cogvideox15() -> CogVideoXPipeline:
 
 def wan_of_a_picture() -> WanImageToVideoPipeline:
     """Wan 2.1 from a picture, which has keys of its own before the text's are asked."""
-    shape = {"hidden_size": 4, "projection_dim": 4, "intermediate_size": 16, "image_size": 32, "patch_size": 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 4,
+        "projection_dim": 4,
+        "intermediate_size": 16,
+        "image_size": 32,
+        "patch_size": 4,
+    }
     eye = seeded(CLIPVisionModel, 5, CLIPVisionConfig(num_hidden_layers=2, num_attention_heads=2, **shape))
     pipe = started(WanImageToVideoPipeline, video.wan(), in_channels=12, image_dim=4, added_kv_proj_dim=48)
     pipe.register_modules(image_encoder=eye, image_processor=parts.eye_processor())
@@ -199,12 +186,13 @@ def hunyuan_of_a_picture() -> HunyuanVideoImageToVideoPipeline:
     tokenizer, denoiser = made["tokenizer"], made["transformer"]
     tokenizer.add_tokens(["<image>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"])
     image = tokenizer.convert_tokens_to_ids("<image>")
-    eye = {"hidden_size": 8, "intermediate_size": 16, "projection_dim": 32, "image_size": 32, "patch_size": 16}
+    eye: dict[str, Any] = {"hidden_size": 8, "intermediate_size": 16, "projection_dim": 32, "image_size": 32}
+    eye |= {"num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 16}
+    ids: dict[str, Any] = {"image_token_id": image, "vision_feature_layer": -1}
     config = LlavaConfig(
         text_config=LlamaConfig(**llm.sizes(tokenizer)).to_dict(),
-        vision_config=CLIPVisionConfig(num_hidden_layers=2, num_attention_heads=4, **eye).to_dict(),
-        image_token_id=image,
-        vision_feature_layer=-1,
+        vision_config=CLIPVisionConfig(**eye).to_dict(),
+        **ids,
     )
     config.image_token_index, config.pad_token_id = image, tokenizer.pad_token_id
     shape = told(denoiser, in_channels=9, image_condition_type="latent_concat", guidance_embeds=False)
@@ -236,6 +224,37 @@ def skyreels_forcing() -> SkyReelsV2DiffusionForcingPipeline:
     return parts.assembled(SkyReelsV2DiffusionForcingPipeline, transformer=denoiser, scheduler=scheduler, **kept)
 
 
+def sound() -> StableAudioPipeline:
+    """Stable Audio: moments in the place of cells."""
+    tokenizer = t5_tokenizer()
+    denoiser = parts.denoiser(
+        StableAudioDiTModel,
+        sample_size=16,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        num_key_value_attention_heads=2,
+        out_channels=4,
+        cross_attention_dim=32,
+        time_proj_dim=16,
+        global_states_input_dim=64,
+        cross_attention_input_dim=32,
+    )
+    coder: dict[str, Any] = {"encoder_hidden_size": 6, "downsampling_ratios": [1, 2], "channel_multiples": [2, 4]}
+    coder |= {"decoder_channels": 3, "decoder_input_channels": 4, "sampling_rate": 4}
+    length: dict[str, Any] = {"text_encoder_dim": 32, "conditioning_dim": 32, "min_value": 0, "max_value": 32}
+    return parts.assembled(
+        StableAudioPipeline,
+        transformer=denoiser,
+        vae=seeded(AutoencoderOobleck, 1, **coder),
+        scheduler=EDMDPMSolverMultistepScheduler(prediction_type="v_prediction", sigma_data=1.0),
+        text_encoder=parts.t5(tokenizer),
+        tokenizer=tokenizer,
+        projection_model=seeded(StableAudioProjectionModel, 3, **length),
+    )
+
+
 def pictured() -> dict[str, Any]:
     """A picture to start from."""
     return {"image": parts.picture()}
@@ -247,7 +266,6 @@ BINNED: dict[str, Any] = {"use_resolution_binning": False, "complex_human_instru
 UNLISTED = {
     "allegro": Maker(allegro, PLAIN | {"num_frames": 9}),
     "i2vgen": Maker(i2vgen, options(num_frames=3, clip_skip=None), pictured),
-    "latte": Maker(latte, options(video_length=3, clean_caption=False, output_type="latent")),
     "mochi": Maker(mochi, SHORT | {"num_frames": 7}),
     "sana_video": Maker(sana_video, SHORT | BINNED | {"frames": 5}),
     "text_to_video": Maker(text_to_video, options(num_frames=3)),

@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderOobleck, EDMDPMSolverMultistepScheduler, StableAudioDiTModel, StableAudioPipeline
-from diffusers.pipelines.stable_audio import StableAudioProjectionModel
 from torch import Tensor, nn
 
 import probe
+from probe.attach.kept.attention import Pass
 from probe.errors import NotRecorded, ProbeWarning, RecordingError, UnknownFamily
+from probe.words import Token
 from tests.attach.looking import SPECIAL, WORDS, checking
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines import parts, unet
 from tests.pipelines import unlisted_films as films
 from tests.pipelines.parts import Maker, options
 from tests.pipelines.unlisted_films import UNLISTED
-from tests.tokenizers import t5_tokenizer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning",  # inside diffusers
@@ -29,7 +28,6 @@ pytestmark = pytest.mark.filterwarnings(
 PLACES = {  # family: sites, their kind, latent frames, grid, the first column of the prompt's words
     "allegro": (2, "cross", 3, (4, 6), 0),
     "i2vgen": (4, "cross", 3, (16, 24), 1),
-    "latte": (2, "cross", 3, (8, 12), 0),
     "mochi": (2, "joint", 2, (4, 6), 0),
     "sana_video": (2, "cross", 2, (8, 12), 1),
     "text_to_video": (4, "cross", 3, (16, 24), 1),
@@ -82,7 +80,8 @@ def changing(encoder: nn.Module, token: int) -> Any:
     """A hook that changes what an encoder gives for one token of its vocabulary."""
     ids: list[Tensor] = []
     first = encoder.register_forward_pre_hook(
-        lambda module, args, kwargs: ids.append(kwargs.get("input_ids", args[0] if args else None)), with_kwargs=True
+        lambda module, args, kwargs: ids.append(kwargs["input_ids"] if "input_ids" in kwargs else args[0]),
+        with_kwargs=True,
     )
 
     def change(module: nn.Module, args: Any, output: Any) -> None:
@@ -95,6 +94,16 @@ def changing(encoder: nn.Module, token: int) -> Any:
     return first, encoder.register_forward_hook(change)
 
 
+def seen(pipe: Any, maker: Maker) -> tuple[Token, list[tuple[Tensor, Pass]]]:
+    """The token of the last word, and the keys of the first site in each pass of the first step."""
+    with checking() as checks, probe.record(pipe, ["balloon"]) as recording:
+        run(pipe, maker)
+    path, _, rank = recording.trace.sites[0].path.partition("#")
+    chosen = (each for each in checks.calls if (each[0].path, each[0].rank) == (path, int(rank or 1) - 1))
+    (token,) = [token for token in recording.trace.tokens if token.text.casefold().strip("▁</w>") == "balloon"]
+    return token, [(call.k, current) for call, current in chosen]
+
+
 ALONE = [name for name in UNLISTED if name != "mochi"]  # it pools its text, which moves every column
 
 
@@ -104,19 +113,12 @@ def test_a_words_columns_are_the_keys_that_move_with_its_states(name: str):
     call = options(num_frames=5, max_sequence_length=512, output_type="latent")
     maker = UNLISTED[name] if name != "wan" else Maker(films.wan_of_a_picture, call, films.pictured)
     pipe: Any = maker.make()
-    seen = []
-    for _ in range(2):
-        with checking() as checks, probe.record(pipe, ["balloon"]) as recording:
-            run(pipe, maker)
-        path = recording.trace.sites[0].path
-        rank = int(path.partition("#")[2] or 1) - 1
-        chosen = (each for each in checks.calls if (each[0].path, each[0].rank) == (path.partition("#")[0], rank))
-        seen.append([(call.k, current) for call, current in chosen])
-        (token,) = [token for token in recording.trace.tokens if token.text.casefold().strip("▁</w>") == "balloon"]
-        handles = changing(pipe.text_encoder, token.id) if len(seen) == 1 else ()
+    token, calls = seen(pipe, maker)
+    handles = changing(pipe.text_encoder, token.id)
+    _, changed = seen(pipe, maker)
     for handle in handles:
         handle.remove()
-    for (before, current), (after, _) in zip(*seen, strict=True):
+    for (before, current), (after, _) in zip(calls, changed, strict=True):
         moved = (before - after).abs().amax((1, 3)) > 1e-4  # [b, m]
         each = len(before) // len(current.rows)
         for i, row in enumerate(current.rows):
@@ -247,50 +249,11 @@ def test_a_scheduler_that_steps_twice_after_one_pass_is_refused():
         run(pipe, Maker(films.mochi, options()), callback_on_step_end=again)
 
 
-def sound() -> StableAudioPipeline:
-    """Stable Audio: moments in the place of cells."""
-    tokenizer = t5_tokenizer()
-    denoiser = parts.denoiser(
-        StableAudioDiTModel,
-        sample_size=16,
-        in_channels=4,
-        num_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        num_key_value_attention_heads=2,
-        out_channels=4,
-        cross_attention_dim=32,
-        time_proj_dim=16,
-        global_states_input_dim=64,
-        cross_attention_input_dim=32,
-    )
-    coder = parts.seeded(
-        AutoencoderOobleck,
-        1,
-        encoder_hidden_size=6,
-        downsampling_ratios=[1, 2],
-        decoder_channels=3,
-        decoder_input_channels=4,
-        channel_multiples=[2, 4],
-        sampling_rate=4,
-    )
-    length = {"text_encoder_dim": 32, "conditioning_dim": 32, "min_value": 0, "max_value": 32}
-    return parts.assembled(
-        StableAudioPipeline,
-        transformer=denoiser,
-        vae=coder,
-        scheduler=EDMDPMSolverMultistepScheduler(prediction_type="v_prediction", sigma_data=1.0),
-        text_encoder=parts.t5(tokenizer),
-        tokenizer=tokenizer,
-        projection_model=parts.seeded(StableAudioProjectionModel, 3, **length),
-    )
-
-
 @pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # inside diffusers
 def test_of_sounds_nothing_is_recorded():
-    pipe: Any = sound()
+    pipe: Any = films.sound()
     before = hooks(*modules_of(pipe))  # its autoencoder has some of its own
     call = {"prompt": parts.PROMPT, "num_inference_steps": 2, "audio_end_in_s": 4.0, "output_type": "latent"}
     with pytest.raises(UnknownFamily, match="The moments of a sound have no rows and columns"), probe.record(pipe):
-        run(pipe, Maker(sound, call))
+        run(pipe, Maker(films.sound, call))
     assert hooks(*modules_of(pipe)) == before
