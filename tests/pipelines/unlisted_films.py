@@ -117,7 +117,6 @@ def mochi() -> MochiPipeline:
     )
     coder = seeded(
         AutoencoderKLMochi,
-        AutoencoderOobleck,
         1,
         encoder_block_out_channels=widths,
         decoder_block_out_channels=widths,

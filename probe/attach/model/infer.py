@@ -181,7 +181,8 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
             raise unknown(family.name, f"which of the {columns} keys are the {text} of the text was not seen")
         return replace(family, text="cross", behind=columns != text and rows in ends), where
     beside = joins.parts.get(columns, ())
-    if rows != columns and beside.count(text) == 1 and rows not in beside:
+    further = set(beside) & {rows, *current.others}  # perhaps of another encoder's text
+    if rows != columns and beside.count(text) == 1 and not further:
         return replace(family, text="cross", **_among(family, beside, text)), where
     parts = joins.parts.get(rows, ())
     effective = next((length for length in current.attended if length in parts), 0) if text not in parts else 0
