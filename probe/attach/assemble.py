@@ -89,7 +89,9 @@ def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
         dims = {2: (STEP, IMAGE), 4: (STEP, IMAGE, Y, X), 5: (STEP, IMAGE, FRAME, Y, X)}[values.ndim]
         variables[name] = (dims, values.numpy())
     most = max(take.guidance.branches, key=len)
-    attributes = {"method": method(pipe, len(most), told=take.guidance.told), "branches": list(most) or ["cond"]}
+    ran = {branch for _, _, branch in take.attention.ran}
+    said = method(pipe, len(most), len(ran), told=take.guidance.told)
+    attributes = {"method": said, "branches": list(most) or ["cond"]}
     return {"/guidance": xr.Dataset(variables, coords=_steps(take), attrs=attributes)}
 
 

@@ -1,5 +1,6 @@
 """Borrowing: what is put on a pipeline is taken off again, whatever happens in between."""
 
+import copy
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -44,22 +45,36 @@ def here(hook: Callable[..., Any]) -> Callable[..., Any]:
 Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 
 
+class _StandIn:
+    """What is called in the place of a method of its owner."""
+
+    def __init__(self, owner: Any, original: Callable[..., Any], wrapper: Around):
+        self.__wrapped__ = original  # inspect.signature still tells the truth
+        self._owner = id(owner)
+        self._wrapper, self._thread = wrapper, threading.get_ident()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != self._thread:
+            return self.__wrapped__(*args, **kwargs)
+        return self._wrapper(self.__wrapped__, args, kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """In a copy of the owner its own method, for pipelines copy schedulers as they run: for sound, for each frame.
+
+        Where the owner's attributes alone are copied, to be put back later, this very stand-in.
+        """
+        return copy.deepcopy(self.__wrapped__, memo) if self._owner in memo else self
+
+
 @contextmanager
 def around(owner: Any, name: str, wrapper: Around) -> Iterator[None]:
     """Let `wrapper(original, args, kwargs)` stand in for a method of one object, in this thread alone.
 
-    The class is not touched.
+    The class is not touched, and a deep copy of the object has the method itself: its own.
     """
     own = vars(owner)
     before = own.get(name)
-    original = getattr(owner, name)
-    thread = threading.get_ident()
-
-    def stand_in(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(original, args, kwargs) if threading.get_ident() == thread else original(*args, **kwargs)
-
-    vars(stand_in)["__wrapped__"] = original  # inspect.signature still tells the truth
-    own[name] = stand_in
+    own[name] = _StandIn(owner, getattr(owner, name), wrapper)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ denoiser and a ControlNet, and stand-ins for four methods of this one object; al
 
 import inspect
 import time
+import warnings
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -28,23 +29,20 @@ from probe.attach.kept.guiders import parts_of, predictions
 from probe.attach.kept.keeping import Kept
 from probe.attach.kept.outputs import Chosen, OutputReader, choose
 from probe.attach.kept.related import RelationReader
+from probe.attach.kept.remedy import NOTHING, UNENDED, UNHEARD, UNSTEPPED
 from probe.attach.kept.states import DepthReader
 from probe.attach.kept.thumbnails import pictures_of
 from probe.attach.model.compiled import check_runs_plainly
 from probe.attach.model.families import Family, denoisers, family
+from probe.attach.model.infer import weightless
 from probe.attach.request import Request
 from probe.attach.take import Take
 from probe.attach.text.hearing import Listener, spoken, state_groups, texts, told
 from probe.attach.text.lexicon import check_words
 from probe.attach.waist import Call, Waist, attention_modules
-from probe.errors import BadInput, Diverged, NotRecorded, RecordingError
+from probe.errors import BadInput, Diverged, NotRecorded, ProbeWarning, RecordingError
 from probe.intervention import AttentionIntervention, PromptIntervention
 from probe.trace import Trace
-
-UNHEARD = (
-    "the denoiser runs and no prompt was encoded, so interventions cannot find their words: give the prompt itself, "
-    "or encode it inside the block (embeds = pipe.encode_prompt(...))"
-)
 
 
 class Recording:
@@ -61,6 +59,7 @@ class Recording:
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
         self._began = time.monotonic()
         self._budget = Budget(pipe, request.budget)
+        self._unstepped = False  # whether a generation ran without a step of the pipeline's scheduler
         self.traces: list[Trace] = []
 
     @property
@@ -72,10 +71,7 @@ class Recording:
     def trace(self) -> Trace:
         """The trace of the last generation. Raises NotRecorded while it runs, or when nothing was generated."""
         if not self.traces:
-            raise NotRecorded(
-                "nothing was recorded: call the pipeline inside the block "
-                "(`with probe.record(pipe) as recording: pipe(prompt)`), and read `recording.trace` after it"
-            )
+            raise NotRecorded(UNSTEPPED if self._unstepped else NOTHING)
         return self.traces[-1]
 
     def __enter__(self) -> Self:
@@ -109,6 +105,7 @@ class Recording:
         if not wanted:
             raise self._request.nothing(paths)
         self._wanted = tuple(wanted)
+        self._weightless = {path for path, module in wanted.items() if weightless(module)}
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
             self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)
         if any(isinstance(item, PromptIntervention) and item.sites for item in self._request.interventions):
@@ -139,7 +136,7 @@ class Recording:
         """The methods that know what no hook sees: prompts, seed, branch, step and pictures."""
         pipe = self._pipe
         prior, decoder = getattr(pipe, "prior_pipe", None), getattr(pipe, "decoder_pipe", pipe)
-        processor = getattr(pipe, "image_processor", None) or getattr(pipe, "video_processor", None)
+        processors = [getattr(pipe, name, None) for name in ("image_processor", "video_processor")]
         methods = (
             *((part, "check_inputs", self._start) for part in parts_of(pipe)),
             *((part, "encode_prompt", self._encode) for part in parts_of(pipe)),
@@ -148,8 +145,7 @@ class Recording:
             (getattr(pipe, "guider", None), "forward", self._guide),
             *((module, "cache_context", self._name_branch) for module in self._modules.values()),
             (pipe.scheduler, "step", self._step),
-            (processor, "postprocess", self._show),
-            (processor, "postprocess_video", self._show),
+            *((one, name, self._show) for one in processors for name in ("postprocess", "postprocess_video")),
         )
         for owner, name, wrapper in methods:
             if hasattr(owner, name):
@@ -260,7 +256,7 @@ class Recording:
     def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         take = self._take
         if take is not None and take.current is not None:
-            take.attention.check(self._waist.ran, take.current)
+            take.attention.check(self._waist.ran - self._weightless, take.current)
             self._waist.idle |= take.attention.idle()
             self._budget.after(take, module, self._latents)
             current, take.current = take.current, None  # nor is what runs after it
@@ -293,7 +289,10 @@ class Recording:
         return result
 
     def _finish(self, take: Take) -> None:
+        self._unstepped = not take.step and bool(take.attention.ran)
         if take.step:
+            if any(step >= take.step for step, _, _ in take.attention.ran):
+                warnings.warn(UNENDED, ProbeWarning, stacklevel=2)
             self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
             self._request.check_branches({branch for _, _, branch in take.attention.ran})
         self._take = None

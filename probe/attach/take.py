@@ -14,7 +14,7 @@ from probe.attach.kept.outputs import OutputReader
 from probe.attach.kept.states import Depths
 from probe.attach.kept.stepping import StepReader
 from probe.attach.model.families import Family
-from probe.attach.model.infer import oriented, streams_of
+from probe.attach.model.infer import check_known, oriented, streams_of
 from probe.attach.model.layout import Arguments, Plane, plane, unpacked
 from probe.attach.precision import own_precision
 from probe.attach.text.hearing import Encoded
@@ -56,6 +56,7 @@ class Take:
     plane: Plane | None = None
     scheduling: StepReader = field(default_factory=StepReader)
     _labeller: Labeller | None = None
+    _idle: bool = False  # whether no pass has begun since the scheduler stepped
     _known: dict[Any, Known] = field(default_factory=dict)
 
     @property
@@ -67,7 +68,7 @@ class Take:
         """Place the words in the columns, from what the encoders have read so far."""
         if self.family.inferred and self.encoded.prompts:
             self.attention.family = replace(self.family, streams=streams_of(self.family.name, self.encoded))
-        elif not self.family.inferred:
+        elif not self.family.inferred and all(stream.keeps != "tail" for stream in self.family.streams):
             self.encoded.given = {}  # states of all layers are large
         reader = PromptReader(pipe, self.family, self.encoded)
         self.prompts, self.others = reader.prompts(), reader.others()
@@ -113,9 +114,11 @@ class Take:
         """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
         sample, states = _first(given, SAMPLES), self._states(given)
         if sample is None or (states is None and self.family.text != "none"):
+            said = sorted(name for name, value in given.items() if value is not None)
             raise RecordingError(
-                f"{denoiser} was called with {sorted(given)}; expected latents named one of {SAMPLES} "
-                f"and text states named one of {STATES}: describe the model in probe.attach.model.families"
+                f"{denoiser} was called with {said}; expected latents named one of {SAMPLES} "
+                f"and text states named one of {STATES}. A model that is told its prompt as one vector attends to no "
+                "word; of one that reads words, let a subclass of the denoiser take them by one of these names"
             )
         if self.family.inferred:
             self.attention.family = oriented(self.family, sample)
@@ -126,13 +129,17 @@ class Take:
         further = sum(given[name].shape[1] for name in self.family.further if name in given)
         length = 0 if states is None else max(len(row) for row in states) + further
         full = tuple(text + further for text in texts)
-        self.current = Pass(denoiser, self.step, rows, self.plane, length, full)
+        attended = _attended(given, len(rows)) if self.family.inferred else ()
+        self.current = Pass(
+            denoiser, self.step, rows, self.plane, length, full, _others(given, sample, states), attended
+        )
         self.attention.begin_pass(self.current)
         self.outputs.begin_pass()
+        self._idle = False
 
     def _states(self, given: Arguments) -> Many | None:
         """The text states among a denoiser's arguments: by name; else, of a model not in the table, by their width."""
-        named, rows = _first(given, STATES), self.encoded.states.get("cond")
+        named, rows = _sequence(_first(given, STATES)), self.encoded.states.get("cond")
         if named is not None or not self.family.inferred or not rows:
             return named
         others = (value for name, value in given.items() if name not in SAMPLES and isinstance(value, Tensor))
@@ -149,6 +156,8 @@ class Take:
         known = self._known.get(key)
         if known is None:
             rows = _each(list(states), count)
+            if self.family.inferred:
+                check_known(self.family.name, rows[0], self.encoded)
             known = labeller.label(rows, named), tuple(_each(_lengths(given, states, self.family), count)), states
             if len(self._known) < REMEMBERED:
                 self._known[key] = known
@@ -158,7 +167,7 @@ class Take:
 
     def rows_ahead(self, given: Arguments) -> tuple[Row, ...]:
         """The rows of what is called before the denoiser, by the same text states; none where it reads no text."""
-        sample, states = _first(given, SAMPLES), _first(given, STATES)
+        sample, states = _first(given, SAMPLES), _sequence(_first(given, STATES))
         if sample is None or states is None:
             return ()
         count, found = len(sample), sources(self.encoded, cond_first=self.family.cond_first)
@@ -182,6 +191,8 @@ class Take:
         if self.current is None or self.plane is None:
             return
         self.attention.end_pass(self.current)
+        if self.family.inferred and self.family.effective and not self.step:
+            self._known.clear()  # the lengths in it are from before that was learned
         self.outputs.end_pass(self.current.denoiser)
         value = output[0] if isinstance(output, tuple | list) else output.sample
         planes = unpacked(value, self.plane, self.family) * self.family.sign
@@ -195,7 +206,13 @@ class Take:
 
     @own_precision()
     def stepped(self, given: Arguments) -> None:
-        """The scheduler is about to step."""
+        """The scheduler is about to step. Raises RecordingError where no denoiser ran since it did last."""
+        if self.step and self._idle:
+            raise RecordingError(
+                f"{type(self.guidance.scheduler).__name__} was stepped more than once after a pass of the denoiser, so "
+                "it cannot be told which call ends a step; record a pipeline of the same model that calls it once each"
+            )
+        self._idle = True
         if self.family.inferred and self.step == 0:
             self.attention.family = self.guidance.turned(self.family, self.planes(given["model_output"]))
         output, sample = self.planes(given["model_output"]), self.planes(given["sample"])
@@ -222,6 +239,17 @@ def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
     return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
 
 
+def _sequence(states: Many | None) -> Many | None:
+    """Text states [b, t, c]; some pipelines give them an axis of one in between."""
+    return states.squeeze(1) if isinstance(states, Tensor) and states.ndim == 4 and states.shape[1] == 1 else states
+
+
+def _others(given: Arguments, *known: Many | None) -> tuple[int, ...]:
+    """Lengths of the sequences [b, t, c] among a denoiser's arguments that are neither latents nor text."""
+    tensors = (x for x in given.values() if isinstance(x, Tensor) and all(x is not one for one in known))
+    return tuple(x.shape[1] for x in tensors if x.ndim == 3 and x.is_floating_point())
+
+
 def _each(values: Sequence[Value], count: int) -> Sequence[Value]:
     """One of the values for each of `count` rows: films may have more, one a frame, and one may stand for all rows."""
     return values[:: len(values) // count] if len(values) >= count else [*values] * (count // len(values))
@@ -231,6 +259,15 @@ def _identity(states: Many) -> tuple[Any, ...]:
     """What tells these states from others; they are held on to, so that no other can take their place in memory."""
     tensors = [states] if isinstance(states, Tensor) else states
     return tuple((tensor.data_ptr(), tuple(tensor.shape)) for tensor in tensors)
+
+
+def _attended(given: Arguments, count: int) -> tuple[int, ...]:
+    """How much of each row's text its mask leaves, where that is its head; else nothing."""
+    mask = _first(given, MASKS)
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != count:
+        return ()
+    lengths = tuple(mask.bool().sum(1).tolist())
+    return lengths if all(bool(row[:length].all()) for row, length in zip(mask, lengths, strict=True)) else ()
 
 
 def _lengths(given: Arguments, states: Many, family: Family) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """What is borrowed is given back."""
 
+import copy
 import threading
 
 import pytest
@@ -36,6 +37,26 @@ def test_a_users_own_replacement_survives():
     with around(machine, "run", lambda original, args, kwargs: original(*args) * 2):
         assert machine.run(3) == -6
     assert machine.run is own
+
+
+class Counter(Machine):
+    def __init__(self) -> None:
+        self.count = 0
+
+    def run(self, x: int) -> int:
+        self.count += 1
+        return x + self.count
+
+
+def test_a_deep_copy_has_the_method_itself_and_its_own_state():
+    machine = Counter()
+    with around(machine, "run", lambda original, args, kwargs: 10 * original(*args, **kwargs)):
+        twin = copy.deepcopy(machine)
+        assert (twin.run(0), twin.run(0), machine.run(0)) == (1, 2, 10)
+        state = copy.deepcopy(vars(machine))  # put back later, as pipelines of panoramas do
+        vars(machine).update(state)
+        assert (machine.run(0), machine.count) == (20, 2)
+    assert "run" not in vars(machine) and machine.run(0) == 3
 
 
 def test_one_thread_may_nest_its_lease():

@@ -39,6 +39,8 @@ class Pass:
     plane: Plane
     text: int  # length of the sequence of text states
     texts: tuple[int, ...]  # how much of it takes part, row by row
+    others: tuple[int, ...] = ()  # lengths of the sequences that the denoiser is given beside text and latents
+    attended: tuple[int, ...] = ()  # by its mask, how much of the text is no padding, where that is the head of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class AttentionReader:
         """The pass with the plane as this call and those before it have shown it."""
         if self.family.text == "unknown":
             self.family, self._plane = settled(self.family, call.rows, call.columns, current, self.joins)
-        return replace(current, plane=self._plane)
+        return replace(current, plane=self._plane, texts=current.attended if self.family.effective else current.texts)
 
     def end_pass(self, current: Pass) -> None:
         """A forward pass has ended: what had to be inferred is known. Raises UnknownFamily if it is not."""
@@ -180,12 +182,12 @@ class AttentionReader:
         rows, columns, text, where = call.rows, call.columns, current.text, current.plane
         if text and each == text and where.frames != text:  # every column of the text by itself
             return Place(None, False)
-        joint = max(self.family.total(where.tokens, t) for t in current.texts) if self.family.joint else 0
-        if joint and rows == columns == joint:
+        joint = {self.family.total(where.tokens, t) for t in current.texts} if self.family.joint else set[int]()
+        if rows == columns and rows in joint:
             return Place(self._site(call, "joint", (where.height, where.width), where.frames), True)
         if text and columns == text and not (rows == columns and (joint or call.path.endswith("attn1"))):
             return self._grid_place(call, current, each, "cross")
-        if text and columns == rows + text:  # keys of the text and of the picture side by side
+        if text and columns in (rows + text, self.family.others + text):  # keys of others beside the text's
             return self._grid_place(call, current, each, "cross")
         if rows == columns and not (joint and rows in {text, self.family.filled(text)}):
             return self._grid_place(call, current, each, "self")
@@ -208,6 +210,8 @@ class AttentionReader:
         among = {current.text, self.family.filled(current.text), *current.texts}
         others = self.family.text == "cross" and call.rows == call.columns and not self._both(call.rows, current)
         if call.rank or call.rows in among or others or self.family.text == "none":
+            return Place(None, False)
+        if call.columns in current.others and call.columns != call.rows:  # of a picture, in keys of their own
             return Place(None, False)
         if self.family.inferred:
             raise unknown(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
+from probe.errors import RecordingError
 
 Row = dict[str, Tensor]
 
@@ -54,10 +55,19 @@ class GuidanceReader:
         return replace(family, sign=-family.sign)
 
     def stepped(self, guided: Tensor, timestep: Any, sample: Tensor) -> None:
-        """The scheduler is about to step: `guided` is what the branches were combined to."""
+        """The scheduler is about to step: `guided` is what the branches were combined to.
+
+        Raises RecordingError where the latents are of another shape than before.
+        """
+        if self.samples and sample.shape != self.samples[0].shape:
+            raise RecordingError(
+                f"the pipeline steps latents of {tuple(sample.shape)} after those of {tuple(self.samples[0].shape)}: "
+                "these are not the steps of one generation. Record a pipeline that keeps the size and the number of "
+                "its pictures, or each stage by itself"
+            )
         noise = level(self.scheduler, timestep)
         channels = sample.shape[1]
-        said = {b: _stack(rows, channels) for b, rows in self.outputs.items()}
+        said = {b: _in_step(_stack(rows, channels), sample) for b, rows in self.outputs.items()}
         said = {b: value for b, value in said.items() if value.shape == sample.shape and noise.kind != "trigflow"}
         eps = {b: noise.epsilon(value, sample) for b, value in said.items()}
         guided = guided[:, :channels].detach()
@@ -103,6 +113,11 @@ class GuidanceReader:
 def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:
     """[image, channel, ...]; a learned variance behind the prediction is cut off."""
     return torch.stack([rows[i] for i in sorted(rows)])[:, :channels]
+
+
+def _in_step(x: Tensor, sample: Tensor) -> Tensor:
+    """The last frames of a film, as many as the scheduler is given: those before are a picture that it starts from."""
+    return x[:, :, -sample.shape[2] :] if x.ndim == sample.ndim == 5 else x
 
 
 def norm(x: Tensor) -> Tensor:

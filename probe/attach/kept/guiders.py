@@ -37,11 +37,17 @@ def guided(pipe: Any) -> bool:
     return conditions > 1 or bool(getattr(denoising, "do_classifier_free_guidance", False))
 
 
-def method(pipe: Any, branches: int, *, told: bool) -> str:
-    """What guided the steps, in words: the guider, the pipeline itself, or nothing."""
+def method(pipe: Any, compared: int, ran: int, *, told: bool) -> str:
+    """What guided the steps, in words: the guider, the pipeline itself, or nothing.
+
+    Of the branches that `ran`, so many could be `compared`.
+    """
     guider = getattr(pipe, "guider", None)
-    if branches > 1:
-        return type(guider).__name__ if guider is not None else "classifier-free guidance"
+    named = type(guider).__name__ if guider is not None else "classifier-free guidance"
+    if compared > 1:
+        return named
+    if ran > 1:
+        return f"{named}, not measured: the scheduler was given something else than the denoiser's branches say"
     if told:
         return "distilled: the denoiser is told the scale, so there is no second branch"
     return "none: only the prompt's own branch ran, so there is no second branch"

@@ -1,4 +1,4 @@
-"""What a recording costs, and the change that makes it fit and loses least."""
+"""What a recording costs, and the change that makes it fit and loses least; what to do where nothing was seen."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +16,23 @@ UNSEEN = (
     "pipe.disable_xformers_memory_efficient_attention(), pipe.unet.set_attn_processor(AttnProcessor2_0()), "
     'pipe.transformer.set_attention_backend("native")). Linear attention has no weights: name such modules in '
     'Family(silent=...). Where a pipeline needs its own processor for them, record the others: sites=["*attn2*"]'
+)
+UNHEARD = (
+    "the denoiser runs and no prompt was encoded, so interventions cannot find their words: give the prompt itself, "
+    "or encode it inside the block (embeds = pipe.encode_prompt(...))"
+)
+NOTHING = (
+    "nothing was recorded: call the pipeline inside the block "
+    "(`with probe.record(pipe) as recording: pipe(prompt)`), and read `recording.trace` after it"
+)
+UNENDED = (
+    "the denoiser ran on after the last step of pipe.scheduler, interrupted or under a copy of it: the trace holds the "
+    "steps before, and pictures that come of all"
+)
+UNSTEPPED = (
+    "nothing was recorded: the denoiser ran, but pipe.scheduler made no step, so it cannot be told which step a pass "
+    "belongs to. The pipeline steps copies of its scheduler, one a frame, or another one: record a pipeline of the "
+    "same model that steps pipe.scheduler itself (SkyReelsV2Pipeline for SkyReelsV2DiffusionForcingPipeline)"
 )
 
 

@@ -12,7 +12,7 @@ To describe a model that is not here, add an entry, keyed by the class of its de
 The encoders' parts stay apart: "cat@text_encoder_3" is the word in the columns of that encoder alone, "cat" in all.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any, Literal
 
@@ -64,13 +64,15 @@ class Family:
     text: TextSide
     streams: tuple[Stream, ...]
     patch: int = 1
+    patch_frames: int = 1  # latent frames in a cell, by the denoiser's config
     packed: int = 1
     registers: int = 0  # learned tokens at the very front
     fill: int = 1  # text and picture are each filled up to a multiple of this many tokens
     sign: int = 1  # -1 where the pipeline turns the denoiser's output round before it steps
     effective: bool = False  # only the attended text takes part in a joint attention, so rows differ in length
     cond_first: bool = False  # of two equal prompts in a batch, the first is cond
-    behind: bool = False  # where a cross-attention asks the picture's keys too, the text's come after them
+    others: int = 0  # keys of tokens of another kind that each cross-attention asks beside the text's
+    behind: bool = False  # where a cross-attention asks others or the picture's keys too, the text's come after them
     frames_first: bool = False  # latents are [b, frame, channel, y, x]
     channels_last: bool = False  # latents are [b, frame, y, x, channel]
     further: tuple[str, ...] = ()  # arguments with more text states, behind the first
@@ -139,6 +141,7 @@ FAMILIES: dict[str, Family] = {
         "HunyuanVideo", "last", (Stream("text_encoder", "tokenizer", keeps="tail"),), patch=2
     ),
     "UNetMotionModel": Family("AnimateDiff", "cross", (CLIP,)),
+    "UNetMotionModel/2": Family("AnimateDiff", "cross", (CLIPS,)),
 }
 
 
@@ -181,7 +184,14 @@ def family(pipe: Any) -> Family:
     found = (FAMILIES[key] for key in (*variants, name) if key in FAMILIES)
     counts = (module.config.get(key) for key in ("in_channels", "in_visual_dim"))
     channels = next((count for count in counts if isinstance(count, int)), None)
-    return next(found, None) or Family(name, "unknown", (), inferred=True, channels=channels)
+    described = next(found, None) or Family(name, "unknown", (), inferred=True, channels=channels)
+    return replace(described, patch_frames=_patch_frames(module.config))
+
+
+def _patch_frames(config: Any) -> int:
+    """How many latent frames a denoiser takes together."""
+    patch, in_time = config.get("patch_size"), config.get("patch_size_t")
+    return in_time or (patch[0] if isinstance(patch, tuple | list) and len(patch) == 3 else 1)
 
 
 def _suffixes(pipe: Any, module: Any) -> list[str]:

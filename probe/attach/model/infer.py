@@ -149,11 +149,26 @@ def _tokenizer(encoder: str) -> str:
     return encoder.replace("text_encoder", "tokenizer")
 
 
+def check_known(name: str, states: Tensor, encoded: Encoded) -> None:
+    """Raises UnknownFamily where a denoiser is given states [t, ...] of another width than the prompts' states."""
+    width, rows = states.flatten(1).shape[1], encoded.states.get("cond")
+    if rows and width != rows[0].shape[1]:
+        raise unknown(
+            name,
+            f"its denoiser is given text states {width} wide, where the encoding of its prompts returned those "
+            f"{rows[0].shape[1]} wide: which word is which of its columns was not seen",
+        )
+
+
 def oriented(family: Family, sample: Tensor | Sequence[Tensor]) -> Family:
-    """A family that knows where the latents of a film have their channels, which the config counts."""
+    """A family that knows where the latents of a film have their channels, which the config counts.
+
+    Some denoisers count their own alone, where they are given a picture to start from and its mask as well.
+    """
     if not isinstance(sample, Tensor) or sample.ndim != 5 or family.channels is None:
         return family
-    first, second, last = (size == family.channels for size in (*sample.shape[1:3], sample.shape[-1]))
+    counts = (family.channels, 2 * family.channels + 1)
+    first, second, last = (size in counts for size in (*sample.shape[1:3], sample.shape[-1]))
     return replace(family, frames_first=second and not first, channels_last=last and not first and not second)
 
 
@@ -165,7 +180,13 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
         if columns != text and (text in ends) == (rows in ends):
             raise unknown(family.name, f"which of the {columns} keys are the {text} of the text was not seen")
         return replace(family, text="cross", behind=columns != text and rows in ends), where
+    beside = joins.parts.get(columns, ())
+    further = set(beside) & {rows, *current.others}  # perhaps of another encoder's text
+    if rows != columns and beside.count(text) == 1 and not further:
+        return replace(family, text="cross", **_among(family, beside, text)), where
     parts = joins.parts.get(rows, ())
+    effective = next((length for length in current.attended if length in parts), 0) if text not in parts else 0
+    text = effective or text  # of each row, the text without its padding
     if rows != columns or text not in parts or rows == text:
         return family, where
     if parts.count(text) > 1:
@@ -178,7 +199,21 @@ def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joi
         raise unknown(family.name, f"its sequence of {listed} tokens holds no picture at a known place")
     patch = max(1, round(where.height / grid[0]))
     plane = Plane(where.frames, *grid, sum(parts[place + 1 :]) if side == "first" else picture)
-    return replace(family, text=side, patch=patch, registers=sum(parts[:place]) if side == "first" else 0), plane
+    registers = sum(parts[:place]) if side == "first" else 0
+    return replace(family, text=side, patch=patch, registers=registers, effective=effective > 0), plane
+
+
+def _among(family: Family, parts: tuple[int, ...], text: int) -> dict[str, Any]:
+    """Where the text's keys are in a cross-attention that also asks tokens of another kind, of a picture say."""
+    start, others = sum(parts[: parts.index(text)]), sum(parts) - text
+    if start not in (0, others):
+        raise unknown(family.name, f"its keys of {' + '.join(map(str, parts))} tokens have the text's in their middle")
+    return {"others": others, "behind": start > 0}
+
+
+def weightless(module: Any) -> bool:
+    """Whether an attention module has no weights to read: diffusers calls the processors of linear attention so."""
+    return "Linear" in type(getattr(module, "processor", None)).__name__
 
 
 def concluded(family: Family, text: int, *, reads: bool) -> Family:

@@ -33,7 +33,7 @@ def plane(given: Arguments, sample: Tensor | Sequence[Tensor], family: Family) -
     shape = tuple(_ordered(sample, family).shape[1:]) if isinstance(sample, Tensor) else tuple(sample[0].shape)
     if len(shape) == 2:
         return _packed(given, shape[0])
-    frames = 1 if len(shape) == 3 else shape[0 if family.frames_first else 1]
+    frames = 1 if len(shape) == 3 else ceil(shape[0 if family.frames_first else 1] / family.patch_frames)
     height, width = (ceil(side / family.patch) for side in shape[-2:])
     return Plane(frames, height, width, frames * height * width)
 
@@ -55,13 +55,25 @@ def _packed(given: Arguments, tokens: int) -> Plane:
     frames, height, width = (given.get(name) for name in ("num_frames", "height", "width"))
     if isinstance(frames, int) and isinstance(height, int) and isinstance(width, int):
         return Plane(frames, height, width, tokens)
-    placed = _among_ids(given.get("position_ids"), tokens)
+    placed = _among_ids(given.get("position_ids"), tokens) or _by_coordinates(given.get("video_coords"), tokens)
     if placed is not None:
         return placed
     raise UnknownFamily(
-        f"the denoiser was given {tokens} packed tokens without their places (it has {', '.join(sorted(given))}; "
-        "expected img_ids, img_shapes, position_ids, or num_frames, height and width)"
+        f"the denoiser was given {tokens} packed tokens without their places, or with those of further pictures among "
+        f"them (it has {', '.join(sorted(given))}; expected img_ids, img_shapes, position_ids, video_coords of one "
+        "film, or num_frames, height and width). The moments of a sound have no rows and columns: of these nothing is "
+        "recorded. Of pictures, let a subclass of the denoiser take their num_frames, height and width, in cells"
     )
+
+
+def _by_coordinates(places: Any, tokens: int) -> Plane | None:
+    """The plane of tokens at places [b, (frame, row, column), n] in pixels, where they are one film in its order."""
+    if not isinstance(places, Tensor) or places.ndim != 3 or places.shape[1:] != (3, tokens):
+        return None
+    axes = [axis.unique() for axis in places[0]]
+    film = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
+    frames, height, width = map(len, axes)
+    return Plane(frames, height, width, tokens) if torch.equal(film, places[0]) else None
 
 
 def _among_ids(ids: Any, tokens: int) -> Plane | None:
@@ -81,13 +93,18 @@ def _by_ids(ids: Tensor, tokens: int) -> Plane:
 
 
 def unpacked(x: Tensor | Sequence[Tensor], where: Plane, family: Family) -> Tensor:
-    """Latents or predictions as planes [b, c, y, x], or [b, c, frame, y, x] for films."""
+    """Latents or predictions as planes [b, c, y, x], or [b, c, frame, y, x] for films.
+
+    Some pipelines show the scheduler the frames of a film as rows: [b * frame, c, y, x].
+    """
     value = _ordered(x, family) if isinstance(x, Tensor) else torch.stack(list(x))
     if value.ndim == 3:
         p = family.packed
         cells = value[:, : where.cells].unflatten(1, (where.frames, where.height, where.width))
         cells = cells.unflatten(-1, (-1, p, p))  # [b, f, h, w, c, p, p]
         value = cells.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+    elif value.ndim == 4 and where.frames > 1:
+        value = value.unflatten(0, (-1, where.frames * family.patch_frames)).transpose(1, 2)
     elif value.ndim == 5 and family.frames_first:
         value = value.transpose(1, 2)
     return value.squeeze(2) if value.ndim == 5 and value.shape[2] == 1 else value

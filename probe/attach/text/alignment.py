@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from probe.attach.model.families import Stream
 from probe.attach.text.hearing import Heard
 from probe.errors import RecordingError
@@ -17,6 +20,7 @@ from probe.words.table import cut, join
 LEADS = ("", " ", "\n")  # what may stand right before a prompt inside a template, and change its first token
 SURE = 4  # tokens at the end of a row that are no chance: the rest was cut off
 SHOWN = 8  # ids in a message
+RTOL, ATOL = 1e-3, 1e-5  # states of the very same layer
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,18 @@ def kept(stream: Stream, attended: Sequence[bool], length: int, drop: int = 0) -
     if stream.keeps == "first and tail":
         return [0, *range(max(0, count - length) + 1, count)]
     return list(range(count))[drop:][:length]
+
+
+def matched(states: Tensor, layers: Sequence[Tensor]) -> list[int] | None:
+    """The position of each of the states [n, c] in what their encoder gave, [t, c] of a layer that holds them all."""
+    for layer in (layer for layer in layers if layer.shape[-1] == states.shape[-1]):
+        ours, given = states.to(layer).float(), layer.float()
+        near = RTOL * ours.norm(dim=-1) + ATOL
+        if bool(((given - ours[0]).norm(dim=-1) <= near[0]).any()):
+            apart, places = torch.cdist(ours, given, compute_mode="donot_use_mm_for_euclid_dist").min(-1)
+            if bool((apart <= near).all()):
+                return places.tolist()
+    return None
 
 
 def tokens(place: Place, columns: Sequence[int], tokenizer: Any) -> tuple[Token, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from probe.attach.model.families import Family, Stream
-from probe.attach.text.alignment import find, kept, merged, mismatch, prompt_of, tokens
+from probe.attach.text.alignment import Place, find, kept, matched, merged, mismatch, prompt_of, tokens
 from probe.attach.text.hearing import Encoded, Heard
 from probe.errors import ProbeWarning
 from probe.words import Prompt, Token
@@ -92,9 +92,23 @@ class PromptReader:
         place = places[0]
         self._claim(place.row)
         self._heads.setdefault(encoder, place.row.ids[: place.start])
+        return place.whole, tokens(place, self._columns(stream, place, side, index), tokenizer)
+
+    def _columns(self, stream: Stream, place: Place, side: str, index: int) -> Sequence[int]:
+        """The positions of what was read that make the columns.
+
+        A tail is looked for by content: what stands around a prompt may be cut out of it, or put before it.
+        """
+        encoder, states = place.row.encoder, self._state(side, index)
+        if stream.keeps == "tail" and states is not None:
+            rows = [row for row in self._encoded.heard if row.encoder == encoder]
+            number = next(i for i, row in enumerate(rows) if row is place.row)
+            layers = self._encoded.given.get(encoder, ())
+            found = matched(states, layers[number]) if number < len(layers) else None
+            if found is not None:
+                return found
         length = self._length(stream, side, index, len(place.row.ids))
-        columns = kept(stream, place.attended, length, stream.dropped(self._pipe))
-        return place.whole, tokens(place, columns, tokenizer)
+        return kept(stream, place.attended, length, stream.dropped(self._pipe))
 
     def _claim(self, row: Heard) -> None:
         position = next((i for i, free in enumerate(self._free) if free is row), None)
@@ -103,8 +117,13 @@ class PromptReader:
 
     def _length(self, stream: Stream, side: str, index: int, read: int) -> int:
         """Columns of a stream: those of the states that the pipeline made of it, if it is the only one."""
-        rows: Sequence[Tensor] = self._encoded.states.get(side, ())
-        if stream.length is not None or len(self._family.streams) > 1 or not rows:
+        states = self._state(side, index)
+        if stream.length is not None or len(self._family.streams) > 1 or states is None:
             return stream.length or read
+        return len(states)
+
+    def _state(self, side: str, index: int) -> Tensor | None:
+        """The states [t, c] that the pipeline made of a text."""
+        rows: Sequence[Tensor] = self._encoded.states.get(side, ())
         prompts = max(1, len(self._encoded.prompts))
-        return len(rows[min(index * (len(rows) // prompts), len(rows) - 1)])
+        return rows[min(index * (len(rows) // prompts), len(rows) - 1)] if rows else None

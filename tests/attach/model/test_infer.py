@@ -122,8 +122,11 @@ def test_an_interrupted_first_pass_leaves_nothing_behind(monkeypatch: pytest.Mon
     assert torch._C._len_torch_function_stack() == 0
 
 
-def test_linear_attention_has_to_be_named(monkeypatch: pytest.MonkeyPatch):
+def test_linear_attention_is_known_by_its_processor_or_has_to_be_named(monkeypatch: pytest.MonkeyPatch):
     forgotten(monkeypatch, "sana")
+    with pytest.warns(ProbeWarning, match="inferred"):
+        assert all(site.path.endswith("attn2") for site in recorded("sana").sites)
+    monkeypatch.setattr("probe.attach.recording.weightless", lambda module: False)
     with pytest.raises(MissingReadings, match=r"attn1.*Family\(silent=\.\.\.\)"):
         recorded("sana")
 
