@@ -252,7 +252,8 @@ def page(rows: pd.DataFrame, given: argparse.Namespace) -> str:
         f"Weights {weights.revision()[:12]}; {rows['concept'].nunique()} concepts, {rows['seed'].nunique()} seeds of "
         f"learning, pictures of {max(rows['inference_steps'], default=0)} steps, each solver by its own recipe; "
         f"{given.pictures} pictures to compare at equal seeds, so KID is noise where these are few. Seconds are the "
-        f"processor's, of one thread, the solver's own pictures included.{short}"
+        "processor's, of one thread, the solver's own pictures included; none where they were not measured beside the "
+        f"reference.{short}"
     )
     return f"{rests}\n\n{by_solver(rows)}\n\n{by_concept(rows)}"
 
