@@ -32,6 +32,7 @@ from probe.attach.model.infer import Joins, settled
 from probe.attach.model.layout import Plane
 from probe.errors import ProbeWarning, UnknownFamily
 from tests.attach.looking import SPECIAL, WORDS, checking, softmax64
+from tests.attach.model.unprepared import first_steps, run, together_and_alone
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines import dit, parts, unet
 from tests.pipelines.kandinsky import BESIDE
@@ -51,12 +52,6 @@ PLACES = {  # family: sites, their kind, grid, the first column of the prompt's 
     "lumina": (2, "cross", (4, 6), 2),
     "ovis": (4, "joint", (8, 12), 74),
 }
-
-
-def run(pipe: Any, maker: Maker, **more: Any) -> Any:
-    """The pictures of two steps, or their latents."""
-    pipe.set_progress_bar_config(disable=True)
-    return pipe(**maker.call | maker.inputs() | more, generator=torch.Generator().manual_seed(0))[0]
 
 
 @pytest.mark.parametrize("name", UNLISTED)
@@ -80,35 +75,13 @@ def test_a_family_that_nobody_prepared_for(name: str):
 
 @pytest.mark.parametrize("name", UNLISTED)
 def test_without_guidance_the_first_step_of_cond_is_the_same(name: str):
-    maker = UNLISTED[name]
-    pipe: Any = maker.make()
-    found = []
-    for guidance in (4.0, 1.0):
-        with pytest.warns(ProbeWarning), probe.record(pipe, ["cat", "balloon"]) as recording:
-            run(pipe, maker, guidance_scale=guidance)
-        found.append(recording.trace.attention_nodes()[0]["attention"].sel(branch="cond").isel(step=0).values)
-    assert np.allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+    assert np.allclose(*first_steps(UNLISTED[name]), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in UNLISTED if name != "kandinsky5"])  # it attends to its padding
 def test_two_prompts_in_one_call_read_as_each_alone(name: str):
-    maker, prompts, words = UNLISTED[name], [parts.PROMPT, "a dog"], ["cat", "dog"]
-    pipe: Any = maker.make()
-    pipe.set_progress_bar_config(disable=True)
-
-    def recorded(chosen: list[int]) -> Any:
-        said = {"prompt": [prompts[i] for i in chosen]}
-        if "negative_prompt" in maker.call:
-            said["negative_prompt"] = [maker.call["negative_prompt"]] * len(chosen)
-        drawn = [torch.Generator().manual_seed(i) for i in chosen]
-        with pytest.warns(ProbeWarning), probe.record(pipe, [words[i] for i in chosen]) as recording:
-            pipe(**maker.call | said, generator=drawn)
-        return recording.trace.attention_nodes()[0]["attention"].isel(step=0)
-
-    both = recorded([0, 1])
-    for i, word in enumerate(words):
-        alone = recorded([i]).sel(word=word).isel(image=0).values
-        np.testing.assert_allclose(both.sel(word=word).isel(image=i).values, alone, rtol=1e-4, atol=1e-6)
+    for together, alone in together_and_alone(UNLISTED[name]):
+        np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
 
 
 def sana_sprint() -> DiffusionPipeline:

@@ -14,6 +14,7 @@ from probe.attach.kept.attention import Pass
 from probe.errors import NotRecorded, ProbeWarning, RecordingError, UnknownFamily
 from probe.words import Token
 from tests.attach.looking import SPECIAL, WORDS, checking
+from tests.attach.model.unprepared import first_steps, run, together_and_alone
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines import parts, unet
 from tests.pipelines import unlisted_films as films
@@ -41,13 +42,6 @@ def without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
     """What mends broken letters in some of the pipelines, and need not be installed."""
     for name in (f"{MODULES}.wan.pipeline_wan_i2v", FORCING):
         monkeypatch.setattr(importlib.import_module(name), "ftfy", SimpleNamespace(fix_text=str), raising=False)
-
-
-def run(pipe: Any, maker: Maker, **more: Any) -> Any:
-    """The film of two steps, or its latents; what a pipeline draws without a generator is the same too."""
-    pipe.set_progress_bar_config(disable=True)
-    torch.manual_seed(0)
-    return pipe(**maker.call | maker.inputs() | more, generator=torch.Generator().manual_seed(0))[0]
 
 
 def same(plain: Any, recorded: Any) -> bool:
@@ -128,32 +122,13 @@ def test_a_words_columns_are_the_keys_that_move_with_its_states(name: str):
 
 @pytest.mark.parametrize("name", UNLISTED)
 def test_without_guidance_the_first_step_of_cond_is_the_same(name: str):
-    maker = UNLISTED[name]
-    pipe: Any = maker.make()
-    found = []
-    for guidance in (4.0, 1.0):
-        with pytest.warns(ProbeWarning), probe.record(pipe, ["cat", "balloon"]) as recording:
-            run(pipe, maker, guidance_scale=guidance)
-        found.append(recording.trace.attention_nodes()[0]["attention"].sel(branch="cond").isel(step=0).values)
-    assert np.allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+    assert np.allclose(*first_steps(UNLISTED[name]), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["allegro", "mochi", "sana_video", "text_to_video"])  # the others take one, or pad
 def test_two_prompts_in_one_call_read_as_each_alone(name: str):
-    maker, prompts, words = UNLISTED[name], [parts.PROMPT, "a dog"], ["cat", "dog"]
-    pipe: Any = maker.make()
-    pipe.set_progress_bar_config(disable=True)
-
-    def recorded(chosen: list[int]) -> Any:
-        drawn = [torch.Generator().manual_seed(i) for i in chosen]
-        with pytest.warns(ProbeWarning), probe.record(pipe, [words[i] for i in chosen]) as recording:
-            pipe(**maker.call | {"prompt": [prompts[i] for i in chosen]}, generator=drawn)
-        return recording.trace.attention_nodes()[0]["attention"].isel(step=0)
-
-    both = recorded([0, 1])
-    for i, word in enumerate(words):
-        alone = recorded([i]).sel(word=word).isel(image=0).values
-        np.testing.assert_allclose(both.sel(word=word).isel(image=i).values, alone, rtol=1e-4, atol=1e-6)
+    for together, alone in together_and_alone(UNLISTED[name]):
+        np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
 
 
 def test_a_cell_may_be_two_latent_frames():
