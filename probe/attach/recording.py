@@ -93,7 +93,7 @@ class Recording:
         finally:
             take, self._take = self._take, None
         if take is not None and (kind is None or issubclass(kind, Diverged)):
-            self._finish(take)
+            self._finish(take, stopped=kind is not None)
         self._pipe = self._budget.pipe = None  # what is returned holds no model
         self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
         self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
@@ -288,11 +288,12 @@ class Recording:
             self._take.pictures = pictures_of(result)
         return result
 
-    def _finish(self, take: Take) -> None:
+    def _finish(self, take: Take, *, stopped: bool = False) -> None:
+        """What was recorded becomes a trace. `stopped`: by an error, which says itself that steps are missing."""
         self._unstepped = not take.step and bool(take.attention.ran)
+        self._take = None
         if take.step:
-            if any(step >= take.step for step, _, _ in take.attention.ran):
-                warnings.warn(UNENDED, ProbeWarning, stacklevel=2)
             self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
             self._request.check_branches({branch for _, _, branch in take.attention.ran})
-        self._take = None
+            if not stopped and any(step >= take.step for step, _, _ in take.attention.ran):
+                warnings.warn(UNENDED, ProbeWarning, stacklevel=2)
