@@ -30,9 +30,9 @@ from probe.attach.kept.attention import Pass
 from probe.attach.model.families import FAMILIES, Family, denoisers
 from probe.attach.model.infer import Joins, settled
 from probe.attach.model.layout import Plane
-from probe.errors import ProbeWarning, UnknownFamily
+from probe.errors import UnknownFamily
 from tests.attach.looking import SPECIAL, WORDS, checking, softmax64
-from tests.attach.model.unprepared import first_steps, run, together_and_alone
+from tests.attach.model.unprepared import first_steps, run, together_and_alone, watched
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines import dit, parts, unet
 from tests.pipelines.kandinsky import BESIDE
@@ -59,10 +59,7 @@ def test_a_family_that_nobody_prepared_for(name: str):
     maker, (sites, kind, grid, first) = UNLISTED[name], PLACES[name]
     pipe: Any = maker.make()
     plain, before = run(pipe, maker), hooks(*modules_of(pipe))
-    words = [*WORDS, *SPECIAL, "<image>"]
-    with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
-        recorded = run(pipe, maker)
-    trace = recording.trace
+    recorded, trace, checks = watched(pipe, maker)
     assert np.array_equal(plain, recorded)
     assert hooks(*modules_of(pipe)) == before
     assert [(site.kind, site.grid) for site in trace.sites] == [(kind, grid)] * sites

@@ -14,7 +14,7 @@ from probe.attach.kept.attention import Pass
 from probe.errors import NotRecorded, ProbeWarning, RecordingError, UnknownFamily
 from probe.words import Token
 from tests.attach.looking import SPECIAL, WORDS, checking
-from tests.attach.model.unprepared import first_steps, run, together_and_alone
+from tests.attach.model.unprepared import first_steps, run, together_and_alone, watched
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines import parts, unet
 from tests.pipelines import unlisted_films as films
@@ -53,10 +53,7 @@ def test_a_family_that_nobody_prepared_for(name: str):
     maker, (sites, kind, frames, grid, first) = UNLISTED[name], PLACES[name]
     pipe: Any = maker.make()
     plain, before = run(pipe, maker), hooks(*modules_of(pipe))
-    words = [*WORDS, *SPECIAL, "<image>"]
-    with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
-        recorded = run(pipe, maker)
-    trace = recording.trace
+    recorded, trace, checks = watched(pipe, maker)
     assert same(plain, recorded)
     assert hooks(*modules_of(pipe)) == before
     assert {(site.kind, site.frames) for site in trace.sites} == {(kind, frames)}

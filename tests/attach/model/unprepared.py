@@ -1,4 +1,4 @@
-"""Two oracles of a pipeline that nobody prepared for, whether it makes pictures or films."""
+"""A run and two oracles of a pipeline that nobody prepared for, whether it makes pictures or films."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +9,8 @@ import torch
 
 import probe
 from probe.errors import ProbeWarning
+from probe.trace import Trace
+from tests.attach.looking import SPECIAL, WORDS, Checks, checking
 from tests.pipelines import parts
 from tests.pipelines.parts import Maker
 
@@ -20,6 +22,14 @@ def run(pipe: Any, maker: Maker, **more: Any) -> Any:
     pipe.set_progress_bar_config(disable=True)
     torch.manual_seed(0)
     return pipe(**maker.call | maker.inputs() | more, generator=torch.Generator().manual_seed(0))[0]
+
+
+def watched(pipe: Any, maker: Maker) -> tuple[Any, Trace, Checks]:
+    """What a recorded run makes, the trace of every column, and how its readings were checked."""
+    words = [*WORDS, *SPECIAL, "<image>"]
+    with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
+        recorded = run(pipe, maker)
+    return recorded, recording.trace, checks
 
 
 def first_steps(maker: Maker) -> tuple[np.ndarray, np.ndarray]:
