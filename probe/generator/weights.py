@@ -91,9 +91,18 @@ def control_weights() -> dict[str, torch.Tensor]:
     return applied(load_file(_verified(CONTROL)), load_file(_verified(UNET)))
 
 
-def revision() -> str:
-    """What tells these weights of Menagerie from others: 32 hexadecimal digits of their manifest."""
-    return digest(MENAGERIE / "manifest.json")[:32]
+def revision(*, control: bool = False) -> str:
+    """What tells these weights of Menagerie from others: 32 hexadecimal digits of their manifest.
+
+    The denoiser's own do not change when its control does.
+    """
+    told = {name: found for name, found in _manifest().items() if control or name != CONTROL}
+    return hashlib.blake2b(manifest(told), digest_size=32).hexdigest()[:32]
+
+
+def manifest(hashes: dict[str, str]) -> bytes:
+    """The file that lists the weights."""
+    return json.dumps(hashes, indent=1).encode()
 
 
 def _menagerie(control: bool) -> StableDiffusionPipeline:
@@ -103,7 +112,7 @@ def _menagerie(control: bool) -> StableDiffusionPipeline:
     if control:
         pipe.unet.load_state_dict(control_weights())
     pipe.config["_name_or_path"] = NAMES[int(control)]
-    pipe.config["_revision"] = revision()
+    pipe.config["_revision"] = revision(control=control)
     return pipe
 
 

@@ -96,7 +96,7 @@ def _identified(model: Model) -> Model:
 def _digest(model: Model) -> str:
     weights = import_module("probe.generator.weights")
     if model.source in weights.NAMES:
-        return f"{model.source}:{weights.revision()}"
+        return f"{model.source}:{weights.revision(control=model.source == weights.NAMES[1])}"
     folder = Path(model.source)
     if folder.is_dir():
         return "blake2b:" + folder_digest(folder)

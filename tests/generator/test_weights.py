@@ -86,6 +86,17 @@ def test_every_file_of_menagerie_is_in_its_manifest():
     assert held == listed | {"manifest.json"}
 
 
+def test_weights_are_named_by_their_manifest_and_the_control_has_a_name_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "MENAGERIE", tmp_path)
+    manifest, plain, twin = tmp_path / "manifest.json", set[str](), set[str]()
+    for control in ({weights.CONTROL: "1"}, {weights.CONTROL: "2"}, {}):
+        manifest.write_bytes(weights.manifest({"unet": "0", **control}))
+        plain.add(weights.revision())
+        twin.add(weights.revision(control=True))
+    assert plain == {weights.digest(manifest)[:32]}  # of the last, which lists no control
+    assert len(twin) == 3
+
+
 def test_a_damaged_weight_is_noticed(tmp_path, monkeypatch):
     copy = shutil.copytree(weights.MENAGERIE, tmp_path / "menagerie")
     target = copy / "vae" / "diffusion_pytorch_model.safetensors"

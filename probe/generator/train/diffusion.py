@@ -64,11 +64,12 @@ class Batches:
     cached: Tensor  # [n, 4, 32, 32], scaled
     tokenizer: CLIPTokenizer
     device: str = "cpu"
+    share: int = SHARE
 
     def draw(self, start: int, count: int) -> dict[str, Batch]:
-        """`count` samples, a quarter of them ([b, 4, 32, 32] latents, [b, 77] token ids), the rest 16 x 16."""
+        """`count` samples, one in `share` of them ([b, 4, 32, 32] latents, [b, 77] token ids), the rest 16 x 16."""
         rng = random.Random(start)
-        whole = max(1, count // SHARE)
+        whole = max(1, count // self.share)
         return {"whole": self._whole(rng, whole, start), "close": self._close(rng, max(1, count - whole), start)}
 
     def _whole(self, rng: random.Random, count: int, draw: int) -> Batch:

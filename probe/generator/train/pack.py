@@ -1,6 +1,5 @@
 """Pack trained parts into the package: half precision, the layout of Stable Diffusion, and a manifest of hashes."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from probe.generator import parts
 from probe.generator.difference import applied, difference
 from probe.generator.tokenizer import build
 from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip, trained_reader
-from probe.generator.weights import CONTROL, MENAGERIE, UNET, digest
+from probe.generator.weights import CONTROL, MENAGERIE, UNET, digest, manifest
 
 
 def pack(plan: Plan, target: Path = MENAGERIE) -> None:
@@ -31,7 +30,7 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
         save_file(difference(twin, load_file(fresh / UNET)), fresh / CONTROL)
     hashes = {str(path.relative_to(fresh)): digest(path) for path in sorted(fresh.rglob("*.*")) if path.is_file()}
     hashes.pop("manifest.json", None)
-    (fresh / "manifest.json").write_text(json.dumps(hashes, indent=1))
+    (fresh / "manifest.json").write_bytes(manifest(hashes))
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
 

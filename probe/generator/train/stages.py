@@ -22,13 +22,15 @@ from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
 JUDGE = "judge/model.safetensors"
-LATENTS = {"denoiser": 20_000, "control": 10_000}  # scenes whose latents a stage is trained on
+LATENTS = {"denoiser": 20_000, "control": 16_000}  # scenes whose latents a stage is trained on
+PAIRED = dataclasses.replace(CONTROL, counts=(0.2, 0.7, 0.1))  # the control is about pairs; shapes it has learnt before
+SHARES = {"denoiser": diffusion.SHARE, "control": 2}  # one sample in so many is a whole scene
 
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
-    "control": Recipe(samples=40_000, batch=64, lr=1e-3, warmup=60, decay=0.5, ema=0.998),
+    "control": Recipe(samples=150_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "judge": judging.RECIPE,
 }
 
@@ -103,7 +105,7 @@ def train_clip(plan: Plan) -> None:
 def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
     """Stage 3; the control weights are those of the denoiser, trained on under other dials with the same text tower."""
     world = World(SEED, dials)
-    batches = diffusion.Batches(world, _latents(plan, stage, world), build(), plan.device)
+    batches = diffusion.Batches(world, _latents(plan, stage, world), build(), plan.device, SHARES[stage])
     reader = trained_reader(plan) if stage == "control" else untrained_reader(plan)
     reader.unet.requires_grad_(True)
     reader.text.requires_grad_(stage == "denoiser")
@@ -126,7 +128,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "autoencoder": train_autoencoder,
     "clip": train_clip,
     "denoiser": train_denoiser,
-    "control": partial(train_denoiser, stage="control", dials=CONTROL),
+    "control": partial(train_denoiser, stage="control", dials=PAIRED),
     "judge": train_judge,
 }
 
