@@ -14,7 +14,7 @@ from probe.attach.change.alter import Alteration, name_of, warn_of
 from probe.attach.change.edit import Edit, Editor
 from probe.attach.change.modules import Module
 from probe.attach.change.reword import Rewording
-from probe.attach.kept.attention import Pass
+from probe.attach.kept.passes import Pass
 from probe.attach.model.families import Family, denoisers
 from probe.attach.take import STATES, Take
 from probe.attach.text.columns import check_reads, everywhere, place

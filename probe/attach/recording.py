@@ -256,6 +256,7 @@ class Recording:
     def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         take = self._take
         if take is not None and take.current is not None:
+            take.attention.read_waiting()
             take.attention.check(self._waist.ran - self._weightless, take.current)
             self._waist.idle |= take.attention.idle()
             self._budget.after(take, module, self._latents)

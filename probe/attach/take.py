@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 from PIL import Image
 from torch import Tensor
 
-from probe.attach.kept.attention import AttentionReader, Pass
+from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.kept.guiders import SCALES
 from probe.attach.kept.outputs import OutputReader
+from probe.attach.kept.passes import Pass
 from probe.attach.kept.states import Depths
 from probe.attach.kept.stepping import StepReader
 from probe.attach.model.families import Family

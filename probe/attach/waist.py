@@ -108,8 +108,8 @@ def probabilities(
     """
     wide = widest(call)
     if exact or call.columns <= FEW:
-        parts = chunks(call, rows, CACHED)
-        return torch.cat([_picked(_shares(call, part, lse, wide), columns, -1) for part in parts], dim=-2)
+        each = [_picked(_shares(call, part, lse, wide), columns, -1) for part in chunks(call, rows, CACHED)]
+        return torch.cat(each, dim=-2) if len(each) > 1 else each[0]
     lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
 

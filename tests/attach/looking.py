@@ -13,7 +13,8 @@ from torch import Tensor
 
 import probe
 from probe.attach.kept import attention
-from probe.attach.kept.attention import AttentionReader, Pass
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.passes import Pass
 from probe.attach.waist import Call
 from probe.trace import Trace
 from tests import pipelines
@@ -43,6 +44,12 @@ class Checks:
 
     errors: dict[str, float] = field(default_factory=dict)
     calls: list[tuple[Call, Pass]] = field(default_factory=list)
+    asked: dict[tuple[str, int], dict[int, int]] = field(default_factory=dict)  # by call: storage -> version
+
+
+def versions(call: Call) -> dict[int, int]:
+    """How often each tensor of a call has been written to."""
+    return {x.untyped_storage().data_ptr(): x._version for x in (call.q, call.k)}
 
 
 @contextmanager
@@ -54,11 +61,15 @@ def checking() -> Iterator[Checks]:
         p = columns_of(call, rows, columns, lse, exact=exact)
         if call.q.is_meta:  # a survey, before the run
             return p
+        asked, read_now = checks.asked[call.path, call.rank], versions(call)
+        assert all(asked.get(place, now) == now for place, now in read_now.items())  # calls wait for their pass's end
         error = float((p.double() - softmax64(call, rows)[..., columns]).abs().max()) if p.numel() else 0.0
         checks.errors[call.path] = max(error / condition(call), checks.errors.get(call.path, 0.0))
         return p
 
     def kept(reader: AttentionReader, call: Call, lse: Tensor | None, current: Pass) -> None:
+        if not call.q.is_meta:
+            checks.asked[call.path, call.rank] = versions(call)
         if current.step == 0 and not call.q.is_meta:
             checks.calls.append((call, current))
         read(reader, call, lse, current)

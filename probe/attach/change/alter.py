@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from probe.attach.change.gradient import GradientPass, without_weight_gradients
 from probe.attach.change.noise import better_noise
-from probe.attach.kept.attention import Pass
+from probe.attach.kept.passes import Pass
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES

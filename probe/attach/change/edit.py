@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from probe.attach.change.recorded import Recorded
-from probe.attach.kept.attention import AttentionReader, Pass, Place, span
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.passes import Pass, Place, span
 from probe.attach.model.families import Family
 from probe.attach.text.columns import Placed
 from probe.attach.text.encode import Text

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from probe.attach.kept.attention import AttentionReader, Pass, Place, span
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.passes import Pass, Place, span
 from probe.attach.model.families import Family
 from probe.attach.text.text_calls import changing
 from probe.attach.waist import ALL, Call, Waist, attention_modules, chunks, log_sum_exp, scores

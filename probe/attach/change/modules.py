@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probe.attach.kept.attention import Pass
 from probe.attach.kept.outputs import RUN, choose, laid_out, tensors
+from probe.attach.kept.passes import Pass
 from probe.errors import BadInput, MissingReadings
 from probe.intervention import Given, Intervention, OutputIntervention
 

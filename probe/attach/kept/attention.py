@@ -1,7 +1,6 @@
 """Reads the attention that each cell gives to each word, from the calls that the waist shows."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import prod
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probe.attach.kept.keeping import Kept, Reading
+from probe.attach.kept.passes import Pass, Place, at_rows, groups_of, span
 from probe.attach.kept.related import RelationReader, View
 from probe.attach.kept.remedy import SKIPPED, UNSEEN
 from probe.attach.model.families import Family, grid_of
@@ -17,40 +17,14 @@ from probe.attach.model.infer import Joins, concluded, settled, unknown
 from probe.attach.model.layout import Plane
 from probe.attach.precision import own_precision
 from probe.attach.text.lexicon import Lexicon
-from probe.attach.text.rows import Row
 from probe.attach.waist import Call, probabilities
 from probe.axes import Kind
 from probe.errors import MissingReadings, UnknownFamily
 from probe.site import Site
 
-__all__ = ["AttentionReader", "Pass", "Place", "Row"]
-
 Whose = tuple[str, int]  # branch, prompt
 Texts = tuple[str, int, int]  # and the length of its text
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One forward pass of a denoiser: the step it belongs to and the shapes that decide the layout."""
-
-    denoiser: str
-    step: int
-    rows: tuple[Row, ...]
-    plane: Plane
-    text: int  # length of the sequence of text states
-    texts: tuple[int, ...]  # how much of it takes part, row by row
-    others: tuple[int, ...] = ()  # lengths of the sequences that the denoiser is given beside text and latents
-    attended: tuple[int, ...] = ()  # by its mask, how much of the text is no padding, where that is the head of it
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where the calls of one module sit: their site, and whether their keys hold the text."""
-
-    site: Site | None  # None: no cells of the picture ask here
-    reads: bool  # whether cells ask the text
-    folded: int = 1  # frames that lie in the batch
-    temporal: bool = False  # frames ask frames, cell by cell
+WAITING = 1 << 23  # bytes of calls that wait for the end of their pass: read in one go, small ones take a third less
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +53,8 @@ class AttentionReader:
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
+    _waiting: list[tuple[Call, Tensor | None, _At]] = field(default_factory=list)
+    _bytes: int = 0  # of the calls that wait
     joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
     _plane: Plane | None = None
     _weights: dict[tuple[str, int, int, bool], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
@@ -88,6 +64,7 @@ class AttentionReader:
         self._plane = current.plane
         self._heard.clear()
         self._taken.clear()
+        self._forget()  # what a pass that broke off has left
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
     @own_precision()
@@ -101,10 +78,24 @@ class AttentionReader:
         if key not in self.places:
             self.places[key] = self._place(call, current, each)
         if self.kept.wants(current.step) and (self.places[key].reads or self.relations.asked.kinds):
-            for whose, rows in _groups(current, self.branches, offset, call.q.shape[0] // each).items():
-                part, part_lse = _batch(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
+            for whose, rows in groups_of(current, self.branches, offset, call.q.shape[0] // each).items():
+                part, part_lse = at_rows(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
                 images = tuple(current.rows[i].image for i in rows)
-                self._take(part, part_lse, _At(current.step, key, images, *whose))
+                self._waiting.append((part, part_lse, _At(current.step, key, images, *whose)))
+                self._bytes += part.q.nbytes + part.k.nbytes + part.v.nbytes
+        if self._bytes > WAITING or self.joins.running:
+            self.read_waiting()
+
+    @own_precision()
+    def read_waiting(self) -> None:
+        """Take the calls that wait: at the end of a pass, or before."""
+        for call, lse, at in self._waiting:
+            self._take(call, lse, at)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        self._bytes = 0
 
     def _take(self, call: Call, lse: Tensor | None, at: "_At") -> None:
         """Take the rows of one prompt and branch."""
@@ -164,7 +155,8 @@ class AttentionReader:
         cells, first = span(call, place.site, self.family, whose[-1])
         beside = place.site.kind == "cross" and call.columns > whose[-1]
         columns, weights, offset = self._columns(whose, call.q.device, beside)
-        p = probabilities(call, cells, columns + first, lse, exact=self.exact).detach()  # [b * f, h, n, t]
+        asked = columns + first if first else columns
+        p = probabilities(call, cells, asked, lse, exact=self.exact).detach()  # [b * f, h, n, t]
         mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
         chosen = self.kept.wish.chosen_heads(call.heads)
         apart = p if len(chosen) == call.heads else p[:, list(chosen)]
@@ -263,38 +255,7 @@ class AttentionReader:
             )
 
 
-def span(call: Call, site: Site, family: Family, text: int) -> tuple[slice, int]:
-    """(the picture's rows, the text's first column) of a call with `text` columns of text."""
-    if site.kind != "joint":
-        return slice(0, call.rows), call.columns - text if family.behind else 0
-    cells = site.frames * prod(site.grid)
-    picture, first = family.starts(cells, text)
-    return slice(picture, picture + cells), first
-
-
-def _groups(
-    current: Pass, branches: tuple[str, ...], first: int, count: int
-) -> Mapping[tuple[str, int, int], list[int]]:
-    """(branch, prompt, length of text) -> rows of the batch, for the wanted branches, among `count` rows."""
-    groups: dict[tuple[str, int, int], list[int]] = {}
-    for i in range(first, min(first + count, len(current.rows))):
-        row = current.rows[i]
-        if row.branch in branches:
-            groups.setdefault((row.branch, row.prompt, current.texts[i]), []).append(i)
-    return groups
-
-
 def _by_word(p: Tensor, weights: Tensor, offset: Tensor, folded: int) -> Tensor:
     """[b * f, h, n, t] -> [b, h, w, f * n]."""
     words = (p @ weights + offset).unflatten(0, (-1, folded))  # [b, f, h, n, w]
     return words.permute(0, 2, 4, 1, 3).flatten(3)
-
-
-def _batch(call: Call, lse: Tensor | None, rows: list[int]) -> tuple[Call, Tensor | None]:
-    """The call at chosen rows of the batch; neighbouring rows are a view, not a copy."""
-    if len(rows) == call.q.shape[0]:
-        return call, lse
-    chosen = slice(rows[0], rows[-1] + 1) if rows == list(range(rows[0], rows[-1] + 1)) else rows
-    mask = call.mask[chosen] if call.mask is not None and call.mask.shape[0] > 1 and call.mask.ndim == 4 else call.mask
-    part = replace(call, q=call.q[chosen], k=call.k[chosen], v=call.v[chosen], mask=mask)
-    return part, None if lse is None else lse[chosen]

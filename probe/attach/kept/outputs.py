@@ -15,8 +15,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from probe.attach.kept.attention import Pass
 from probe.attach.kept.keeping import Kept
+from probe.attach.kept.passes import Pass
 from probe.attach.kept.related import Held
 from probe.attach.model.families import grid_of
 from probe.attach.model.layout import Plane

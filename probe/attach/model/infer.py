@@ -21,7 +21,7 @@ from probe.attach.text.hearing import Encoded, Heard
 from probe.errors import ProbeWarning, UnknownFamily
 
 if TYPE_CHECKING:
-    from probe.attach.kept.attention import Pass
+    from probe.attach.kept.passes import Pass
 
 RTOL, ATOL = 1e-2, 1e-3  # states went through lower precision, maybe
 JOINERS = (torch.cat, torch.concat, torch.concatenate)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probe.attach.kept.attention import AttentionReader, Pass
+from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.keeping import Kept
 from probe.attach.kept.outputs import Chosen, OutputReader
+from probe.attach.kept.passes import Pass
 from probe.attach.take import Take
 from probe.attach.waist import Call, Waist, attention_modules
 from probe.site import Site
@@ -93,6 +94,7 @@ def survey(
         twin = _twin(module)
         with scouts.on(twin, current, wants), torch.no_grad():
             twin(**{name: _shape(value) for name, value in given.items()})
+            scouts.attention.read_waiting()
     except (RuntimeError, TypeError, ValueError, AttributeError):
         return None
     return scouts.attention.sites()

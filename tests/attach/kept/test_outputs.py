@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import probe
-from probe.attach.kept.attention import Pass
 from probe.attach.kept.outputs import choose, laid_out, tensors
+from probe.attach.kept.passes import Pass
 from probe.attach.model.layout import Plane
 from probe.attach.text.rows import Row
 from probe.errors import MissingReadings, NoMatch, OverBudget

@@ -8,7 +8,7 @@ import torch
 
 import probe
 from probe.attach.kept import relations
-from probe.attach.kept.attention import Pass
+from probe.attach.kept.passes import Pass
 from probe.attach.waist import Call, log_sum_exp
 from probe.errors import BadInput, NoMatch, OverBudget
 from probe.trace import Trace

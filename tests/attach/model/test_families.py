@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 import probe
-from probe.attach.kept.attention import AttentionReader, span
+from probe.attach.kept.attention import AttentionReader
+from probe.attach.kept.passes import span
 from tests import pipelines
 from tests.attach.looking import SPECIAL, WORDS, Seen, checking, seen
 

@@ -26,7 +26,7 @@ from diffusers import (
 from diffusers.models import StableCascadeUNet
 
 import probe
-from probe.attach.kept.attention import Pass
+from probe.attach.kept.passes import Pass
 from probe.attach.model.families import FAMILIES, Family, denoisers
 from probe.attach.model.infer import Joins, settled
 from probe.attach.model.layout import Plane

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import probe
-from probe.attach.kept.attention import Pass
+from probe.attach.kept.passes import Pass
 from probe.errors import NotRecorded, ProbeWarning, RecordingError, UnknownFamily
 from probe.words import Token
 from tests.attach.looking import SPECIAL, WORDS, checking
