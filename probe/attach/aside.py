@@ -1,6 +1,5 @@
 """What runs beside the pipeline's own passes: interventions that move latents, and inquiries at chosen steps."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -138,11 +137,6 @@ class Asides:
         asked = [{"method": item.method, **item.model_dump(mode="json")} for item in self.interventions]
         log = [entry for alteration in self.alterations for entry in alteration.log]
         return ({"interventions": asked} if asked else {}) | ({"nursing": log} if log else {})
-
-
-def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
-    """A call's arguments by name."""
-    return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
 
 
 def _encoded(item: Intervention, scene: Scene) -> dict[str, Text]:

@@ -1,10 +1,13 @@
 """Borrowing: what is put on a pipeline is taken off again, whatever happens in between."""
 
 import copy
+import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from itertools import islice
 from typing import Any
 
 from probe.errors import AlreadyRecording
@@ -40,6 +43,20 @@ def here(hook: Callable[..., Any]) -> Callable[..., Any]:
         return hook(*args, **kwargs) if threading.get_ident() == thread else None
 
     return guarded
+
+
+def by_name(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a function was called with, by name. Raises TypeError for what it does not take."""
+    if not inspect.ismethod(function):
+        return dict(inspect.signature(function).bind_partial(*args, **kwargs).arguments)
+    given = _signature(function.__func__).bind_partial(function.__self__, *args, **kwargs).arguments
+    return dict(islice(given.items(), 1, None))
+
+
+@cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Of a function that lives as long as its class."""
+    return inspect.signature(function)
 
 
 Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]

@@ -5,7 +5,6 @@ names, never from counting layer calls. What is put on the pipeline: two hooks p
 denoiser and a ControlNet, and stand-ins for four methods of this one object; all of it is taken off, whatever happens.
 """
 
-import inspect
 import time
 import warnings
 from contextlib import ExitStack
@@ -15,11 +14,11 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from probe.attach.aside import Asides, arguments
+from probe.attach.aside import Asides
 from probe.attach.asked.controlnets import Leads
 from probe.attach.asked.inquiry import Scene
 from probe.attach.assemble import assemble
-from probe.attach.borrow import around, here, lease
+from probe.attach.borrow import around, by_name, here, lease
 from probe.attach.change.edit import edit_waist
 from probe.attach.change.modules import Module, changed_modules
 from probe.attach.kept.attention import AttentionReader
@@ -155,7 +154,7 @@ class Recording:
 
     def _start(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The pipeline checks what it was given: a text begins anew, embeddings go on with what was encoded."""
-        if texts(inspect.signature(original).bind_partial(*args, **kwargs).arguments.get("prompt")):
+        if texts(by_name(original, args, kwargs).get("prompt")):
             self._drop()
         return original(*args, **kwargs)
 
@@ -197,8 +196,7 @@ class Recording:
             self._finish(self._take)
 
     def _prepare(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = inspect.signature(original).bind_partial(*args, **kwargs).arguments
-        generator = given.get("generator")
+        generator = by_name(original, args, kwargs).get("generator")
         first = generator[0] if isinstance(generator, list) else generator
         if self._take is not None and first is not None:
             self._take.seed = first.initial_seed()
@@ -221,7 +219,7 @@ class Recording:
             raise RecordingError(UNHEARD)
         if take is None:
             return None
-        given = arguments(module, args, kwargs)
+        given = by_name(module.forward, args, kwargs)
         take.begin_pass(name, given, self._named)
         self._budget.before(take, module, given, self._latents)
         if not take.step:
@@ -269,7 +267,7 @@ class Recording:
 
     def _step(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._take is not None:
-            given = inspect.signature(original).bind_partial(*args, **kwargs).arguments
+            given = by_name(original, args, kwargs)
             self._asides.stepping(given.get("sample"))
             self._take.stepped(given)
         result = original(*args, **kwargs)

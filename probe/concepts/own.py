@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 from torch import Generator, Tensor
 
-from probe.attach.aside import arguments
-from probe.attach.borrow import here
+from probe.attach.borrow import by_name, here
 from probe.attach.model.families import denoiser, family
 from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES
@@ -128,7 +127,7 @@ class _Watch:
 
     def before(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.step == len(self.levels):
-            given = arguments(module, args, kwargs)
+            given = by_name(module.forward, args, kwargs)
             time = first(given, TIMES)
             self.told.append(float(torch.as_tensor(time).flatten()[0]))
             self.levels.append(level(self.pipe.scheduler, self.pipe.scheduler.timesteps[self.step]))

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from probe.attach.aside import arguments
-from probe.attach.borrow import here, lease
+from probe.attach.borrow import by_name, here, lease
 from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import denoiser
 from probe.attach.take import SAMPLES
@@ -97,7 +96,7 @@ def conditions(pipe: Any, prompt: str, count: tuple[int, int], recipe: Recipe) -
     _, module = denoiser(pipe)
 
     def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        caught.update(arguments(module, args, kwargs))
+        caught.update(by_name(module.forward, args, kwargs))
         raise _Heard
 
     call = unwrap(type(pipe).__call__)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from probe.errors import DamagedFile
+from probe.generator.parts import scheduler
 from probe.generator.tokenizer import build
 from probe.generator.train import __main__ as command
 from probe.generator.train import autoencoder, diffusion, loop, optimiser, precision
@@ -274,20 +275,30 @@ def test_a_close_up_shows_its_thing_but_for_the_jitter_and_its_words_name_nothin
                 assert i in said and all(j == i or scene.things[j].wearer == i for j in said)
 
 
+class Zero(nn.Module):
+    """Predicts nothing, and remembers the times."""
+
+    def forward(self, z: Tensor, t: Tensor, ids: Tensor):
+        self.t = t
+        return torch.zeros_like(z)
+
+
+@pytest.mark.parametrize(("lean", "mean"), [(diffusion.EVEN, 1 / 2), (diffusion.NOISY, 2 / 3)])
+def test_times_are_drawn_evenly_or_in_proportion_to_themselves(lean: float, mean: float):
+    zero = Zero()
+    torch.manual_seed(0)
+    diffusion.loss(zero, torch.zeros(20_000, 1, 1, 1), torch.empty(0), scheduler(), lean)
+    assert zero.t.min() >= 0 and zero.t.max() < 1000
+    assert float(zero.t.double().mean()) / 1000 == pytest.approx(mean, abs=0.01)
+
+
 def test_the_weights_of_the_denoiser_loss_are_capped():
     """A prediction of zero costs E[v^2] min(snr + 1, 5) / (snr + 1), summed here by hand over the drawn times."""
-    from probe.generator.parts import scheduler
-
-    class Zero(nn.Module):
-        def forward(self, z: Tensor, t: Tensor, ids: Tensor):
-            self.t = t
-            return torch.zeros_like(z)
-
     zero, z = Zero(), torch.randn(4, 4, 8, 8)
     torch.manual_seed(5)
     value = float(diffusion.loss(zero, z, torch.empty(0), scheduler()))
     torch.manual_seed(5)
-    t = torch.randint(0, 1000, (4,))
+    t = (1000 * torch.rand(4)).long()
     noise = torch.randn_like(z)
     expected = 0.0
     for i in range(4):

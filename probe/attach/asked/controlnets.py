@@ -4,14 +4,13 @@ Where another text is put in, they must read it as well, or their outputs still 
 it as they are called; a pass beside the pipeline's own runs them again.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from probe.attach.borrow import here
+from probe.attach.borrow import by_name, here
 from probe.errors import BadInput
 
 Arguments = dict[str, Any]
@@ -55,19 +54,15 @@ class Leads:
 
     def _before(self, tell: Callable[[Arguments], Arguments]) -> Any:
         def told(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Any:
-            return (), tell(_named(module, args, kwargs))
+            return (), tell(by_name(module.forward, args, kwargs))
 
         return told
 
     def _after(self, name: str) -> Any:
         def ran(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, output: Any) -> None:
-            self.calls[name] = Lead(module, _named(module, args, kwargs), tensors(output))
+            self.calls[name] = Lead(module, by_name(module.forward, args, kwargs), tensors(output))
 
         return ran
-
-
-def _named(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
-    return dict(inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments)
 
 
 def tensors(value: Any) -> list[Tensor]:

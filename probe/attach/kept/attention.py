@@ -53,7 +53,7 @@ class AttentionReader:
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
-    _waiting: list[tuple[Call, Tensor | None, _At]] = field(default_factory=list)
+    _waiting: list[tuple[Call, Tensor | None, list[int], _At]] = field(default_factory=list)  # with rows of the batch
     _bytes: int = 0  # of the calls that wait
     joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
     _plane: Plane | None = None
@@ -67,7 +67,6 @@ class AttentionReader:
         self._forget()  # what a pass that broke off has left
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
-    @own_precision()
     def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
         """Take one call's columns. Raises UnknownFamily where it cannot be said what asks and what is asked."""
         self._heard.add(call.path)
@@ -79,18 +78,18 @@ class AttentionReader:
             self.places[key] = self._place(call, current, each)
         if self.kept.wants(current.step) and (self.places[key].reads or self.relations.asked.kinds):
             for whose, rows in groups_of(current, self.branches, offset, call.q.shape[0] // each).items():
-                part, part_lse = at_rows(call, lse, [(i - offset) * each + j for i in rows for j in range(each)])
+                chosen = [(i - offset) * each + j for i in rows for j in range(each)]
                 images = tuple(current.rows[i].image for i in rows)
-                self._waiting.append((part, part_lse, _At(current.step, key, images, *whose)))
-                self._bytes += part.q.nbytes + part.k.nbytes + part.v.nbytes
+                self._waiting.append((call, lse, chosen, _At(current.step, key, images, *whose)))
+            self._bytes += call.q.nbytes + call.k.nbytes + call.v.nbytes
         if self._bytes > WAITING or self.joins.running:
             self.read_waiting()
 
     @own_precision()
     def read_waiting(self) -> None:
         """Take the calls that wait: at the end of a pass, or before."""
-        for call, lse, at in self._waiting:
-            self._take(call, lse, at)
+        for call, lse, rows, at in self._waiting:
+            self._take(*at_rows(call, lse, rows), at)
         self._forget()
 
     def _forget(self) -> None:

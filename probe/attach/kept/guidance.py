@@ -69,22 +69,23 @@ class GuidanceReader:
         channels = sample.shape[1]
         said = {b: _in_step(_stack(rows, channels), sample) for b, rows in self.outputs.items()}
         said = {b: value for b, value in said.items() if value.shape == sample.shape and noise.kind != "trigflow"}
-        eps = {b: noise.epsilon(value, sample) for b, value in said.items()}
-        guided = guided[:, :channels].detach()
+        every = torch.stack([guided[:, :channels].detach(), *said.values()])  # [1 + branch, image, ...]
+        eps = noise.epsilon(every, sample)
+        x0 = noise.x0(every if len(said) > 1 else every[:1], sample).half()
         self.levels.append(noise)
-        self.rows.append(self._row(eps, noise.epsilon(guided, sample)))
-        self.branches.append({b: noise.x0(value, sample).half() for b, value in said.items()} if len(said) > 1 else {})
+        self.rows.append(self._row(dict(zip(said, eps[1:], strict=True)), eps))
+        self.branches.append(dict(zip(said, x0[1:], strict=True)) if len(said) > 1 else {})
         self.samples.append(sample.detach().half())
-        self.predicted.append(noise.x0(guided, sample).half())
+        self.predicted.append(x0[0])
         self.timesteps.append(float(torch.as_tensor(timestep).flatten()[0]))
         self.outputs = {}
 
-    def _row(self, eps: dict[str, Tensor], guided: Tensor) -> Row:
-        """The numbers of one step."""
-        row: Row = {"guided_norm": norm(guided)}
-        row |= {f"{branch}_norm": norm(value) for branch, value in eps.items()}
+    def _row(self, eps: dict[str, Tensor], every: Tensor) -> Row:
+        """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches."""
+        norms = every.flatten(2).norm(dim=2)
+        row: Row = {"guided_norm": norms[0]} | {f"{b}_norm": value for b, value in zip(eps, norms[1:], strict=True)}
         if "cond" in eps:
-            row["update_norm"] = norm(guided - eps["cond"])
+            row["update_norm"] = norm(every[0] - eps["cond"])
             row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
         self._difference(row, eps)
         return row

@@ -1,10 +1,11 @@
 """Guidance as an object: diffusers' guiders, and the blocks of the modular pipelines that call them."""
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
+
+from probe.attach.borrow import by_name
 
 PREFIX = "pred_"  # diffusers names a guider's inputs pred_cond, pred_uncond, pred_cond_skip, ...
 SCALES = ("guidance", "timestep_cond")  # arguments that tell a denoiser the scale instead of a second branch
@@ -25,7 +26,7 @@ def _blocks(block: Any) -> Iterator[Any]:
 
 def predictions(forward: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
     """What a guider combines, by branch: "cond", "uncond", "cond_skip", "cond_perturb", ..."""
-    given = inspect.signature(forward).bind(*args, **kwargs).arguments
+    given = by_name(forward, args, kwargs)
     return {name.removeprefix(PREFIX): value for name, value in given.items() if isinstance(value, Tensor)}
 
 

@@ -16,6 +16,7 @@ from probe.attach.kept.outputs import Chosen, OutputReader
 from probe.attach.kept.passes import Pass
 from probe.attach.take import Take
 from probe.attach.waist import Call, Waist, attention_modules
+from probe.errors import OverBudget
 from probe.site import Site
 
 Given = Mapping[str, Any]
@@ -95,6 +96,8 @@ def survey(
         with scouts.on(twin, current, wants), torch.no_grad():
             twin(**{name: _shape(value) for name, value in given.items()})
             scouts.attention.read_waiting()
+    except OverBudget:
+        raise
     except (RuntimeError, TypeError, ValueError, AttributeError):
         return None
     return scouts.attention.sites()

@@ -6,7 +6,6 @@ thread of its own, where the recording's hooks do not listen. The pooled states,
 attention, are left out.
 """
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from probe.attach.asked.inquiry import Scene
-from probe.attach.borrow import here
+from probe.attach.borrow import by_name, here
 from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.model.families import Family, Stream
 from probe.attach.relevance.denoiser import joined, normalised
@@ -176,7 +175,7 @@ def _embeddings(encoder: Any) -> list[nn.Module]:
 
 
 def _starts(tower: Tower, running: list[Tower], module: nn.Module, args: tuple[Any, ...], kwargs: Any) -> None:
-    given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+    given = by_name(module.forward, args, kwargs)
     ids, mask = given.get("input_ids"), given.get("attention_mask")
     count = ids.shape[1] if isinstance(ids, Tensor) else 0
     tower.attended = mask[0].bool().tolist() if isinstance(mask, Tensor) and mask.ndim == 2 else [True] * count

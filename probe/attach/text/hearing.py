@@ -1,13 +1,12 @@
 """What the pipeline told its text encoders, and what each of them really read."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 
-from probe.attach.borrow import here
+from probe.attach.borrow import by_name, here
 from probe.attach.kept.guiders import parts_of
 from probe.attach.model.compiled import plain
 from probe.errors import UnknownFamily
@@ -67,7 +66,7 @@ class Listener:
 
     def _before(self, name: str) -> Any:
         def hear(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments) -> None:
-            given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
+            given = by_name(module.forward, args, kwargs)
             ids, mask = given.get("input_ids"), given.get("attention_mask")
             if isinstance(ids, Tensor) and ids.ndim == 2:
                 masks: list[tuple[bool, ...] | None] = [None] * len(ids)
@@ -159,8 +158,8 @@ def check_speaks(pipe: Any) -> None:
 
 def told(encode: Any, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:
     """What a call of an encoding says, by name; several texts as a tuple."""
-    bound = inspect.signature(encode).bind_partial(*args, **kwargs).arguments
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in bound.items()}
+    given = by_name(encode, args, kwargs)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def spoken(given: Arguments, name: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ CELL = PICTURE_SIDE // LATENT_SIDE  # pixels to a cell of the latents
 CLOSE = 16  # cells to a side of a close-up
 SHARE = 4  # every fourth sample is a whole scene, the rest are close-ups
 JITTER = 2  # cells
+EVEN, NOISY = 1.0, 0.5  # how times are drawn: evenly, or in proportion to themselves
 
 Batch = tuple[Tensor, Tensor]
 
@@ -107,17 +108,18 @@ def corner(thing: Thing, rng: random.Random) -> tuple[int, int]:
     return min(max(0, y), last), min(max(0, x), last)
 
 
-def losses(module: nn.Module, batches: dict[str, Batch], schedule: DDIMScheduler) -> Losses:
+def losses(module: nn.Module, batches: dict[str, Batch], schedule: DDIMScheduler, lean: float = EVEN) -> Losses:
     """`loss` of each batch, by name."""
-    return {name: loss(module, z, ids, schedule) for name, (z, ids) in batches.items()}
+    return {name: loss(module, z, ids, schedule, lean) for name, (z, ids) in batches.items()}
 
 
-def loss(module: nn.Module, z: Tensor, ids: Tensor, schedule: DDIMScheduler) -> Tensor:
+def loss(module: nn.Module, z: Tensor, ids: Tensor, schedule: DDIMScheduler, lean: float = EVEN) -> Tensor:
     """Mean squared error on v, whose weight on the clean latents, snr + 1, is capped: min(snr + 1, gamma) / (snr + 1).
 
-    So noisy times count, where it is decided what is drawn and the text has its say.
+    So noisy times count, where it is decided what is drawn and the text has its say. Times are 1000 u ^ lean, u even
+    between 0 and 1.
     """
-    t = torch.randint(0, 1000, (len(z),), device=z.device)
+    t = (1000 * torch.rand(len(z), device=z.device) ** lean).long()
     noise = torch.randn_like(z)
     abar = schedule.alphas_cumprod.to(z.device)[t][:, None, None, None]
     snr = abar / (1 - abar)

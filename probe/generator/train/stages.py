@@ -113,8 +113,8 @@ def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = No
         reader.unet.set_attn_processor(AttnProcessor())
         reader.text.set_attn_implementation("eager")
     trainer = plan.trainer(stage, reader)
-    schedule = parts.scheduler()
-    trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule))
+    schedule, lean = parts.scheduler(), diffusion.NOISY if stage == "control" else diffusion.EVEN
+    trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule, lean))
 
 
 def train_judge(plan: Plan) -> None:
