@@ -171,9 +171,11 @@ def _editor(interventions: Sequence[Intervention], scene: Scene) -> Editor | Non
         )
         for item in items
     ]
+    if not edits:
+        return None
     found = {name: attention_modules(module) for name, module in denoisers(scene.pipe).items()}
     modules = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
-    return Editor(edits, prompts, family, modules, scene.pipe.scheduler) if edits else None
+    return Editor(edits, prompts, family, modules, scene.pipe.scheduler)
 
 
 def _check_prompts(item: AttentionIntervention, prompts: Sequence[Prompt], family: Family) -> None:

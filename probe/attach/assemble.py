@@ -172,7 +172,7 @@ def fused(pipe: Any) -> dict[str, list[str]]:
 
 def _scales(part: torch.nn.Module) -> dict[str, list[float]]:
     """By adapter, the scales that its layers have, without repeats; peft's layers hold them by name."""
-    layers: list[Any] = [layer for layer in part.modules() if isinstance(getattr(layer, "scaling", None), dict)]
+    layers: list[Any] = [layer for layer in part.modules() if isinstance(vars(layer).get("scaling"), dict)]
     on = [layer for layer in layers if not layer.disable_adapters]
     names = dict.fromkeys(name for layer in on for name in layer.active_adapters)
     return {name: sorted({float(layer.scaling[name]) for layer in on if name in layer.scaling}) for name in names}

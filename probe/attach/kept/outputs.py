@@ -44,6 +44,8 @@ class Chosen:
 
 def choose(denoisers: Mapping[str, nn.Module], patterns: Sequence[str]) -> tuple[Chosen, ...]:
     """The modules that patterns name: "mid_block", "*.ff", "unet.*.ff:whole". Raises NoMatch, listing what there is."""
+    if not patterns:
+        return ()
     every = {
         f"{name}.{path}": part for name, whole in denoisers.items() for path, part in whole.named_modules() if path
     }
