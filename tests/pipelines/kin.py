@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Any
 
 import diffusers
-from diffusers import DDPMScheduler, DiffusionPipeline, LCMScheduler, SD3ControlNetModel, T2IAdapter
+from diffusers import DDPMScheduler, DiffusionPipeline, LCMScheduler, T2IAdapter
 
 from tests.pipelines import dit, joint, parts, unet, video
 from tests.pipelines.parts import Maker, options, without_size
@@ -39,9 +39,32 @@ def adapter() -> T2IAdapter:
     return parts.seeded(T2IAdapter, 1, **levels)
 
 
-def sd3_controlnet() -> SD3ControlNetModel:
-    """A second transformer beside that of Stable Diffusion 3."""
-    return parts.denoiser(SD3ControlNetModel, **joint.MMDIT)
+def beside(net: str, made: Callable[[], Any], **other: Any) -> Any:
+    """A ControlNet of diffusers, by name, of the shape of a pipeline's transformer."""
+    make: Any = getattr(diffusers, net)
+    shape = told(made().components["transformer"])
+    asked = signature(make.__init__).parameters
+    return parts.denoiser(make, **{name: value for name, value in shape.items() if name in asked} | other)
+
+
+def sparse() -> Any:
+    """A ControlNet of films that is led by few of their frames."""
+    shape: Parts = {"layers_per_block": 1, "norm_num_groups": 4, "cross_attention_dim": 32, "attention_head_dim": 4}
+    blocks = ("CrossAttnDownBlockMotion", "CrossAttnDownBlockMotion", "DownBlockMotion")
+    widths: Parts = {"block_out_channels": (16, 32, 32), "conditioning_channels": 3}
+    widths |= {"conditioning_embedding_out_channels": (4, 8, 8)}
+    shape |= widths | {"down_block_types": blocks, "use_simplified_condition_embedding": False}
+    return parts.denoiser(diffusers.SparseControlNetModel, motion_num_attention_heads=2, **shape)
+
+
+def masked() -> Parts:
+    """A picture and what of it is to be painted again."""
+    return painted() | {"mask_image": parts.mask()}
+
+
+def framed() -> Parts:
+    """One frame that leads a film."""
+    return {"conditioning_frames": [parts.picture()], "controlnet_frame_indices": [0]}
 
 
 def painted() -> Parts:
@@ -67,6 +90,7 @@ SANA: Parts = PLAIN | {"complex_human_instruction": None}
 PAG: Parts = {"pag_scale": 3.0}
 WIDE = {"in_channels": 8, "out_channels": 4}
 PACKED = {"in_channels": 32, "out_channels": 16}
+FILLED = {"in_channels": 2 * 16 + 64, "out_channels": 16}  # of the masked picture, and of the mask
 BOTH, THREE = [("uncond", "cond")], [("uncond", "cond", "cond#2")]
 ONE, TURNS = [("cond",)], [("cond",), ("uncond",)]
 KIN: dict[str, tuple[Maker, list[tuple[str, ...]]]] = {  # the branches of each pass of the first step
@@ -94,6 +118,22 @@ KIN: dict[str, tuple[Maker, list[tuple[str, ...]]]] = {  # the branches of each 
     ),
     "flux_control": (
         Maker(kin("FluxControlPipeline", joint.flux1, denoiser=PACKED), options(3.5, **SHORT), led),
+        ONE,
+    ),
+    "flux_controlnet": (
+        Maker(
+            kin(
+                "FluxControlNetPipeline",
+                joint.flux1,
+                controlnet=partial(beside, "FluxControlNetModel", joint.flux1, num_single_layers=1),
+            ),
+            options(3.5, **SHORT),
+            led,
+        ),
+        ONE,
+    ),
+    "flux_fill": (
+        Maker(kin("FluxFillPipeline", joint.flux1, denoiser=FILLED), options(3.5, **SHORT), masked),
         ONE,
     ),
     "flux_i2i": (Maker(kin("FluxImg2ImgPipeline", joint.flux1), options(3.5, **HALF, **SHORT), painted), ONE),
@@ -147,6 +187,18 @@ KIN: dict[str, tuple[Maker, list[tuple[str, ...]]]] = {  # the branches of each 
         Maker(kin("StableDiffusionPipelineSafe", unet.sd_parts), options()),
         [("uncond", "cond", "further")],
     ),
+    "sana_controlnet": (
+        Maker(
+            kin(
+                "SanaControlNetPipeline",
+                dit.sana,
+                controlnet=partial(beside, "SanaControlNetModel", dit.sana, num_layers=1),
+            ),
+            options(**SANA),
+            led,
+        ),
+        BOTH,
+    ),
     "sana_pag": (
         Maker(
             kin("SanaPAGPipeline", dit.sana, pag_applied_layers=lambda: ["transformer_blocks.0"]),
@@ -155,7 +207,23 @@ KIN: dict[str, tuple[Maker, list[tuple[str, ...]]]] = {  # the branches of each 
         THREE,
     ),
     "sd3_controlnet": (
-        Maker(kin("StableDiffusion3ControlNetPipeline", joint.sd3, controlnet=sd3_controlnet), options(**SHORT), led),
+        Maker(
+            kin(
+                "StableDiffusion3ControlNetPipeline",
+                joint.sd3,
+                controlnet=partial(beside, "SD3ControlNetModel", joint.sd3),
+            ),
+            options(**SHORT),
+            led,
+        ),
+        BOTH,
+    ),
+    "sparse_controlnet": (
+        Maker(
+            kin("AnimateDiffSparseControlNetPipeline", video.animate_diff, controlnet=sparse),
+            options(num_frames=3, output_type="latent"),
+            framed,
+        ),
         BOTH,
     ),
     "upscale": (
