@@ -75,6 +75,18 @@ def test_a_branch_that_runs_again_gets_a_number():
     assert branches(one.label(states(1))) == [("cond#2", 0, 0)]
 
 
+def test_a_text_that_nobody_encoded_as_a_prompt_is_neither_branch():
+    label = labeller(cond=states(1), other=states(2)).label
+    assert branches(label(states(2, 1, 5))) == [("uncond", 0, 0), ("cond", 0, 0), ("further", 0, 0)]
+    label = labeller(cond=states(1), other=states(2)).label
+    assert branches(label(states(2, 1.2))) == [("uncond", 0, 0), ("cond", 0, 0)]  # changed, and yet the closest
+
+
+def test_a_text_that_overflowed_is_close_to_none_and_rows_are_in_their_order():
+    label = labeller(cond=states(1), other=states(2)).label
+    assert branches(label(states(torch.nan, torch.nan))) == [("uncond", 0, 0), ("cond", 0, 0)]
+
+
 def test_without_texts_the_other_branch_comes_first():
     one = Labeller((), "uncond", 2, 1)
     assert branches(one.by_order(4)) == [("uncond", 0, 0), ("uncond", 1, 0), ("cond", 0, 0), ("cond", 1, 0)]

@@ -13,7 +13,7 @@ from probe.attach.kept.passes import Pass, Place, at_rows, groups_of, span
 from probe.attach.kept.related import RelationReader, View
 from probe.attach.kept.remedy import SKIPPED, UNSEEN
 from probe.attach.model.families import Family, grid_of
-from probe.attach.model.infer import Joins, concluded, settled, unknown
+from probe.attach.model.infer import Joins, concluded, foreign, pools, settled, unknown
 from probe.attach.model.layout import Plane
 from probe.attach.precision import own_precision
 from probe.attach.text.lexicon import Lexicon
@@ -171,7 +171,7 @@ class AttentionReader:
     def _place(self, call: Call, current: Pass, each: int) -> Place:
         """Tell cross, joint and self-attention apart by their shapes."""
         rows, columns, text, where = call.rows, call.columns, current.text, current.plane
-        if text and each == text and where.frames != text:  # every column of the text by itself
+        if pools(self.family, call.rows, where) or (text and each == text and where.frames != text):  # one by one
             return Place(None, False)
         joint = {self.family.total(where.tokens, t) for t in current.texts} if self.family.joint else set[int]()
         if rows == columns and rows in joint:
@@ -202,7 +202,7 @@ class AttentionReader:
         others = self.family.text == "cross" and call.rows == call.columns and not self._both(call.rows, current)
         if call.rank or call.rows in among or others or self.family.text == "none":
             return Place(None, False)
-        if call.columns in current.others and call.columns != call.rows:  # of a picture, in keys of their own
+        if call.columns != call.rows and foreign(self.family, call.columns, current):
             return Place(None, False)
         if self.family.inferred:
             raise unknown(

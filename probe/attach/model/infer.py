@@ -172,9 +172,25 @@ def oriented(family: Family, sample: Tensor | Sequence[Tensor]) -> Family:
     return replace(family, frames_first=second and not first, channels_last=last and not first and not second)
 
 
+def pools(family: Family, rows: int, where: Plane) -> bool:
+    """Whether what asks is no cell but the mean of a text: one query, of a model whose levels are not known to be."""
+    return family.inferred and rows == 1 < where.cells
+
+
+def foreign(family: Family, columns: int, current: "Pass") -> bool:
+    """Whether keys are neither text nor cells: a picture's that the denoiser is given, or fewer than the text's.
+
+    Fewer are a face's, say, made inside of the denoiser, where cells ask the whole text elsewhere.
+    """
+    fewer = columns < current.text and columns not in (*current.texts, *current.attended)
+    return columns in current.others or (family.inferred and family.text == "cross" and fewer)
+
+
 def settled(family: Family, rows: int, columns: int, current: "Pass", joins: Joins) -> tuple[Family, Plane]:
     """The family and the plane, once a call of `rows` queries and `columns` keys shows where the text's keys are."""
     text, where = current.text, current.plane
+    if pools(family, rows, where):
+        return family, where
     if text and columns in (text, rows + text) and rows != columns:
         ends = set(accumulate(joins.parts.get(columns, ())))
         if columns != text and (text in ends) == (rows in ends):

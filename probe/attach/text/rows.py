@@ -10,11 +10,13 @@ from torch import Tensor
 
 from probe.attach.text.hearing import Encoded
 
+ROUNDING = 1e-3  # states of the same text differ by less in one call
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """What one row of the batch is. A branch that runs again in the same step (perturbed, or without the picture to
-    start from) is "cond#2" or "uncond#2".
+    start from) is "cond#2" or "uncond#2"; one of a text that the prompts' encoding did not return is "further".
     """
 
     branch: str
@@ -74,7 +76,8 @@ class Labeller:
         if len(states) <= self.pictures:  # one branch a call: cond comes first
             allowed.sort(key=lambda source: source.branch != "cond")
         distances = _distances(states, allowed)
-        return tuple(self._row(allowed, row) for row in distances)
+        nearest = [min(column) for column in zip(*distances, strict=True)]
+        return tuple(self._row(allowed, row, nearest) for row in distances)
 
     def by_order(self, count: int, named: str | None = None) -> tuple[Row, ...]:
         """Without text states to compare: the announced branch, or else the other one before cond."""
@@ -88,10 +91,13 @@ class Labeller:
             self.seen[row.branch.partition("#")[0], row.prompt] += 1
             self.images[row.branch] += 1
 
-    def _row(self, allowed: Sequence[Source], distances: Sequence[float]) -> Row:
-        closest = [source for source, d in zip(allowed, distances, strict=True) if d <= min(distances)]
-        chosen = min(closest, key=lambda s: self.seen[s.branch, s.prompt] // self.per_prompt)
-        return self._count(chosen.branch, chosen.prompt)
+    def _row(self, allowed: Sequence[Source], distances: Sequence[float], nearest: Sequence[float]) -> Row:
+        """`nearest`: how close any row of the call comes to each source. Where one holds it, others are strangers."""
+        least = min(distances)
+        closest = [i for i, distance in enumerate(distances) if distance <= least]
+        strange = all(least > 2 * nearest[i] + ROUNDING for i in closest)
+        chosen = min((allowed[i] for i in closest), key=lambda s: self.seen[s.branch, s.prompt] // self.per_prompt)
+        return self._count("further" if strange else chosen.branch, chosen.prompt)
 
     def _count(self, branch: str, prompt: int) -> Row:
         turn = self.seen[branch, prompt] // self.per_prompt
@@ -114,4 +120,4 @@ def _distance(row: Tensor, source: Tensor, far: Tensor) -> Tensor:
     if row.shape[1] != source.shape[1] or len(row) < len(source):
         return far
     filled = F.pad(source.to(row.device).float(), (0, 0, 0, len(row) - len(source)))  # shorter texts get zeros
-    return (row - filled).abs().amax()
+    return (row - filled).abs().amax().nan_to_num(torch.inf, torch.inf)  # a text that overflowed is close to none
