@@ -76,7 +76,7 @@ class AttentionReader:
         key = (call.path, 0 if offset else call.rank)
         if key not in self.places:
             self.places[key] = self._place(call, current, each)
-        if self.kept.wants(current.step) and (self.places[key].reads or self.relations.asked.kinds):
+        if self.kept.wants(current.step) and self._asked(self.places[key]):
             for whose, rows in groups_of(current, self.branches, offset, call.q.shape[0] // each).items():
                 chosen = [(i - offset) * each + j for i in rows for j in range(each)]
                 images = tuple(current.rows[i].image for i in rows)
@@ -84,6 +84,10 @@ class AttentionReader:
             self._bytes += call.q.nbytes + call.k.nbytes + call.v.nbytes
         if self._bytes > WAITING or self.joins.running:
             self.read_waiting()
+
+    def _asked(self, place: Place) -> bool:
+        """Whether anything is wanted of a place: relations, or words."""
+        return bool(self.relations.asked.kinds) or (place.reads and any(one.labels for one in self.lexicons.values()))
 
     @own_precision()
     def read_waiting(self) -> None:
