@@ -36,11 +36,12 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
 
 
 def _control(plan: Plan, target: Path) -> dict[str, Tensor] | None:
-    """The control denoiser's weights, trained or packed; packed ones are a difference from the denoiser beside them."""
+    """The control denoiser's weights where they have to be packed anew: they, or what they differ from, were trained."""
     if plan.has("control"):
         return trained_reader(plan, "control").unet.state_dict()
     packed = target / CONTROL
-    return applied(load_file(packed), load_file(target / UNET)) if packed.exists() else None
+    moved = plan.has("denoiser") and packed.exists()
+    return applied(load_file(packed), load_file(target / UNET)) if moved else None
 
 
 def _pipeline(plan: Plan) -> StableDiffusionPipeline:
