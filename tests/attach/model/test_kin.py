@@ -1,7 +1,5 @@
 """Other pipelines of the families in the table: the same picture, all hooks given back, exact and rightly labelled."""
 
-import importlib
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 
 import probe
 from tests.attach.looking import WORDS, checking
-from tests.attach.model.unprepared import run
+from tests.attach.model.unprepared import run, without_ftfy
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines.kin import KIN
 
@@ -20,11 +18,8 @@ WITHOUT_FTFY = ("wan.pipeline_wan_video2video", "lucy.pipeline_lucy_edit", "wan.
 
 
 @pytest.fixture(autouse=True)
-def without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What mends broken letters in some of the pipelines, and need not be installed."""
-    for name in WITHOUT_FTFY:
-        module = importlib.import_module(f"diffusers.pipelines.{name}")
-        monkeypatch.setattr(module, "ftfy", SimpleNamespace(fix_text=str), raising=False)
+def spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_ftfy(monkeypatch, WITHOUT_FTFY)
 
 
 @pytest.mark.parametrize("name", KIN)

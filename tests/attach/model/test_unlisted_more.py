@@ -1,9 +1,6 @@
 """More pipelines that nobody prepared for: what pools a text, or holds a face, is no place where cells read words."""
 
-import importlib
 from collections import Counter
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +9,7 @@ from probe.attach.kept.attention import Pass
 from probe.attach.model.families import Family
 from probe.attach.model.infer import Joins, foreign, pools, settled
 from probe.attach.model.layout import Plane
-from tests.attach.model.unprepared import run, watched
-from tests.fingerprint import hooks, modules_of
+from tests.attach.model.unprepared import untouched, without_ftfy
 from tests.pipelines.unlisted_more import UNLISTED
 
 pytestmark = pytest.mark.filterwarnings(  # inside diffusers
@@ -35,21 +31,14 @@ INFERRED = Family("A", "unknown", (), inferred=True)
 
 
 @pytest.fixture(autouse=True)
-def without_ftfy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What mends broken letters in some of the pipelines, and need not be installed."""
-    for name in WITHOUT_FTFY:
-        module = importlib.import_module(f"diffusers.pipelines.{name}")
-        monkeypatch.setattr(module, "ftfy", SimpleNamespace(fix_text=str), raising=False)
+def spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_ftfy(monkeypatch, WITHOUT_FTFY)
 
 
 @pytest.mark.parametrize("name", UNLISTED)
 def test_a_family_that_nobody_prepared_for(name: str):
-    maker, (kind, frames, grids, first) = UNLISTED[name], PLACES[name]
-    pipe: Any = maker.make()
-    plain, before = run(pipe, maker), hooks(*modules_of(pipe))
-    recorded, trace, checks = watched(pipe, maker)
-    assert np.array_equal(np.asarray(plain), np.asarray(recorded))
-    assert hooks(*modules_of(pipe)) == before
+    kind, frames, grids, first = PLACES[name]
+    trace, checks = untouched(UNLISTED[name])
     assert {(site.kind, site.frames) for site in trace.sites} == {(kind, frames)}
     assert Counter(site.grid for site in trace.sites) == grids
     assert max(checks.errors.values()) < 1e-6

@@ -1,6 +1,8 @@
 """A run and two oracles of a pipeline that nobody prepared for, whether it makes pictures or films."""
 
-from collections.abc import Iterator
+import importlib
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,18 @@ import probe
 from probe.errors import ProbeWarning
 from probe.trace import Trace
 from tests.attach.looking import SPECIAL, WORDS, Checks, checking
+from tests.fingerprint import hooks, modules_of
 from tests.pipelines import parts
 from tests.pipelines.parts import Maker
 
 PROMPTS, ASKED = (parts.PROMPT, "a dog"), ("cat", "dog")
+
+
+def without_ftfy(monkeypatch: pytest.MonkeyPatch, names: Sequence[str]) -> None:
+    """What mends broken letters in these pipelines of diffusers need not be installed."""
+    for name in names:
+        module = importlib.import_module(f"diffusers.pipelines.{name}")
+        monkeypatch.setattr(module, "ftfy", SimpleNamespace(fix_text=str), raising=False)
 
 
 def run(pipe: Any, maker: Maker, **more: Any) -> Any:
@@ -30,6 +40,16 @@ def watched(pipe: Any, maker: Maker) -> tuple[Any, Trace, Checks]:
     with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
         recorded = run(pipe, maker)
     return recorded, recording.trace, checks
+
+
+def untouched(maker: Maker) -> tuple[Trace, Checks]:
+    """As `watched`, of a pipeline that makes the same without recording, and gets back its hooks."""
+    pipe: Any = maker.make()
+    plain, before = run(pipe, maker), hooks(*modules_of(pipe))
+    recorded, trace, checks = watched(pipe, maker)
+    assert np.array_equal(np.asarray(plain), np.asarray(recorded))
+    assert hooks(*modules_of(pipe)) == before
+    return trace, checks
 
 
 def first_steps(maker: Maker) -> tuple[np.ndarray, np.ndarray]:
