@@ -119,7 +119,7 @@ def loss(module: nn.Module, z: Tensor, ids: Tensor, schedule: DDIMScheduler, lea
     So noisy times count, where it is decided what is drawn and the text has its say. Times are 1000 u ^ lean, u even
     between 0 and 1.
     """
-    t = (1000 * torch.rand(len(z), device=z.device) ** lean).long()
+    t = (1000 * torch.rand(len(z), device=z.device) ** lean).long().clamp(max=999)  # a root may be rounded to 1
     noise = torch.randn_like(z)
     abar = schedule.alphas_cumprod.to(z.device)[t][:, None, None, None]
     snr = abar / (1 - abar)
