@@ -36,7 +36,7 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
 
 
 def _control(plan: Plan, target: Path) -> dict[str, Tensor] | None:
-    """The control denoiser's weights where they have to be packed anew: they, or what they differ from, were trained."""
+    """The control denoiser's weights, to be packed anew where they or what they differ from were trained."""
     if plan.has("control"):
         return trained_reader(plan, "control").unet.state_dict()
     packed = target / CONTROL
