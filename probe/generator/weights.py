@@ -22,6 +22,7 @@ from probe.generator.difference import applied
 from probe.generator.judge import Judge
 from probe.generator.judge import load as load_judge
 from probe.generator.tokenizer import build
+from probe.store.manifest import digest as hashed
 
 MENAGERIE = Path(__file__).parent / "menagerie"
 NAMES = ("menagerie", "menagerie-control")
@@ -97,7 +98,7 @@ def revision(*, control: bool = False) -> str:
     The denoiser's own do not change when its control does.
     """
     told = {name: found for name, found in _manifest().items() if control or name != CONTROL}
-    return hashlib.blake2b(manifest(told), digest_size=32).hexdigest()[:32]
+    return hashed(manifest(told))[:32]
 
 
 def manifest(hashes: dict[str, str]) -> bytes:

@@ -25,6 +25,7 @@ JUDGE = "judge/model.safetensors"
 LATENTS = {"denoiser": 20_000, "control": 16_000}  # scenes whose latents a stage is trained on
 PAIRED = dataclasses.replace(CONTROL, counts=(0.2, 0.7, 0.1))  # the control is about pairs; shapes it has learnt before
 SHARES = {"denoiser": diffusion.SHARE, "control": 2}  # one sample in so many is a whole scene
+LEANS = {"denoiser": diffusion.EVEN, "control": diffusion.NOISY}
 
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
@@ -113,8 +114,8 @@ def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = No
         reader.unet.set_attn_processor(AttnProcessor())
         reader.text.set_attn_implementation("eager")
     trainer = plan.trainer(stage, reader)
-    schedule, lean = parts.scheduler(), diffusion.NOISY if stage == "control" else diffusion.EVEN
-    trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule, lean))
+    schedule = parts.scheduler()
+    trainer.fit(lambda m, i: diffusion.losses(m, batches.draw(i, trainer.recipe.batch), schedule, LEANS[stage]))
 
 
 def train_judge(plan: Plan) -> None:

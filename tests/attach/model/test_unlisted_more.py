@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from probe.attach.kept.attention import Pass
+from probe.attach.kept.passes import Pass
 from probe.attach.model.families import Family
 from probe.attach.model.infer import Joins, foreign, pools, settled
 from probe.attach.model.layout import Plane
