@@ -37,8 +37,9 @@ import probe
 from experiments.bench_contestants import WORDS, Draw
 from experiments.bench_record import drawing
 from experiments.bench_shapes import SHAPES, build_pipeline
+from probe.attach.model.attention import named_attention
 from probe.attach.model.families import denoisers, family
-from probe.attach.waist import Call, Waist, attention_modules, scores
+from probe.attach.waist import Call, Waist, scores
 from probe.checkup import support
 from probe.explain.daam import daam
 from probe.generator.card import insert
@@ -174,7 +175,7 @@ def truth(case: Case, trace: Trace) -> dict[tuple[str, int], Softmax]:
 
     (name, module), *_ = denoisers(pipe).items()
     waist = Waist(read, lambda path: True)
-    with waist.on({f"{name}.{path}": part for path, part in attention_modules(module).items()}):
+    with waist.on(named_attention({name: module})):
         draw()
     return found
 

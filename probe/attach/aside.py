@@ -14,11 +14,12 @@ from probe.attach.change.edit import Edit, Editor
 from probe.attach.change.modules import Module
 from probe.attach.change.reword import Rewording
 from probe.attach.kept.passes import Pass
+from probe.attach.model.attention import named_attention
 from probe.attach.model.families import Family, denoisers
 from probe.attach.take import STATES, Take
 from probe.attach.text.columns import check_reads, everywhere, place
 from probe.attach.text.encode import Text, encode
-from probe.attach.waist import Call, Waist, attention_modules
+from probe.attach.waist import Call, Waist
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention
 from probe.words import Prompt
@@ -173,9 +174,7 @@ def _editor(interventions: Sequence[Intervention], scene: Scene) -> Editor | Non
     ]
     if not edits:
         return None
-    found = {name: attention_modules(module) for name, module in denoisers(scene.pipe).items()}
-    modules = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
-    return Editor(edits, prompts, family, modules, scene.pipe.scheduler)
+    return Editor(edits, prompts, family, named_attention(denoisers(scene.pipe)), scene.pipe.scheduler)
 
 
 def _check_prompts(item: AttentionIntervention, prompts: Sequence[Prompt], family: Family) -> None:

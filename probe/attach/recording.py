@@ -31,6 +31,7 @@ from probe.attach.kept.related import RelationReader
 from probe.attach.kept.remedy import NOTHING, UNENDED, UNHEARD, UNSTEPPED
 from probe.attach.kept.states import DepthReader
 from probe.attach.kept.thumbnails import pictures_of
+from probe.attach.model.attention import named_attention
 from probe.attach.model.compiled import check_runs_plainly
 from probe.attach.model.families import Family, denoisers, family
 from probe.attach.model.infer import weightless
@@ -38,7 +39,7 @@ from probe.attach.request import Request
 from probe.attach.take import Take
 from probe.attach.text.hearing import Listener, spoken, state_groups, texts, told
 from probe.attach.text.lexicon import check_words
-from probe.attach.waist import Call, Waist, attention_modules
+from probe.attach.waist import Call, Waist
 from probe.errors import BadInput, Diverged, NotRecorded, ProbeWarning, RecordingError
 from probe.intervention import AttentionIntervention, PromptIntervention
 from probe.trace import Trace
@@ -98,8 +99,7 @@ class Recording:
         self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
 
     def _attach(self, stack: ExitStack) -> None:
-        found = {name: attention_modules(module) for name, module in self._modules.items()}
-        paths = {f"{name}.{path}": part for name, parts in found.items() for path, part in parts.items()}
+        paths = named_attention(self._modules)
         wanted = {path: module for path, module in paths.items() if self._request.wants(path)}
         if not wanted:
             raise self._request.nothing(paths)

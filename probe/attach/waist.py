@@ -5,7 +5,6 @@ call, switched on only while an attention module of the denoiser runs, sees all 
 LoRA, IP-Adapter, PAG and models not yet released keep their own.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from probe.attach.precision import lowered, own_precision
 
 FLASH, EFFICIENT = 1, 2  # torch's numbers for its fused kernels, as `_fused_sdp_choice` returns them
 CHUNK = 1 << 24  # scores at a time where no fused kernel gives its log-sum-exp
-QUERIES = re.compile("(^|_)(q|qkv|query)(_|$)")  # in the names of the parts of an attention that project queries
 FEW = 128  # columns, such as the 77 of CLIP, of which a softmax of their own costs next to nothing
 CACHED = 1 << 19  # scores of theirs at a time
 
@@ -289,12 +287,3 @@ class Waist(TorchFunctionMode):
         """Put on the two hooks that say when an attention module runs, one by one, so that no handle gets lost."""
         yield module.register_forward_pre_hook(here(lambda *_: self.enter(path)))
         yield module.register_forward_hook(here(lambda *_: self.leave(path)), always_call=True)
-
-
-def attention_modules(denoiser: nn.Module) -> dict[str, nn.Module]:
-    """Path -> module of every attention layer: those that own a processor and project queries."""
-    return {
-        path: module
-        for path, module in denoiser.named_modules()
-        if hasattr(module, "processor") and any(QUERIES.search(name) for name, _ in module.named_children())
-    }

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from probe.attach.model.attention import named_attention
 from probe.attach.model.families import denoisers, family
 from probe.attach.record import record
 from probe.attach.recording import Recording
 from probe.attach.text.lexicon import EVERY, IMAGE, PADDING
-from probe.attach.waist import attention_modules
 from probe.axes import SPECIAL
 from probe.errors import BadInput
 from probe.trace import Trace
@@ -124,7 +124,7 @@ def attempt(pipe: Any, given: Mapping[str, Any]) -> Trial:
         family=trace.run.family,
         inferred=layout.inferred,
         reads=layout.text != "none",
-        modules=sum(len(attention_modules(module)) for module in denoisers(pipe).values()),
+        modules=len(named_attention(denoisers(pipe))),
         sites=len({str(path) for node in trace.attention_nodes() for path in node["site"].values}),
         steps=len(trace.run.timesteps),
         branches=tuple(guidance.get("branches", ())) or tuple(trace.along("branch")),

@@ -10,7 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from probe.attach import waist
-from probe.attach.waist import Call, Waist, attention_modules, log_sum_exp, probabilities
+from probe.attach.model.attention import attention_modules
+from probe.attach.waist import Call, Waist, log_sum_exp, probabilities
 from tests import pipelines
 
 

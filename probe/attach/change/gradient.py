@@ -19,9 +19,10 @@ from torch.utils.checkpoint import checkpoint
 
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.passes import Pass, Place, span
+from probe.attach.model.attention import attention_modules
 from probe.attach.model.families import Family
 from probe.attach.text.text_calls import changing
-from probe.attach.waist import ALL, Call, Waist, attention_modules, chunks, log_sum_exp, scores
+from probe.attach.waist import ALL, Call, Waist, chunks, log_sum_exp, scores
 from probe.errors import NoMatch
 from probe.site import matching
 

@@ -14,8 +14,9 @@ from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.keeping import Kept
 from probe.attach.kept.outputs import Chosen, OutputReader
 from probe.attach.kept.passes import Pass
+from probe.attach.model.attention import named_attention
 from probe.attach.take import Take
-from probe.attach.waist import Call, Waist, attention_modules
+from probe.attach.waist import Call, Waist
 from probe.errors import OverBudget
 from probe.site import Site
 
@@ -69,7 +70,7 @@ class Scouts:
     def on(self, twin: nn.Module, current: Pass, wants: Callable[[str], bool]) -> Iterator[None]:
         """As long as the block runs, the twin's passes are seen."""
         waist = Waist(lambda call, lse: self.attention.read(call, None, current), wants, _blank)
-        parts = {f"{current.denoiser}.{path}": part for path, part in attention_modules(twin).items()}
+        parts = named_attention({current.denoiser: twin})
         with ExitStack() as stack:
             stack.enter_context(waist.on(parts))
             for one in self.outputs.chosen:

@@ -7,9 +7,10 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from probe.attach.model.attention import attention_modules
 from probe.attach.model.families import Family
 from probe.attach.model.layout import Plane
-from probe.attach.waist import Call, Waist, attention_modules
+from probe.attach.waist import Call, Waist
 from probe.errors import BadInput
 
 Kind = Literal["cross", "joint", "text"]

@@ -11,10 +11,11 @@ from probe.attach.asked.concepts import ConceptReader
 from probe.attach.asked.inquiry import Scene
 from probe.attach.asked.rerun import Beside, conditional
 from probe.attach.change.gradient import without_weight_gradients
+from probe.attach.model.attention import attention_modules
 from probe.attach.model.families import denoiser, family
 from probe.attach.text.encode import encode
 from probe.attach.text.rows import Row
-from probe.attach.waist import Call, Waist, attention_modules
+from probe.attach.waist import Call, Waist
 from probe.errors import BadInput
 from probe.words import read_prompt
 from tests import pipelines

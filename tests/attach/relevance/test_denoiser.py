@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from probe.attach.model.attention import attention_modules
 from probe.attach.model.families import FAMILIES
 from probe.attach.relevance.denoiser import (
     Field,
@@ -17,7 +18,7 @@ from probe.attach.relevance.denoiser import (
 )
 from probe.attach.relevance.tape import Event
 from probe.attach.relevance.unrolled import Softmaxes
-from probe.attach.waist import Call, Waist, attention_modules, plain, scores
+from probe.attach.waist import Call, Waist, plain, scores
 from probe.errors import BadInput, UnknownFamily
 from tests import pipelines
 
