@@ -279,6 +279,19 @@ def test_captions_leave_things_out_as_often_as_the_dial_says(world: World, scene
     assert not any(left_out(World(11, CONTROL), scene) for scene in several)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_captions_go_from_left_to_right_as_often_as_the_dial_says(scenes: list[Scene], share: float):
+    source = World(11, replace(CONTROL, ordered=share))
+    pairs = [scene for scene in scenes if len(standing(scene)) == 2]
+
+    def goes_right(scene: Scene) -> bool:
+        named = [scene.things[i] for m in source.caption(scene).mentions for i in m.things]
+        first, last = (thing for thing in dict.fromkeys(named) if thing.wearer is None)
+        return first.x + first.side / 2 < last.x + last.side / 2
+
+    assert within(sum(map(goes_right, pairs)), len(pairs), (1 + share) / 2)
+
+
 def test_scenes_are_as_full_as_the_dial_says(scenes: list[Scene]):
     for count, share in zip((1, 2, 3), Dials().counts, strict=True):
         assert within(sum(len(standing(scene)) == count for scene in scenes), MANY, share)

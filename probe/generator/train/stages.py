@@ -23,7 +23,8 @@ from probe.generator.world import CONTROL, Dials, World
 SEED = 0
 JUDGE = "judge/model.safetensors"
 LATENTS = {"denoiser": 20_000, "control": 16_000}  # scenes whose latents a stage is trained on
-PAIRED = dataclasses.replace(CONTROL, counts=(0.2, 0.7, 0.1))  # the control is about pairs; shapes it has learnt before
+# The control is about pairs; shapes it has learnt before, and which of two things goes where the words tell it.
+PAIRED = dataclasses.replace(CONTROL, counts=(0.2, 0.7, 0.1), ordered=0.9)
 SHARES = {"denoiser": diffusion.SHARE, "control": 2}  # one sample in so many is a whole scene
 LEANS = {"denoiser": diffusion.EVEN, "control": diffusion.NOISY}
 

@@ -20,6 +20,7 @@ class Dials:
 
     extra: float = 0.12  # share of captions that name a thing that is not there
     missing: float = 0.08  # share of captions that leave a thing out
+    ordered: float = 0.0  # share of captions that name things from left to right, the others in any order
     rare: float = 0.15  # how often a rare pair is kept when it is drawn
     hold_out: bool = True  # held-out pairs never occur together
     counts: tuple[float, float, float] = (0.45, 0.48, 0.07)  # scenes with one, two, three things
@@ -68,7 +69,8 @@ class World:
         u = rng.random()
         extra = rng.choice(self._absent(scene)) if u < self.dials.extra else None
         missing = self.dials.extra <= u < self.dials.extra + self.dials.missing
-        return captions.write(scene, rng, extra, missing)
+        ordered = self.dials.ordered > 0 and rng.random() < self.dials.ordered  # no draw for none: captions stay
+        return captions.write(scene, rng, extra, missing, ordered)
 
     def caption_of(self, scene: Scene, i: int, draw: int = 0) -> Caption:
         """Caption number `draw` of one thing of a scene, without noise: the words for a close-up of it."""

@@ -119,12 +119,19 @@ def _place(writer: Writer, scene: Scene) -> None:
         writer.place(writer.rng.choice(v.PLACE_PHRASES[scene.place]))
 
 
-def write(scene: Scene, rng: random.Random, extra: str | None = None, omit: bool = False) -> Caption:
-    """One caption of a scene. `extra` names a thing that is not there; `omit` leaves one thing out (web noise)."""
+def write(
+    scene: Scene, rng: random.Random, extra: str | None = None, omit: bool = False, ordered: bool = False
+) -> Caption:
+    """One caption of a scene. `extra` names a thing that is not there; `omit` leaves one thing out (web noise).
+
+    `ordered` names the things from left to right, as they stand in a scene; otherwise in any order.
+    """
     writer = Writer(rng)
     order = _order(scene, rng)
     if omit and len(order) > 1:
         order.pop()
+    if ordered:
+        order.sort()
     _open(writer)
     for k, i in enumerate(order):
         if k:
