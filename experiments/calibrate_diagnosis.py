@@ -1,9 +1,10 @@
 """Can neglect be told from the first ten steps? Fits the probability that `probe.diagnose` gives, and prints its worth.
 
-Two subjects a prompt, one picture each, of Menagerie; the judge says which subject came out. Rows are kept as they are
-made, so the command goes on where it was interrupted. Every figure is cross-validated over prompts: no prompt is in
-both halves. `--write` puts the coefficients beside `probe.nurse`, the table and the figure into docs. Run it from the
-root of the repository; to try it out: `--pictures 8 --steps 4 --until 2`.
+Two subjects a prompt, one picture each, of Menagerie; the judge says which subject came out. Two fits are shipped: of
+attention alone, and with what the judge expects when it is shown the picture that the last of these steps predicts.
+Rows are kept as they are made, so the command goes on where it was interrupted. Every figure is cross-validated over
+prompts: no prompt is in both halves. `--write` puts the coefficients beside `probe.nurse`, the table and the figure
+into docs. Run it from the root of the repository; to try it out: `--pictures 8 --steps 4 --until 2`.
 """
 
 import argparse
@@ -33,16 +34,19 @@ from probe.errors import BadInput
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.nurse.diagnose import find_cast
-from probe.nurse.diagnosis_calibration import SHIPPED, Calibration
-from probe.nurse.diagnosis_signals import read_signals, summary
+from probe.nurse.diagnosis_ahead import preview
+from probe.nurse.diagnosis_calibration import SHIPPED, SHIPPED_PREVIEW, Calibration
+from probe.nurse.diagnosis_signals import PREVIEW, read_signals, summary
 from probe.study.results import replace_file
 from probe.study.rows import encode_rows
 
 PEAKS = ("presence", "attention", "relative")
-SIGNALS = (*PEAKS, "share", "kept", "overlap")  # what every trace of a cross-attention holds, and Adaptive sees
+SIGNALS = (*PEAKS, "share", "kept", "overlap")  # what every trace of a cross-attention holds; those of Adaptive's rows
+LOOK = ("lead", PREVIEW)  # further ones of the fit with a look ahead
 FIRST_SEED = 100_000  # apart from the seeds of the benchmark
 LEAST = 500  # pictures that a calibration has to rest on before it is shipped
 FOLDS, RESAMPLES, BINS = 5, 1000, 8
+DRAWN = 8  # the best fits, as many as there are ways to draw a line
 PAGE, FIGURE = Path("docs/diagnosis.md"), Path("docs/images/diagnosis.png")
 HEAD = "| signal | ROC AUC | 95 % interval | Brier score |\n| --- | --- | --- | --- |"
 
@@ -114,10 +118,13 @@ def measure(pipe: Any, judge: Any, number: int, *, steps: int, until: int) -> It
     with probe.record(pipe, words=["*"], steps=slice(0, until)) as recording:
         rng = torch.Generator().manual_seed(seed)
         picture = pipe(prompt, num_inference_steps=steps, guidance_scale=GUIDANCE, generator=rng).images[0]
-    trace, verdict = recording.trace, judge.read(picture)
-    signals = read_signals(trace, find_cast(trace, pair), until=until)
-    for kind in pair:
-        base = {"picture": number, "prompt": prompt, "seed": seed, "subject": kind}
+    verdict = judge.read(picture)
+    trace = probe.decode_thumbnails(recording.trace, pipe, steps=[until - 1], cells=None)
+    cast = find_cast(trace, pair)
+    signals = read_signals(trace, cast, until=until)
+    odds = preview(judge, trace, cast, 0, until - 1)
+    for kind, expected in zip(pair, odds, strict=True):
+        base = {"picture": number, "prompt": prompt, "seed": seed, "subject": kind, PREVIEW: expected}
         yield base | {"neglected": not verdict.has(kind)} | summary(signals, kind)
 
 
@@ -166,14 +173,15 @@ def calibrated(rows: pd.DataFrame, best: Fit, *, signals: Sequence[str], steps: 
     )
 
 
-def page(rows: pd.DataFrame, fits: Sequence[Fit], *, steps: int, until: int) -> str:
+def page(rows: pd.DataFrame, fits: Sequence[Fit], *, signals: Sequence[str], steps: int, until: int) -> str:
     """The table with what it rests on."""
     share = statistics.mean(rows["neglected"])
     told = (
         f"{rows['picture'].nunique()} pictures of two subjects each, {rows['prompt'].nunique()} prompts; signals of "
         f"the first {until} of {steps} steps; {share:.0%} of the subjects are neglected, as Menagerie's judge sees "
         f"it (weights {weights.revision()[:12]}). Probabilities are cross-validated over prompts; for the intervals "
-        "prompts are drawn anew."
+        f"prompts are drawn anew. Shipped are a fit of attention ({', '.join(signals)}) and one with a look ahead "
+        f"({', '.join(LOOK)} too)."
     )
     return "\n".join([told, "", HEAD, *map(str, fits)])
 
@@ -183,16 +191,15 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=LEAST)
     parser.add_argument("--steps", type=int, default=50, help="denoising steps of each picture")
     parser.add_argument("--until", type=int, default=10, help="how many of them are looked at")
-    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(SIGNALS), help="for the shipped fit")
+    parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=list(SIGNALS), help="for the shipped fits")
     parser.add_argument("--out", type=Path, default=Path("out/calibration"), help="where the rows are kept")
     parser.add_argument("--device", help="where it draws, e.g. cuda")
-    parser.add_argument("--write", action="store_true", help=f"write {SHIPPED.name}, {PAGE} and {FIGURE}")
-    return parser.parse_args(argv)
-
-
-def _shipped(signals: list[str], combined: dict[str, list[str]]) -> str:
-    known = (told for told, names in combined.items() if names == signals)
-    return f"shipped: {next(known, ', '.join(signals))}"
+    files = f"{SHIPPED.name}, {SHIPPED_PREVIEW.name}"
+    parser.add_argument("--write", action="store_true", help=f"write {files}, {PAGE} and {FIGURE}")
+    given = parser.parse_args(argv)
+    if not 0 < given.until < given.steps:
+        parser.error(f"--until is {given.until} of {given.steps} steps: nothing can be told ahead of the picture then")
+    return given
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -202,17 +209,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = given.out / f"{weights.revision()[:12]}-{given.until}-of-{given.steps}"
     span = {"steps": given.steps, "until": given.until}
     rows = collect(folder, given.pictures, device=given.device, **span)
-    combined = {"largest cells only": list(PEAKS), "all of them": list(SIGNALS)}
-    chosen = fit(rows, given.signals, _shipped(given.signals, combined))
-    fits = [*(fit(rows, [name]) for name in SIGNALS), chosen]
-    fits += [fit(rows, names, told) for told, names in combined.items() if names != given.signals]
-    content = page(rows, fits, **span)
+    every = [*given.signals, *LOOK]
+    alone = fit(rows, given.signals, "attention, shipped")
+    ahead = fit(rows, every, "look ahead, shipped")
+    fits = [*(fit(rows, [name]) for name in every), fit(rows, PEAKS, "largest cells only"), alone, ahead]
+    content = page(rows, fits, signals=given.signals, **span)
     print(content)
     if given.write:
-        made = calibrated(rows, chosen, signals=given.signals, **span)
-        SHIPPED.write_text(made.model_dump_json(indent=2) + "\n")
+        shipped = {SHIPPED: (alone, given.signals), SHIPPED_PREVIEW: (ahead, every)}
+        made = {path: calibrated(rows, best, signals=names, **span) for path, (best, names) in shipped.items()}
+        for path, calibration in made.items():
+            replace_file(path, (calibration.model_dump_json(indent=2) + "\n").encode())
         PAGE.write_text(insert(PAGE.read_text(), content))
-        probe.show.prediction_curves([each.predictor() for each in fits]).savefig(FIGURE)
+        best = sorted(fits, key=lambda each: each.auc)[-DRAWN:]
+        probe.show.prediction_curves([each.predictor() for each in best]).savefig(FIGURE)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,16 @@ def test_diagnose_writes_nothing_unless_asked(model: str, tmp_path: Path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
+def test_on_menagerie_the_judge_looks_ahead(capsys: pytest.CaptureFixture[str]):
+    assert main(["diagnose", PROMPT, "--until", "2"]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^  cat: .*the judge expects it with \d+%; risk of neglect \d+%", said.out, re.MULTILINE)
+    assert "expects of the predicted picture. 2 of 50 steps looked at." in said.out
+    assert "the calibration is of the first 10 of 50 steps, this is of the first 2 of 50 steps" in said.err
+    assert main(["diagnose", PROMPT, "--steps", "2", "--until", "2"]) == 0  # no step is left to look ahead
+    assert "The judge's word counts where it can tell" in capsys.readouterr().out
+
+
 REFUSED = {
     "empty prompt": (["diagnose", " "], "the prompt is empty.*probe diagnose", 2),
     "no seeds": (["diagnose", PROMPT, "--seeds", "many"], "--seeds cannot be used:.*'many' is not a seed", 2),

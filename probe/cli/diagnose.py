@@ -49,12 +49,17 @@ def watched(subjects: Sequence[str]) -> list[str]:
 
 def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> dict[int, "Diagnosis"]:
     """One after the other, each said as soon as it is known."""
+    from probe.nurse.diagnose import steps_ahead
+
     pipe, subjects = load(options), split(options.subjects)
-    judge = judge_of(options.model) if options.until is None else None
+    judge = judge_of(options.model)
     found = {}
     for seed in seeds:
         own = Namespace(vars(options) | {"seed": seed})
         trace = generate(pipe, own, words=watched(subjects), label=f"seed {seed}")
+        ahead = steps_ahead(trace, options.until) if judge is not None else []
+        if ahead:
+            trace = probe.decode_thumbnails(trace, pipe, steps=ahead, cells=None)
         found[seed] = probe.diagnose(trace, subjects or None, judge=judge, until=options.until)
         say.result("\n  ".join([f"seed {seed}", *found[seed].sentences]))
         if work is not None:

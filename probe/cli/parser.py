@@ -43,7 +43,12 @@ def diagnose_options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--seeds", type=str, default="0", metavar="RANGE", help="seeds, such as 0-15 or 1,4,9 (default: 0)")
     add("--subjects", type=str, metavar="A,B", help=SUBJECTS)
-    add("--until", type=PositiveInt, metavar="N", help="predict from the first N steps, without the judge")
+    add(
+        "--until",
+        type=PositiveInt,
+        metavar="N",
+        help="predict from the first N steps; Menagerie's judge then sees what they predict",
+    )
     arguments.add_sampling(parser)
     arguments.add_prompting(parser)
     arguments.add_output(parser, NOTHING_WRITTEN)

@@ -6,8 +6,8 @@ seen; a fusion of two kinds is read as whichever kind holds its pixels, or as bo
 place is always one of six.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ COLOURS = (*v.COLOURS, "natural")
 BATCH = 16
 DOUBT = 0.8  # mean probability below which a part that lies along a larger thing is a piece of that thing
 TOUCHING = 0.5  # share of the smaller outline from which on two things are one
+WINDOW, STRIDE = 16, 4  # pixels: the parts of a picture in which it is asked how sure a kind is, and their distance
 
 Logits = dict[str, Tensor]
 
@@ -115,10 +116,14 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What the judge saw in one picture, largest thing first."""
+    """What the judge saw in one picture, largest thing first.
+
+    `chances`: of each kind the largest mean probability over a window of the picture, for pictures that are not clear.
+    """
 
     instances: tuple[Instance, ...]
     place: str
+    chances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -137,6 +142,14 @@ class Verdict:
         """[y, x] bool: the pixels that a word is about, by its kinds, genders or colours; empty when there are none."""
         seen = [i.mask for i in self.instances if i.kind in meaning(word) or word in (i.gender, i.colour)]
         return np.logical_or.reduce([np.zeros((SIDE, SIDE), bool), *seen])
+
+    def likely(self, word: str) -> float | None:
+        """How surely the picture shows what a noun names, 0 to 1, even where too little is seen to count as a thing.
+
+        None for words that name no kind, such as colours and genders.
+        """
+        known = [self.chances[kind] for kind in meaning(word) if kind in self.chances]
+        return max(known, default=None)
 
     def knows(self, word: str) -> bool:
         """Whether a word is of this world at all, so that its absence says something."""
@@ -212,7 +225,9 @@ def signed(picture: Image.Image) -> Tensor:
 
 def reading(logits: Logits) -> Verdict:
     """The verdict on one picture, from its logits (without the batch)."""
-    shares = logits["kind"].float().softmax(0).numpy()  # [kind, y, x]
+    likely = logits["kind"].float().softmax(0)  # [kind, y, x]
+    chances = F.avg_pool2d(likely, WINDOW, STRIDE).amax((1, 2)).tolist()
+    shares = likely.numpy()
     winner = shares.argmax(0)
     found = [
         Instance(v.KINDS[number - 1], mask, confidence=float(shares[number][mask].mean()))
@@ -220,7 +235,8 @@ def reading(logits: Logits) -> Verdict:
         for mask in _parts(winner == number, v.KINDS[number - 1])
     ]
     seen = [replace(thing, **_traits(thing, logits)) for thing in _whole(found)]
-    return Verdict(tuple(seen), v.PLACES[int(logits["place"].argmax())])
+    place = v.PLACES[int(logits["place"].argmax())]
+    return Verdict(tuple(seen), place, dict(zip(v.KINDS, chances[1:], strict=True)))
 
 
 def _whole(parts: Sequence[Instance]) -> list[Instance]:

@@ -37,7 +37,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 def load(source: Any = None, *, revision: str | None = None, device: str | None = None) -> Any:
     """A diffusers pipeline, ready to run and to record.
 
-    `source`: None or "menagerie" (the embedded generator), "menagerie-control" (trained without caption noise), a
+    `source`: None or "menagerie" (the embedded generator), "menagerie-control" (see docs/menagerie.md), a
     folder, a hub id ("owner/name", pin it with `revision`), or a live pipeline, which is returned unchanged.
     `device`: where the pipeline is moved ("cuda"); None leaves it where it was loaded, on the CPU.
     Raises NotAPipeline, UnsafeWeights, DamagedFile, BadInput.
@@ -88,7 +88,7 @@ def judge() -> Judge:
 
 
 def control_weights() -> dict[str, torch.Tensor]:
-    """The denoiser that was trained without caption noise, float32. Raises DamagedFile."""
+    """The denoiser that was trained on without noise in its captions, float32. Raises DamagedFile."""
     return applied(load_file(_verified(CONTROL)), load_file(_verified(UNET)))
 
 

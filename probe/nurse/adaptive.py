@@ -43,7 +43,7 @@ class Adaptive(LatentIntervention):
     of its smoothed, sharpened map, the largest so far) is below `needed`. It is nursed
     until its presence was `held` for `steady` steps in a row; then the picture is left to itself. A predictor is
     anything with probability(signals) -> float or None, the signals those of a diagnosis that attention alone gives
-    ("attention", "presence", "relative", "share", "kept", "overlap"), over the watched steps.
+    ("attention", "presence", "relative", "lead", "share", "kept", "overlap"), over the watched steps.
 
     The predictor is the diagnosis's own calibration unless another is given: of Menagerie, and of the first 10 of 50
     steps, so those are watched. On another model, or over other steps, it is a guess: None takes the rule. `certain` is

@@ -5,15 +5,19 @@ picture, and a judge errs too. Neglect, fusion and leakage are named as by Chefe
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import isnan
 
 import xarray as xr
 from PIL import Image
 
 from probe.errors import BadInput, NoSuchWord, NotRecorded
 from probe.nurse.diagnosis import Diagnosis, Finding, Verdict
+from probe.nurse.diagnosis_ahead import preview
 from probe.nurse.diagnosis_calibration import Calibration, shipped
 from probe.nurse.diagnosis_outside import Judge, Sight, look
-from probe.nurse.diagnosis_signals import LOST, OTHER, Cast, lost_at, read_signals, summary
+from probe.nurse.diagnosis_signals import LOST, OTHER, PREVIEW, SUBJECT, Cast, chance, lost_at, read_signals, summary
 from probe.subjects import Subject, find_subjects
 from probe.trace import Trace
 
@@ -26,6 +30,8 @@ RULES = (
 )
 UNCALIBRATED = "the inside signals are not calibrated; experiments/calibrate_diagnosis.py does it"
 SILENT = "the calibration needs signals of these subjects that are not there, so the rules decide"
+AHEAD = ", with what a judge (there Menagerie's) expects of the predicted picture"
+LOOKED = "By what the judge expects of the predicted picture alone."
 ALONE = "No rule applies, as one subject has nothing to be compared with: it counts as present."
 
 
@@ -41,24 +47,35 @@ def diagnose(
 
     `subjects`: words of the prompt (default: the heads of its phrases), or a mapping of each to its attribute. `judge`:
     what reads the picture (see `probe.nurse.diagnosis_outside`); its word then counts, and attention says why. `until`:
-    look only at the steps before this one. Without a judge a subject is neglected where the shipped calibration says so
-    or, where there is none, where its attention stays below half of the strongest subject's; of one subject alone
-    nothing can be said then. Raises BadInput, NoSuchWord, NotRecorded (saying what to record).
+    look only at the steps before this one. If the run has more, a judge reads the picture that the last of them
+    predicts, decoded (`probe.decode_thumbnails(trace, pipe, steps=[until - 1])`): what it expects is one more signal.
+
+    Where no judge's word counts, a subject is neglected if its risk is 0.5 or more, by the first of these that can
+    tell: the calibration with a look ahead, the look alone, the calibration of attention. Where none can, if its
+    attention stays below half of the strongest subject's; of one subject alone attention says nothing.
+    Raises BadInput, NoSuchWord, NotRecorded (saying what to record).
     """
     if until is not None and until < 1:
         raise BadInput(f"until is {until}; give the number of steps to look at, 1 or more")
     cast = find_cast(trace, subjects, image)
-    signals = read_signals(trace, cast, image=image, until=until)
-    sights = {} if judge is None else look(judge, _picture(trace, image), cast)
-    calibration = shipped()
-    risks = {} if calibration is None else _risks(trace, cast, image, until, calibration)
+    previews = {
+        subject: odds
+        for step in (steps_ahead(trace, until) if judge is not None else [])
+        for subject, odds in zip(cast.subjects, preview(judge, trace, cast, image, step), strict=True)
+    }
+    signals = _with_previews(read_signals(trace, cast, image=image, until=until), previews)
+    sights = {} if judge is None or previews else look(judge, _picture(trace, image), cast)
+    risks = _risks(trace, cast, image, until, previews)
     findings = [_finding(signals, s, risks.get(s), sights.get(s, Sight())) for s in cast.subjects]
-    seen = int(signals.sizes["step"])
-    by = None if all(risk is None for risk in risks.values()) else calibration
-    inside, doubts = _rules(len(findings)) if by is None else _calibrated(trace, by, seen)
-    opening = "The judge's word counts where it can tell; else: " if judge is not None else ""
-    basis = f"{opening}{inside} {seen} of {trace.run.steps} steps looked at."
+    inside, doubts = _basis(cast, risks)
+    opening = "The judge's word counts where it can tell; else: " if sights else ""
+    basis = f"{opening}{inside} {signals.sizes['step']} of {trace.run.steps} steps looked at."
     return Diagnosis(trace.run.prompt_of(image), tuple(findings), signals, basis, doubts)
+
+
+def steps_ahead(trace: Trace, until: int | None) -> list[int]:
+    """The steps whose predicted pictures a judge is shown by `diagnose(trace, until=until)`: one, or none."""
+    return [until - 1] if until is not None and until < trace.run.steps else []
 
 
 def find_cast(trace: Trace, subjects: Sequence[str] | Mapping[str, str | None] | None, image: int = 0) -> Cast:
@@ -109,17 +126,44 @@ def _picture(trace: Trace, image: int) -> Image.Image:
     return trace.pictures[image]
 
 
-def _risks(
-    trace: Trace, cast: Cast, image: int, until: int | None, calibration: Calibration
-) -> dict[str, float | None]:
-    """The probability of neglect of each subject, from no more steps than were calibrated."""
-    early = calibration.until if until is None else min(until, calibration.until)
-    signals = read_signals(trace, cast, image=image, until=early)
-    return {subject: calibration.probability(summary(signals, subject)) for subject in cast.subjects}
+def _with_previews(signals: xr.Dataset, previews: Mapping[str, float]) -> xr.Dataset:
+    return signals.assign({PREVIEW: (SUBJECT, list(previews.values()))}) if previews else signals
 
 
-def _finding(signals: xr.Dataset, subject: str, risk: float | None, sight: Sight) -> Finding:
-    numbers = summary(signals, subject)
+@dataclass(frozen=True)
+class _Risk:
+    """The probability of neglect, what gave it, and what to be careful about."""
+
+    probability: float
+    basis: str
+    doubts: tuple[str, ...] = ()
+
+
+def _risks(trace: Trace, cast: Cast, image: int, until: int | None, previews: Mapping[str, float]) -> dict[str, _Risk]:
+    """The risk of each subject of which one is known, by what can tell best."""
+    calibrated = partial(_calibrated, trace, cast, image, until)
+    looked = {s: _Risk(1 - chance(odds), LOOKED) for s, odds in previews.items() if not isnan(odds)}
+    ahead = calibrated(shipped(preview=True), previews) if previews else {}
+    return calibrated(shipped(), {}) | looked | ahead
+
+
+def _calibrated(
+    trace: Trace, cast: Cast, image: int, until: int | None, by: Calibration | None, previews: Mapping[str, float]
+) -> dict[str, _Risk]:
+    """Risks by a calibration, from the attention of no more steps than were calibrated."""
+    if by is None:
+        return {}
+    early = by.until if until is None else min(until, by.until)
+    signals = _with_previews(read_signals(trace, cast, image=image, until=early), previews)
+    found = {subject: by.probability(summary(signals, subject)) for subject in cast.subjects}
+    told = f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f})"
+    told += f"{AHEAD if previews else ''}."
+    doubts = tuple(by.doubts(trace, until if previews and until else int(signals.sizes["step"])))
+    return {subject: _Risk(risk, told, doubts) for subject, risk in found.items() if risk is not None}
+
+
+def _finding(signals: xr.Dataset, subject: str, found: _Risk | None, sight: Sight) -> Finding:
+    numbers, risk = summary(signals, subject), found and found.probability
     verdict, other = _outside(sight) if sight.present is not None else _inside(signals, subject, numbers, risk)
     return Finding(subject, verdict, other, lost_at(signals, subject), numbers, risk, sight)
 
@@ -148,14 +192,13 @@ def _most(signals: xr.Dataset, name: str, subject: str) -> str:
     return str(signals[name].sel(subject=subject).idxmax(OTHER).item())
 
 
-def _rules(subjects: int) -> tuple[str, tuple[str, ...]]:
-    """What the verdicts on so many subjects rest on without a calibration, and what to be careful about."""
-    if subjects == 1:
+def _basis(cast: Cast, risks: Mapping[str, _Risk]) -> tuple[str, tuple[str, ...]]:
+    """What the verdicts rest on where no judge's word counts, and what to be careful about."""
+    if not risks and len(cast.subjects) == 1:
         return ALONE, ()
-    return RULES, (UNCALIBRATED if shipped() is None else SILENT,)
-
-
-def _calibrated(trace: Trace, calibration: Calibration, seen: int) -> tuple[str, tuple[str, ...]]:
-    """The same with one."""
-    told = f"By a calibration on {calibration.pictures} pictures (AUC {calibration.auc:.2f})."
-    return told, tuple(calibration.doubts(trace, min(seen, calibration.until)))
+    if not risks:
+        return RULES, (UNCALIBRATED if shipped() is None else SILENT,)
+    told = list(dict.fromkeys(risk.basis for risk in risks.values()))
+    rest = [subject for subject in cast.subjects if subject not in risks]
+    told += [f"Of {', '.join(rest)}: {RULES}"] if rest else []
+    return " ".join(told), tuple(dict.fromkeys(doubt for risk in risks.values() for doubt in risk.doubts))

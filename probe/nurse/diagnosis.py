@@ -3,13 +3,14 @@
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isnan
+from math import isnan, nan
 from typing import Literal
 
 import pandas as pd
 import xarray as xr
 
 from probe.nurse.diagnosis_outside import Sight
+from probe.nurse.diagnosis_signals import PREVIEW, chance
 
 Verdict = Literal["present", "neglected", "fused", "wrong attribute"]
 
@@ -49,6 +50,8 @@ class Finding:
         told = [f"strongest cell {self.signals['attention']:.2g}"]
         if not isnan(self.signals.get("overlap", 0.0)):  # it is where there is no other subject
             told.append(f"{self.signals['relative']:.0%} of the strongest")
+        if not isnan(self.signals.get(PREVIEW, nan)):
+            told.append(f"the judge expects it with {chance(self.signals[PREVIEW]):.0%}")
         if self.probability is not None:
             told.append(f"risk of neglect {self.probability:.0%}")
         if self.sight.present is not None:

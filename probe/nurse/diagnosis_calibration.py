@@ -1,21 +1,24 @@
 """From signals to a probability: coefficients that were fitted on Menagerie against its judge.
 
 They are of one model, one world and one judge. On other weights they are a guess, which is said in the diagnosis.
-`experiments/calibrate_diagnosis.py` fits them and writes the file.
+There are two: of attention alone, and of attention with what the judge expects when it looks at the predicted picture.
+`experiments/calibrate_diagnosis.py` fits them and writes the files.
 """
 
 from collections.abc import Mapping
 from functools import cache
-from math import exp, isfinite
+from math import isfinite
 from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from probe.errors import DamagedFile
+from probe.nurse.diagnosis_signals import chance
 from probe.trace import Trace
 
 SHIPPED = Path(__file__).with_name("calibration.json")
+SHIPPED_PREVIEW = Path(__file__).with_name("calibration_preview.json")
 
 
 class Calibration(BaseModel):
@@ -54,7 +57,7 @@ class Calibration(BaseModel):
         if not all(map(isfinite, values)):
             return None
         scaled = ((x - m) / s for x, m, s in zip(values, self.mean, self.scale, strict=True))
-        return 1 / (1 + exp(-self.intercept - sum(c * z for c, z in zip(self.coefficients, scaled, strict=True))))
+        return chance(self.intercept + sum(c * z for c, z in zip(self.coefficients, scaled, strict=True)))
 
     def doubts(self, trace: Trace, until: int) -> list[str]:
         """What is different here from what it was fitted on, in words."""
@@ -68,9 +71,13 @@ class Calibration(BaseModel):
 
 
 @cache
-def shipped() -> Calibration | None:
-    """The calibration that comes with the package, if there is one. Raises DamagedFile."""
-    return read(SHIPPED) if SHIPPED.is_file() else None
+def shipped(*, preview: bool = False) -> Calibration | None:
+    """The calibration that comes with the package, if there is one; with the `preview` among its signals, or without.
+
+    Raises DamagedFile.
+    """
+    path = SHIPPED_PREVIEW if preview else SHIPPED
+    return read(path) if path.is_file() else None
 
 
 def read(path: Path) -> Calibration:

@@ -1,12 +1,13 @@
-"""What a judge sees in the finished picture: presence, attributes and fusion of each subject, from the outside.
+"""What a judge sees in a picture: presence, attributes and fusion of each subject, from the outside.
 
 A judge is one of two things. An object whose `read(picture)` gives what it saw, as Menagerie's does: see `Seen`. Or a
 function of a picture and words that gives, for each word it can tell, whether or how surely (0..1) it is there, as a
-detector or CLIP would; of attributes and fusion nothing is known then.
+detector or CLIP would; of attributes and fusion nothing is known then. Ahead of the picture it expects what it says.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,6 +37,13 @@ class Seen(Protocol):
         """Whether the things of two words are one; None where not both are there."""
         ...
 
+    def likely(self, word: str) -> float | None:
+        """How surely a thing is there, 0..1, in a picture that is not finished; None where it cannot tell.
+
+        May be left out by a judge that is never asked to look ahead.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Sight:
@@ -53,14 +61,33 @@ def look(judge: Judge, picture: Image.Image, cast: Cast) -> dict[str, Sight]:
     if callable(read):
         seen: Any = read(picture)
         return {subject: _sight(seen, subject, cast) for subject in cast.subjects}
+    sure = _told(judge, picture, cast)
+    return {s: Sight() if sure.get(s) is None else Sight(bool(sure[s] >= SURE)) for s in cast.subjects}
+
+
+def expect(judge: Judge, picture: Image.Image, cast: Cast) -> dict[str, float]:
+    """How surely, 0..1, a judge expects every subject from a picture that is not finished; NaN where it cannot tell.
+
+    Raises BadInput for what is no judge.
+    """
+    read = getattr(judge, "read", None)
+    if not callable(read):
+        sure = _told(judge, picture, cast)
+        return {s: nan if sure.get(s) is None else float(sure[s]) for s in cast.subjects}
+    likely: Any = getattr(read(picture), "likely", lambda word: None)
+    found = {s: None if _further(s) else likely(plain(s)) for s in cast.subjects}
+    return {s: nan if chance is None else float(chance) for s, chance in found.items()}
+
+
+def _told(judge: Any, picture: Image.Image, cast: Cast) -> dict[str, Any]:
+    """What a function says of the subjects that can be told apart. Raises BadInput for what cannot be called."""
     if not callable(judge):
         raise BadInput(
             f"a {type(judge).__name__} is not a judge; give an object with read(picture), such as Menagerie's, "
             "or a function (picture, words) -> {word: probability}"
         )
     told: Any = judge(picture, [plain(subject) for subject in cast.subjects if not _further(subject)])
-    sure = {s: told.get(plain(s)) for s in cast.subjects if not _further(s)}
-    return {s: Sight() if sure.get(s) is None else Sight(bool(sure[s] >= SURE)) for s in cast.subjects}
+    return {s: told.get(plain(s)) for s in cast.subjects if not _further(s)}
 
 
 def plain(label: str) -> str:

@@ -6,7 +6,7 @@ still be drawn by habit, and one that gets much can come out as something else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, log, log2
+from math import exp, inf, log, log2
 
 import numpy as np
 import torch
@@ -22,8 +22,10 @@ from probe.trace import Trace
 CELLS = 256  # the papers' 16 x 16
 LOST = 0.5  # share of the strongest subject's attention below which a subject counts as lost
 SUBJECT, OTHER = "subject", "other"
+PREVIEW = "preview"  # the log-odds that a judge gives a subject in the picture which the last step predicts
 EXPLAINED = {"relevancy": "relevancy", "leave_one_out": "magnitude"}  # node of the trace: its variable
-NAMES = ("attention", "presence", "relative", "share", "kept", "overlap", "leak", *EXPLAINED)
+NAMES = ("attention", "presence", "relative", "lead", "share", "kept", "overlap", "leak", *EXPLAINED, PREVIEW)
+EDGE = 1e-4  # a probability is taken for one at least this far from 0 and 1
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,14 @@ def read_signals(trace: Trace, cast: Cast, *, image: int = 0, until: int | None 
     presence   (subject, step)   the same of the sharpened map, which is what Attend-and-Excite raises; NaN where the
                                  trace does not hold the special tokens
     relative   (subject, step)   the largest attention so far, as a share of the strongest subject's
+    lead       (subject)         by how much it is ahead of every other at its best cell, at the last step, as a share
+                                 of the strongest subject's largest cell; below 0 where it is ahead nowhere
     share      (subject)         of the attention of all subjects, mean over cells and steps
     kept       (subject)         attention at the last step, as a share of its largest
     overlap    (subject, other)  1 where the mean maps of two subjects are the same, 0 where they are apart
     leak       (subject, other)  how much closer the other's attribute is to this subject than to its own, -1 to 1
+    preview    (subject)         not of attention, so not of this function: what a judge that looks ahead expects, as
+                                 log-odds (`probe.nurse.diagnosis_ahead`)
     relevancy, leave_one_out     (subject): share of all subjects' relevancy, and of what leaving a word out changes;
                                  NaN where the trace holds none (`explain=[probe.Relevancy(), probe.LeaveOneOut()]`)
     """
@@ -67,10 +73,12 @@ def attended(planes: Mapping[str, Tensor], presence: np.ndarray) -> xr.Dataset:
     means = {subject: distribution(steps.mean(0)) for subject, steps in planes.items()}
     attention = torch.stack([peaks(steps) for steps in planes.values()]).numpy()  # [subject, step]
     weight = np.array([float(steps.mean()) for steps in planes.values()])
+    last = smooth(torch.stack([steps[-1] for steps in planes.values()]))  # [subject, y, x]
     found = {
         "attention": ((SUBJECT, STEP), attention),
         "presence": ((SUBJECT, STEP), presence),
         "relative": ((SUBJECT, STEP), _relative(attention)),
+        "lead": (SUBJECT, leads(last).numpy()),
         "share": (SUBJECT, _shares(weight)),
         "kept": (SUBJECT, attention[:, -1] / attention.max(1).clip(1e-12)),
         "overlap": ((SUBJECT, OTHER), _overlaps(means)),
@@ -99,6 +107,28 @@ def lost_at(signals: xr.Dataset, subject: str) -> int | None:
 def peaks(planes: Tensor) -> Tensor:
     """[step, y, x] -> [step]: the largest cell of the smoothed maps."""
     return smooth(planes).amax((-2, -1))
+
+
+def leads(planes: Tensor) -> Tensor:
+    """[subject, y, x] -> [subject]: the largest of A_i - max over the others of A_j, as a share of the largest A.
+
+    Attention is never below 0, so a subject without others is compared with 0, and leads by all it has.
+    """
+    n = len(planes)
+    others = planes.expand(n, *planes.shape).clone()  # [subject, other, y, x]
+    others[range(n), range(n)] = 0.0
+    return (planes - others.amax(1)).amax((-2, -1)) / planes.amax().clamp(min=1e-12)
+
+
+def log_odds(p: float) -> float:
+    """log(p / (1 - p)), finite for all p from 0 to 1; NaN stays NaN."""
+    q = min(max(p, EDGE), 1 - EDGE) if p == p else p
+    return log(q / (1 - q))
+
+
+def chance(odds: float) -> float:
+    """The probability of these log-odds."""
+    return 1 / (1 + exp(-odds))
 
 
 def closeness(p: Tensor, q: Tensor) -> float:

@@ -10,9 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from probe.attach import waist
-from probe.attach.model.attention import attention_modules
 from probe.attach.waist import Call, Waist, log_sum_exp, probabilities
-from tests import pipelines
 
 
 def draw(seed: int, heads: int = 4, groups: int = 4, rows: int = 24, columns: int = 17, width: int = 8):
@@ -207,9 +205,3 @@ def test_attention_is_not_watched_outside_of_the_module():
     F.scaled_dot_product_attention(*draw(7))
     remove()
     assert not seen
-
-
-def test_attention_modules_of_a_real_denoiser():
-    found = attention_modules(pipelines.pipeline("sd1").unet)
-    assert len(found) == 14
-    assert all(path.endswith(("attn1", "attn2")) for path in found)

@@ -13,7 +13,7 @@ from experiments import neglect_benchmark as benchmark
 from probe.errors import BadInput, DamagedFile
 from probe.generator import weights
 from probe.generator.card import MARKS
-from probe.nurse.diagnosis_calibration import Calibration
+from probe.nurse.diagnosis_calibration import Calibration, read
 from probe.study import Method, Study
 from probe.study.nursing import nurse_for
 from probe.study.plan import plan
@@ -32,7 +32,12 @@ def rows(prompts: int = 40, noise: float = 0.0) -> pd.DataFrame:
     """Two subjects a prompt, the second neglected; `relative` tells them apart, as far as noise allows."""
     rng = np.random.default_rng(0)
     made = [
-        {"picture": i, "prompt": f"p{i}", "neglected": bool(k), **dict.fromkeys(calibrate.SIGNALS, 1.0)}
+        {
+            "picture": i,
+            "prompt": f"p{i}",
+            "neglected": bool(k),
+            **dict.fromkeys((*calibrate.SIGNALS, *calibrate.LOOK), 1.0),
+        }
         | {"relative": 1.0 - 0.8 * k + noise * rng.standard_normal(), "kept": rng.random()}
         for i in range(prompts)
         for k in range(2)
@@ -79,10 +84,34 @@ def test_what_cannot_be_fitted():
 
 def test_the_page_says_what_it_rests_on():
     frame = rows()
-    told = calibrate.page(frame, [calibrate.fit(frame, ["relative"])], steps=50, until=10)
+    told = calibrate.page(frame, [calibrate.fit(frame, ["relative"])], signals=["kept"], steps=50, until=10)
     assert told.startswith("40 pictures of two subjects each, 40 prompts; signals of the first 10 of 50 steps; 50% of")
     assert "| relative | 1.000 | 1.000 to 1.000 |" in told
     assert len(calibrate.fit(frame, ["relative"]).predictor().false_positives) > 1
+
+
+def test_two_calibrations_and_their_page_are_written_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path
+):
+    names = ("SHIPPED", "SHIPPED_PREVIEW", "PAGE", "FIGURE")
+    for name, file in zip(names, ("a.json", "b.json", "page.md", "figure.png"), strict=True):
+        monkeypatch.setattr(calibrate, name, tmp_path / file)
+    (tmp_path / "page.md").write_text("\n".join(MARKS))
+    frame = rows(noise=0.3)
+    frame["preview"] = -3.0 * frame["neglected"] + np.random.default_rng(2).standard_normal(len(frame))
+    monkeypatch.setattr(calibrate, "collect", lambda *_, **__: frame)
+    calibrate.main(["--write"])
+    alone, ahead = (read(tmp_path / file) for file in ("a.json", "b.json"))
+    assert alone.signals == calibrate.SIGNALS and ahead.signals == (*calibrate.SIGNALS, "lead", "preview")
+    assert ahead.auc > alone.auc > 0.5
+    assert f"| look ahead, shipped | {ahead.auc:.3f} |" in (tmp_path / "page.md").read_text()
+    assert (tmp_path / "figure.png").stat().st_size > 0
+
+
+def test_nothing_is_told_ahead_of_a_finished_picture(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        calibrate.main(["--steps", "4", "--until", "4"])
+    assert "--until is 4 of 4 steps: nothing can be told ahead of the picture then" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("module", [calibrate, benchmark])

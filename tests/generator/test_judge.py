@@ -205,6 +205,18 @@ def test_a_doubtful_piece_of_a_larger_thing_is_part_of_it(
         assert np.array_equal(verdict.mask("cat"), cat | piece)
 
 
+def test_how_likely_a_kind_is_counts_what_is_too_small_for_a_thing():
+    logits = nothing()
+    draw(logits, "cat", (10, 20, 18, 28))
+    verdict = reading(logits)
+    inside, outside = logits["kind"].softmax(0)[1 + v.KINDS.index("cat")][[24, 100], [14, 100]].tolist()
+    assert verdict.kinds == frozenset()
+    assert verdict.likely("cat") == pytest.approx((64 * inside + 192 * outside) / 256, rel=1e-5)
+    assert verdict.likely("animal") == verdict.likely("kitten") == verdict.likely("cat")
+    assert verdict.likely("clock") == pytest.approx(outside, rel=1e-3)
+    assert verdict.likely("zebra") is None
+
+
 def test_find_gives_the_largest_first():
     logits = nothing()
     draw(logits, "apple", (0, 0, 20, 20), colour="red")

@@ -52,7 +52,7 @@ class Sure:
     """Says that what holds less than all of the strongest attention will fail."""
 
     def probability(self, signals: dict[str, float]) -> float | None:
-        assert set(signals) == {"presence", "attention", "relative", "share", "kept", "overlap"}
+        assert set(signals) == {"presence", "attention", "relative", "lead", "share", "kept", "overlap"}
         return 0.9 if signals["relative"] < 1 else 0.1
 
 

@@ -1,22 +1,26 @@
 """Verdicts: from the inside by rules and by a calibration, from the outside by judges, and what is asked in vain."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
 from PIL import Image
 from pydantic import ValidationError
 
 import probe
 from probe.errors import BadInput, DamagedFile, NoSuchWord, NotRecorded
+from probe.generator import weights
 from probe.generator.judge import Instance, Verdict
 from probe.nurse import diagnose as diagnosing
 from probe.nurse import diagnosis_calibration
 from probe.nurse.diagnosis import Diagnosis
 from probe.nurse.diagnosis_calibration import Calibration, read
+from probe.nurse.diagnosis_signals import log_odds
 from probe.trace import Trace
 from tests import pipelines
 from tests.factories import make_trace
@@ -28,9 +32,14 @@ COLOURED = "a red car and a blue bowl"
 
 @pytest.fixture(autouse=True)
 def uncalibrated(monkeypatch: pytest.MonkeyPatch) -> Callable[[Calibration], None]:
-    """No calibration is shipped, until a test ships one."""
-    monkeypatch.setattr(diagnosing, "shipped", lambda: None)
-    return lambda given: monkeypatch.setattr(diagnosing, "shipped", lambda: given)
+    """No calibration is shipped, until a test ships one: of attention, or if that is among its signals the preview."""
+    monkeypatch.setattr(diagnosing, "shipped", lambda preview=False: None)
+
+    def ship(given: Calibration) -> None:
+        held = {"preview" in given.signals: given}
+        monkeypatch.setattr(diagnosing, "shipped", lambda preview=False: held.get(preview))
+
+    return ship
 
 
 def pair(cat: float = 0.5, dog: float = 0.5, *, apart: int = 8, steps: int = 3) -> Trace:
@@ -174,21 +183,34 @@ def test_what_is_shipped_can_be_read(tmp_path: Path):
     (tmp_path / "c.json").write_text('{"auc": 1}')
     with pytest.raises(DamagedFile, match="c.json is not a calibration; repeat experiments/calibrate"):
         read(tmp_path / "c.json")
-    if diagnosis_calibration.SHIPPED.is_file():
-        assert read(diagnosis_calibration.SHIPPED).pictures >= 500
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_two_calibrations_are_shipped(preview: bool):
+    held = diagnosis_calibration.shipped(preview=preview)
+    assert held is not None and held.pictures >= 500 and ("preview" in held.signals) == preview
+    assert (held.model, held.weights, held.until, held.steps) == ("menagerie", weights.revision(), 10, 50)
+    assert held.auc > (0.9 if preview else 0.75)  # the goal is reached with the look ahead alone
 
 
 # From the outside.
 
 
 class Saw:
-    """A judge that has seen these things in every picture."""
+    """A judge that has seen these things in every picture, and expects some with a probability."""
 
-    def __init__(self, *things: Instance) -> None:
-        self.verdict = Verdict(things, "plain")
+    def __init__(self, *things: Instance, **chances: float) -> None:
+        self.verdict = Verdict(things, "plain", chances)
 
     def read(self, picture: Image.Image) -> Verdict:
         return self.verdict
+
+
+class Eyes:
+    """A judge that tells what it sees, and nothing of what it expects."""
+
+    def read(self, picture: Image.Image) -> object:
+        return object()
 
 
 def thing(kind: str, left: int, right: int, colour: str | None = None) -> Instance:
@@ -248,6 +270,116 @@ def test_of_a_second_cat_no_judge_says_anything():
     read = probe.diagnose(trace, judge=Saw(thing("cat", 0, 40)))
     assert [found["cat"].sight.present for found in (told, read)] == [True, True]
     assert [found["cat#2"].sight.present for found in (told, read)] == [None, None] and asked == ["cat"]
+
+
+# From the picture that a step predicts.
+
+
+def predicted(trace: Trace, *shades: int, made: str = "decoded") -> Trace:
+    """The trace with an even grey picture as the one that each step predicts."""
+    pictures = np.stack([np.full((1, 8, 8, 3), shade, np.uint8) for shade in shades])
+    small = xr.DataArray(pictures, dims=("step", "image", "y", "x", "rgb"), attrs={"made": made})
+    nodes = {path: node.to_dataset(inherit=False) for path, node in trace.tree.subtree_with_keys}
+    nodes["thumbnails"] = xr.Dataset({"thumbnails": small}, coords={"step": np.arange(len(shades))})
+    return replace(trace, tree=xr.DataTree.from_dict(nodes))
+
+
+def by_shade(picture: Image.Image, words: Sequence[str]) -> dict[str, float]:
+    """A judge that expects a dog as surely as the picture is white, and a cat always."""
+    return {"cat": 0.9, "dog": np.asarray(picture).mean() / 255}
+
+
+AHEAD = FITTED.model_copy(
+    update={"signals": ("preview",), "mean": (0.0,), "scale": (1.0,), "coefficients": (-1.0,), "intercept": 0.0}
+)
+
+
+def test_a_judge_that_looks_ahead_reads_the_picture_that_the_last_step_predicts(uncalibrated):
+    uncalibrated(AHEAD)
+    trace = predicted(pair(), 0, 51, 255)
+    found = probe.diagnose(trace, judge=by_shade, until=2)
+    assert found["dog"].signals["preview"] == pytest.approx(math.log(0.25))  # 51 of 255, not the finished white
+    assert found["dog"].probability == pytest.approx(0.8) and found["cat"].probability == pytest.approx(0.1)
+    assert verdicts(found) == [("cat", "present", None), ("dog", "neglected", None)]
+    assert found["dog"].sight.present is None  # the finished picture was not looked at
+    assert found.basis == (
+        "By a calibration on 500 pictures (AUC 0.93), with what a judge (there Menagerie's) expects of the predicted "
+        "picture. 2 of 3 steps looked at."
+    )
+    assert found.notes == ()
+    assert "the judge expects it with 20%; risk of neglect 80%" in str(found["dog"])
+    assert probe.diagnose(trace, judge=by_shade, until=3)["dog"].sight.present is True  # no step is left to look ahead
+
+
+def test_a_look_beyond_the_calibrated_steps_is_said_to_be_one(uncalibrated):
+    uncalibrated(AHEAD)
+    longer = trace_of(PROMPT, {"cat": [spot(4, 4)] * 4, "dog": [spot(4, 12)] * 4})
+    found = probe.diagnose(predicted(longer, 0, 51, 204, 255), judge=by_shade, until=3)
+    assert found["dog"].signals["preview"] == pytest.approx(math.log(4))
+    assert found["dog"].probability == pytest.approx(0.2)
+    assert found.notes == ("the calibration is of the first 2 of 3 steps, this is of the first 3 of 4 steps",)
+
+
+def test_of_a_subject_that_the_judge_cannot_tell_attention_decides(uncalibrated):
+    uncalibrated(AHEAD)
+    trace = predicted(pair(dog=0.05), 0, 51, 255)
+    for judge in (lambda picture, words: {"cat": 0.9}, Saw(thing("cat", 0, 40), cat=0.9), Eyes()):
+        found = probe.diagnose(trace, judge=judge, until=2)
+        assert found["dog"].probability is None and math.isnan(found["dog"].signals["preview"])
+        assert "expects" not in str(found["dog"]) and found["dog"].verdict == "neglected"  # by the rule
+    one = probe.diagnose(trace, judge=lambda picture, words: {"cat": 0.9}, until=2)
+    assert "expects of the predicted picture. Of dog: By uncalibrated rules: neglected below" in one.basis
+    uncalibrated(FITTED)  # of attention
+    told = probe.diagnose(trace, judge=lambda picture, words: {}, until=2)
+    assert told["dog"].probability == probe.diagnose(trace, until=2)["dog"].probability is not None
+    assert told.basis == probe.diagnose(trace, until=2).basis
+
+
+def test_where_no_calibration_can_tell_the_look_alone_decides(uncalibrated):
+    uncalibrated(AHEAD.model_copy(update={
+        "signals": ("overlap", "preview"), "mean": (0.0,) * 2, "scale": (1.0,) * 2, "coefficients": (1.0, -1.0),
+    }))  # fmt: skip
+    alone = probe.diagnose(predicted(pair(), 0, 51, 255), ["dog"], judge=by_shade, until=2)
+    assert alone["dog"].probability == pytest.approx(0.8) and alone.neglected == ("dog",)
+    assert alone.basis.startswith("By what the judge expects of the predicted picture alone. 2 of 3 steps")
+
+
+def test_a_function_that_is_sure_gives_finite_odds(uncalibrated):
+    uncalibrated(AHEAD)
+    found = probe.diagnose(predicted(pair(), 0, 0, 0), judge=lambda picture, words: {"cat": 1, "dog": 0}, until=2)
+    odds = [finding.signals["preview"] for finding in found.findings]
+    assert odds == pytest.approx([math.log(9999), -math.log(9999)])
+
+
+@pytest.mark.parametrize("trace", [pair(), predicted(pair(), 0, 0, 0, made="fitted")], ids=["none", "fitted"])
+def test_to_look_ahead_the_prediction_has_to_be_decoded(trace: Trace):
+    """Fitted colours come from the finished picture, so they would tell of it."""
+    with pytest.raises(NotRecorded, match=r"step 1 predicts, and this trace does not hold it decoded. .*steps=\[1\]"):
+        probe.diagnose(trace, judge=by_shade, until=2)
+    assert probe.diagnose(trace, until=2).ok
+
+
+def test_the_step_that_is_looked_at_is_the_one_to_decode(uncalibrated):
+    uncalibrated(AHEAD)
+    assert [diagnosing.steps_ahead(pair(), until) for until in (1, 2, 3, 9, None)] == [[0], [1], [], [], []]
+    trace = predicted(trace_of(PROMPT, {"cat": [spot(4, 4)] * 4, "dog": [spot(4, 12)] * 4}), 0, 51, 204, 255)
+    small = trace.tree["thumbnails"].to_dataset().sel(step=[1])
+    nodes = {path: node.to_dataset(inherit=False) for path, node in trace.tree.subtree_with_keys}
+    some = replace(trace, tree=xr.DataTree.from_dict(nodes | {"thumbnails": small}))
+    assert probe.diagnose(some, judge=by_shade, until=2)["dog"].probability == pytest.approx(0.8)
+    with pytest.raises(NotRecorded, match="step 2 predicts"):
+        probe.diagnose(some, judge=by_shade, until=3)
+
+
+def test_menagerie_is_looked_ahead_at_by_its_own_judge():
+    pipe = probe.load()
+    with probe.record(pipe) as recording:
+        pipe(PROMPT, num_inference_steps=4, generator=torch.Generator().manual_seed(0))
+    trace = probe.decode_thumbnails(recording.trace, pipe)
+    found = probe.diagnose(trace, judge=weights.judge(), until=3)
+    step = Image.fromarray(trace.tree["thumbnails"]["thumbnails"].values[2, 0])
+    likely = weights.judge().read(step).likely("dog")
+    assert likely is not None and found["dog"].signals["preview"] == pytest.approx(log_odds(likely))
 
 
 # What it looks like.

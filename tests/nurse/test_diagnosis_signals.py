@@ -4,9 +4,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
-from probe.nurse.diagnosis_signals import EXPLAINED, Cast, lost_at, nearest_sites, read_signals, summary
+from probe.nurse.diagnosis_signals import (
+    EXPLAINED,
+    Cast,
+    leads,
+    log_odds,
+    lost_at,
+    nearest_sites,
+    read_signals,
+    summary,
+)
 from probe.nurse.maps import kernel
 from tests.factories import make_trace
 from tests.nurse.casts import SIDE, spot, trace_of
@@ -80,6 +90,25 @@ def test_kept_and_share():
     assert found["kept"].values == pytest.approx([at[0.2] / at[0.4], at[0.1] / at[0.2]], rel=1e-5)
     cat, dog = (0.001 * 255 + 0.3, 0.001 * 255 + 0.15)  # summed over cells, mean over steps
     assert found["share"].values == pytest.approx([cat / (cat + dog), dog / (cat + dog)], rel=1e-5)
+
+
+def test_lead_is_by_how_much_a_subject_is_ahead_of_the_others_at_its_best_cell():
+    strong, weak, low = (CENTRE * h + REST * 0.001 for h in (0.4, 0.1, 0.001))
+    apart = two([0.1, 0.4], [0.4, 0.1])  # of the last step alone
+    assert apart["lead"].values == pytest.approx([(strong - low) / strong, (weak - low) / strong], rel=1e-4)
+    together = two([0.4], [0.1], apart=0)["lead"].values
+    assert together[0] == pytest.approx((strong - weak) / strong, rel=1e-4)
+    assert together[1] == pytest.approx(0.0, abs=1e-5)  # far away both are read alike
+    behind = leads(torch.tensor([[[0.4, 0.2]], [[0.3, 0.1]], [[0.5, 0.1]]]))
+    assert behind.tolist() == pytest.approx([0.2, -0.2, 0.2])
+    alone = trace_of("a cat", {"cat": [spot(4, 4)]})
+    assert read_signals(alone, Cast(("cat",)))["lead"].values == pytest.approx([1.0])
+
+
+def test_log_odds_are_finite_and_keep_what_is_not_known():
+    assert log_odds(0.5) == 0 and log_odds(0.8) == pytest.approx(math.log(4))
+    assert [log_odds(1.0), log_odds(0.0)] == pytest.approx([math.log(9999), -math.log(9999)])
+    assert math.isnan(log_odds(math.nan))
 
 
 @pytest.mark.parametrize(("apart", "low", "high"), [(0, 1 - 1e-5, 1 + 1e-5), (8, 0.0, 0.4)])

@@ -1,5 +1,6 @@
 """Small pictures of the predicted clean latents, one a step: fitted while recording, decoded when asked for."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from probe.axes import CHANNEL, IMAGE, STEP, X, Y
+from probe.errors import BadInput, NotRecorded
 from probe.trace import Trace
 
 QUICK = 1 << 16  # latent cells that are decoded in seconds on a CPU
@@ -30,14 +32,17 @@ def thumbnails(predicted: list[Tensor], final: Tensor, pictures: list[Image.Imag
     return xr.DataArray(_fitted(torch.stack(predicted), final, pictures), dims=AXES, attrs={"made": "fitted"})
 
 
-def decode_thumbnails(trace: Trace, pipe: Any, *, side: int = 256, cells: int | None = QUICK) -> Trace:
+def decode_thumbnails(
+    trace: Trace, pipe: Any, *, side: int = 256, cells: int | None = QUICK, steps: Sequence[int] | None = None
+) -> Trace:
     """The trace with its thumbnails decoded by the pipeline's own autoencoder, at most `side` pixels high and wide.
 
-    Take the pipeline that the trace was recorded with. A trace of more latent cells than `cells` (over all steps and
-    pictures; None: any number), or whose latents the autoencoder cannot take one by one, keeps what it has: the
-    attribute `made` of the thumbnails says "decoded" or "fitted". Raises NotRecorded without latents.
+    Take the pipeline that the trace was recorded with. `steps`: of these alone, and the others then have none in what
+    is returned. A trace of more latent cells than `cells` (over all these steps and pictures; None: any number), or
+    whose latents the autoencoder cannot take one by one, keeps what it has: the attribute `made` of the thumbnails says
+    "decoded" or "fitted". Raises BadInput, NotRecorded without latents, or without those of a step.
     """
-    predicted = trace.node("latents")["predicted"]
+    predicted = _of_steps(trace.node("latents")["predicted"], steps)
     vae = getattr(pipe, "vae", None)
     few = cells is None or predicted.size <= cells * predicted.sizes[CHANNEL]
     if predicted.ndim != 5 or not few or not decodes(vae, predicted.sizes[CHANNEL]):
@@ -47,6 +52,17 @@ def decode_thumbnails(trace: Trace, pipe: Any, *, side: int = 256, cells: int | 
     nodes = {path: node.to_dataset(inherit=False) for path, node in trace.tree.subtree_with_keys}
     nodes["thumbnails"] = xr.Dataset({"thumbnails": small}, coords=predicted[STEP].coords)
     return replace(trace, tree=xr.DataTree.from_dict(nodes))
+
+
+def _of_steps(predicted: xr.DataArray, steps: Sequence[int] | None) -> xr.DataArray:
+    """The predicted latents of some steps, in their order. Raises BadInput for none at all, NotRecorded."""
+    if steps is not None and not steps:
+        raise BadInput("steps is empty; name the steps to decode, or leave it out for all")
+    held = predicted[STEP].values.tolist()
+    absent = [step for step in steps or () if step not in held]
+    if absent:
+        raise NotRecorded(f"this trace holds no latents of step {absent[0]}; it has the steps {held[0]} to {held[-1]}")
+    return predicted if steps is None else predicted.sel({STEP: sorted(set(steps))})
 
 
 def thumbnail_bytes(shape: tuple[int, ...], steps: int) -> int:

@@ -69,8 +69,9 @@ class World:
         u = rng.random()
         extra = rng.choice(self._absent(scene)) if u < self.dials.extra else None
         missing = self.dials.extra <= u < self.dials.extra + self.dials.missing
-        ordered = self.dials.ordered > 0 and rng.random() < self.dials.ordered  # no draw for none: captions stay
-        return captions.write(scene, rng, extra, missing, ordered)
+        # At 0 nothing is drawn, so that the other words of a caption do not depend on there being this dial.
+        ordered = self.dials.ordered > 0 and rng.random() < self.dials.ordered
+        return captions.write(scene, rng, extra, omit=missing, ordered=ordered)
 
     def caption_of(self, scene: Scene, i: int, draw: int = 0) -> Caption:
         """Caption number `draw` of one thing of a scene, without noise: the words for a close-up of it."""

@@ -120,7 +120,7 @@ def _place(writer: Writer, scene: Scene) -> None:
 
 
 def write(
-    scene: Scene, rng: random.Random, extra: str | None = None, omit: bool = False, ordered: bool = False
+    scene: Scene, rng: random.Random, extra: str | None = None, *, omit: bool = False, ordered: bool = False
 ) -> Caption:
     """One caption of a scene. `extra` names a thing that is not there; `omit` leaves one thing out (web noise).
 
@@ -131,7 +131,7 @@ def write(
     if omit and len(order) > 1:
         order.pop()
     if ordered:
-        order.sort()
+        order.sort()  # things are numbered from left to right
     _open(writer)
     for k, i in enumerate(order):
         if k:

@@ -10,7 +10,7 @@ from PIL import Image
 
 import probe
 from probe.attach.kept.thumbnails import thumbnails
-from probe.errors import NotRecorded
+from probe.errors import BadInput, NotRecorded
 from tests.factories import make_trace
 
 STEPS = 3
@@ -42,6 +42,17 @@ def test_recording_fits_at_the_latents_resolution(trace: probe.Trace):
     kept = trace.node("thumbnails")["thumbnails"]
     assert kept.shape == (STEPS, 1, 32, 32, 3)
     assert kept.attrs["made"] == "fitted"
+
+
+def test_of_chosen_steps_alone(pipe, trace: probe.Trace):
+    every = probe.decode_thumbnails(trace, pipe).node("thumbnails")["thumbnails"]
+    some = probe.decode_thumbnails(trace, pipe, steps=[STEPS - 1, 1]).node("thumbnails")["thumbnails"]
+    assert some["step"].values.tolist() == [1, STEPS - 1]
+    assert np.abs(some.values.astype(int) - every.sel(step=some["step"]).values).max() <= 1  # in another batch
+    with pytest.raises(NotRecorded, match=f"no latents of step {STEPS}; it has the steps 0 to {STEPS - 1}"):
+        probe.decode_thumbnails(trace, pipe, steps=[0, STEPS])
+    with pytest.raises(BadInput, match="steps is empty; name the steps to decode, or leave it out for all"):
+        probe.decode_thumbnails(trace, pipe, steps=[])
 
 
 def test_decoding_gives_what_the_autoencoder_makes_of_each_prediction(pipe, trace: probe.Trace):
