@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ class Bench:
     def read(self, prompts: Sequence[str], seed: int = 0, pipe: Any | None = None) -> list[judging.Verdict]:
         """The judge's verdicts on fresh pictures."""
         return self.judge.read_all(paint(pipe or self.pipe, prompts, seed))
+
+    @cached_property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The seen pairs that are asked for."""
+        return seen_pairs(TIGHT * self.pictures)
+
+    @cached_property
+    def shown(self) -> list[bool]:
+        """Whether both of each of these pairs came out, without any help."""
+        return measure.both_present(self.read(pair_prompts(self.pairs), 3000), self.pairs)
 
 
 def paint(pipe: Any, prompts: Sequence[str], seed: int = 0) -> list[Image.Image]:
@@ -154,12 +165,10 @@ def place(bench: Bench) -> list[Line]:
 
 def pairs(bench: Bench) -> list[Line]:
     """Two subjects: of pairs that were seen (there must be neglect to study), and of those held out."""
-    seen, unseen = seen_pairs(TIGHT * bench.pictures), [(a, b) for a, b in map(sorted, held_out())]
-    unseen = sorted(unseen)[: bench.pictures]
-    right = measure.both_present(bench.read(pair_prompts(seen), 3000), seen)
+    unseen = sorted((a, b) for a, b in map(sorted, held_out()))[: bench.pictures]
     strange = measure.both_present(bench.read(pair_prompts(unseen), 3000), unseen)
     return [
-        share("two subjects of seen pairs: both present", right, Bar(0.55, 0.90)),
+        share("two subjects of seen pairs: both present", bench.shown, Bar(0.55, 0.90)),
         share("two subjects of held-out pairs: both present", strange),
     ]
 
@@ -168,8 +177,7 @@ def control(bench: Bench) -> list[Line]:
     """The same prompts and seeds on weights that were trained without the noise."""
     if bench.control is None:
         return []
-    seen = seen_pairs(TIGHT * bench.pictures)
-    right = measure.both_present(bench.read(pair_prompts(seen), 3000, bench.control), seen)
+    right = measure.both_present(bench.read(pair_prompts(bench.pairs), 3000, bench.control), bench.pairs)
     return [share("control weights, seen pairs: both present", right, Bar(0.90))]
 
 
@@ -204,11 +212,9 @@ def peaks(bench: Bench, prompt: str, kinds: Sequence[str], seed: int) -> list[bo
 
 def port(bench: Bench) -> list[Line]:
     """diffusers' own Attend-and-Excite, with its defaults, on prompts that were neglected once; at fresh seeds."""
-    asked = seen_pairs(TIGHT * bench.pictures)
-    prompts = pair_prompts(asked)
-    once = measure.both_present(bench.read(prompts, 3000), asked)
-    neglected = [i for i, both in enumerate(once) if not both][: bench.pictures]
-    kinds, some = [asked[i] for i in neglected], [prompts[i] for i in neglected]
+    prompts = pair_prompts(bench.pairs)
+    neglected = [i for i, both in enumerate(bench.shown) if not both][: bench.pictures]
+    kinds, some = [bench.pairs[i] for i in neglected], [prompts[i] for i in neglected]
     plain = measure.both_present([v for k, p in enumerate(some) for v in bench.read([p], 6000 + k)], kinds)
     excited = [excite(bench.pipe, p, pair, 6000 + k) for k, (p, pair) in enumerate(zip(some, kinds, strict=True))]
     repaired = measure.both_present(bench.judge.read_all(excited), kinds)
