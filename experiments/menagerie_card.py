@@ -23,11 +23,12 @@ from rich.console import Console
 from rich.progress import track
 
 import probe
+from experiments.menagerie_prompts import article, cycle, pair_prompts, seen_pairs
 from probe.generator import judge as judging
 from probe.generator import measure, weights
 from probe.generator.card import HEAD, Bar, Line, merge, share
 from probe.generator.train.judging import score, through
-from probe.generator.world import CONTROL, World, held_out, rare
+from probe.generator.world import CONTROL, World, held_out
 from probe.generator.world import vocabulary as v
 
 STEPS, GUIDANCE, BATCH = 50, 5.0, 8
@@ -80,37 +81,6 @@ def paint(pipe: Any, prompts: Sequence[str], seed: int = 0) -> list[Image.Image]
         rng = [torch.Generator().manual_seed(seed + i + k) for k in range(len(some))]
         out += pipe(some, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=rng).images
     return out
-
-
-# Prompts
-
-
-def article(words: str) -> str:
-    """The words with "a" or "an" in front."""
-    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-def cycle(items: Sequence[str], count: int) -> list[str]:
-    """The first `count` of the items, over and over."""
-    return list(itertools.islice(itertools.cycle(items), count))
-
-
-def named(kind: str, rng: random.Random) -> str:
-    """An animal by its name, an object with a colour, as in the benchmark of Attend-and-Excite."""
-    return article(kind if kind in v.ANIMALS else f"{rng.choice(list(v.COLOURS))} {kind}")
-
-
-def pair_prompts(pairs: Sequence[tuple[str, str]]) -> list[str]:
-    """The two names, joined by "and"."""
-    rng = random.Random("colours of pairs")
-    return [f"{named(a, rng)} and {named(b, rng)}" for a, b in pairs]
-
-
-def seen_pairs(count: int) -> list[tuple[str, str]]:
-    """Pairs of subjects that are together in the training data as often as any."""
-    all_pairs = itertools.combinations(v.SUBJECTS, 2)
-    usual = [pair for pair in all_pairs if frozenset(pair) not in held_out() | rare()]
-    return random.Random("seen pairs").sample(usual, min(count, len(usual)))
 
 
 # Lines

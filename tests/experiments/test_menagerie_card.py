@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 import probe
 from experiments import menagerie_card as card
+from experiments.menagerie_prompts import pair_prompts, seen_pairs
 from probe.generator import parts
 from probe.generator.judge import Instance, Judge, Network, Verdict
 from probe.generator.tokenizer import build
@@ -61,18 +62,18 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_pairs_are_seen_ones_and_always_the_same():
-    pairs = card.seen_pairs(100)
-    assert pairs == card.seen_pairs(100)
+    pairs = seen_pairs(100)
+    assert pairs == seen_pairs(100)
     assert len(set(pairs)) == 100
     assert not {frozenset(pair) for pair in pairs} & (held_out() | rare())
     assert {kind for pair in pairs for kind in pair} == set(v.SUBJECTS)
 
 
 def test_prompts_are_in_the_language():
-    prompts = card.pair_prompts(card.seen_pairs(100)) + list(card.SHEET)
+    prompts = pair_prompts(seen_pairs(100)) + list(card.SHEET)
     assert {word for prompt in prompts for word in prompt.split()} <= set(v.all_words())
-    assert card.pair_prompts([("cat", "elephant")]) == ["a cat and an elephant"]
-    first, second = card.pair_prompts([("cat", "balloon")])[0].split(" and ")
+    assert pair_prompts([("cat", "elephant")]) == ["a cat and an elephant"]
+    first, second = pair_prompts([("cat", "balloon")])[0].split(" and ")
     assert first == "a cat"
     assert second.split()[1] in v.COLOURS
     assert second.split()[2] == "balloon"
