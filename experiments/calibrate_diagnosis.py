@@ -124,8 +124,8 @@ def measure(pipe: Any, judge: Any, number: int, *, steps: int, until: int) -> It
     cast = find_cast(trace, pair)
     signals = read_signals(trace, cast, until=until)
     odds = preview(judge, trace, cast, 0, until - 1)
-    for kind, expected in zip(pair, odds, strict=True):
-        base = {"picture": number, "prompt": prompt, "seed": seed, "subject": kind, PREVIEW: expected}
+    for kind in pair:
+        base = {"picture": number, "prompt": prompt, "seed": seed, "subject": kind, PREVIEW: odds[kind]}
         yield base | {"neglected": not verdict.has(kind)} | summary(signals, kind)
 
 

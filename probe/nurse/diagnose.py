@@ -4,9 +4,9 @@ From the inside it is a prediction: attention says what the model read, not what
 picture, and a judge errs too. Neglect, fusion and leakage are named as by Chefer et al. (Attend-and-Excite, 2023).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import isnan
 
 import xarray as xr
@@ -58,14 +58,12 @@ def diagnose(
     if until is not None and until < 1:
         raise BadInput(f"until is {until}; give the number of steps to look at, 1 or more")
     cast = find_cast(trace, subjects, image)
-    previews = {
-        subject: odds
-        for step in (steps_ahead(trace, until) if judge is not None else [])
-        for subject, odds in zip(cast.subjects, preview(judge, trace, cast, image, step), strict=True)
-    }
-    signals = _with_previews(read_signals(trace, cast, image=image, until=until), previews)
-    sights = {} if judge is None or previews else look(judge, _picture(trace, image), cast)
-    risks = _risks(trace, cast, image, until, previews)
+    ahead = steps_ahead(trace, until) if judge is not None else []
+    previews = preview(judge, trace, cast, image, ahead[0]) if ahead else {}
+    read = cache(partial(read_signals, trace, cast, image=image))  # of the steps before `until`
+    signals = _with_previews(read(until=until), previews)
+    sights = {} if judge is None or ahead else look(judge, _picture(trace, image), cast)
+    risks = _risks(trace, read, until, previews)
     findings = [_finding(signals, s, risks.get(s), sights.get(s, Sight())) for s in cast.subjects]
     inside, doubts = _basis(cast, risks)
     opening = "The judge's word counts where it can tell; else: " if sights else ""
@@ -139,25 +137,29 @@ class _Risk:
     doubts: tuple[str, ...] = ()
 
 
-def _risks(trace: Trace, cast: Cast, image: int, until: int | None, previews: Mapping[str, float]) -> dict[str, _Risk]:
+def _risks(
+    trace: Trace, read: Callable[..., xr.Dataset], until: int | None, previews: Mapping[str, float]
+) -> dict[str, _Risk]:
     """The risk of each subject of which one is known, by what can tell best."""
-    calibrated = partial(_calibrated, trace, cast, image, until)
+    calibrated = partial(_calibrated, trace, read, until)
     looked = {s: _Risk(1 - chance(odds), LOOKED) for s, odds in previews.items() if not isnan(odds)}
     ahead = calibrated(shipped(preview=True), previews) if previews else {}
     return calibrated(shipped(), {}) | looked | ahead
 
 
 def _calibrated(
-    trace: Trace, cast: Cast, image: int, until: int | None, by: Calibration | None, previews: Mapping[str, float]
+    trace: Trace,
+    read: Callable[..., xr.Dataset],
+    until: int | None,
+    by: Calibration | None,
+    previews: Mapping[str, float],
 ) -> dict[str, _Risk]:
     """Risks by a calibration, from the attention of no more steps than were calibrated."""
     if by is None:
         return {}
-    early = by.until if until is None else min(until, by.until)
-    signals = _with_previews(read_signals(trace, cast, image=image, until=early), previews)
-    found = {subject: by.probability(summary(signals, subject)) for subject in cast.subjects}
-    told = f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f})"
-    told += f"{AHEAD if previews else ''}."
+    signals = _with_previews(read(until=by.until if until is None else min(until, by.until)), previews)
+    found = {subject: by.probability(summary(signals, subject)) for subject in signals[SUBJECT].values.tolist()}
+    told = f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f}){AHEAD if previews else ''}."
     doubts = tuple(by.doubts(trace, until if previews and until else int(signals.sizes["step"])))
     return {subject: _Risk(risk, told, doubts) for subject, risk in found.items() if risk is not None}
 

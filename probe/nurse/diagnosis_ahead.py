@@ -9,13 +9,13 @@ from probe.nurse.diagnosis_signals import Cast, log_odds
 from probe.trace import Trace
 
 
-def preview(judge: Judge, trace: Trace, cast: Cast, image: int, step: int) -> list[float]:
-    """[subject]: the log-odds that a judge gives it in the picture which a step predicts; NaN where it cannot tell.
+def preview(judge: Judge, trace: Trace, cast: Cast, image: int, step: int) -> dict[str, float]:
+    """The log-odds that a judge gives each subject in the picture which a step predicts; NaN where it cannot tell.
 
     Raises NotRecorded where the trace does not hold that picture decoded, BadInput for what is no judge.
     """
     expected = expect(judge, predicted(trace, image, step), cast)
-    return [log_odds(expected[subject]) for subject in cast.subjects]
+    return {subject: log_odds(sure) for subject, sure in expected.items()}
 
 
 def predicted(trace: Trace, image: int, step: int) -> Image.Image:

@@ -6,7 +6,7 @@ still be drawn by habit, and one that gets much can come out as something else.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import exp, inf, log, log2
+from math import exp, inf, isnan, log, log2
 
 import numpy as np
 import torch
@@ -71,14 +71,14 @@ def read_signals(trace: Trace, cast: Cast, *, image: int = 0, until: int | None 
 def attended(planes: Mapping[str, Tensor], presence: np.ndarray) -> xr.Dataset:
     """The signals up to overlap, as in `read_signals`, of maps [step, y, x] by subject; `presence` [subject, step]."""
     means = {subject: distribution(steps.mean(0)) for subject, steps in planes.items()}
-    attention = torch.stack([peaks(steps) for steps in planes.values()]).numpy()  # [subject, step]
+    smoothed = smooth(torch.stack([*planes.values()]))  # [subject, step, y, x]
+    attention = smoothed.amax((-2, -1)).numpy()
     weight = np.array([float(steps.mean()) for steps in planes.values()])
-    last = smooth(torch.stack([steps[-1] for steps in planes.values()]))  # [subject, y, x]
     found = {
         "attention": ((SUBJECT, STEP), attention),
         "presence": ((SUBJECT, STEP), presence),
         "relative": ((SUBJECT, STEP), _relative(attention)),
-        "lead": (SUBJECT, leads(last).numpy()),
+        "lead": (SUBJECT, leads(smoothed[:, -1]).numpy()),
         "share": (SUBJECT, _shares(weight)),
         "kept": (SUBJECT, attention[:, -1] / attention.max(1).clip(1e-12)),
         "overlap": ((SUBJECT, OTHER), _overlaps(means)),
@@ -122,7 +122,7 @@ def leads(planes: Tensor) -> Tensor:
 
 def log_odds(p: float) -> float:
     """log(p / (1 - p)), finite for all p from 0 to 1; NaN stays NaN."""
-    q = min(max(p, EDGE), 1 - EDGE) if p == p else p
+    q = p if isnan(p) else min(max(p, EDGE), 1 - EDGE)
     return log(q / (1 - q))
 
 
