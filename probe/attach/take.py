@@ -26,7 +26,7 @@ from probe.axes import SPECIAL
 from probe.errors import RecordingError
 from probe.words import Prompt
 
-STATES = ("encoder_hidden_states", "context", "prompt_embeds", "cap_feats")
+STATES = ("encoder_hidden_states", "context", "prompt_embeds", "cap_feats", "encoder_hidden_states_t5")
 SAMPLES = ("sample", "hidden_states", "x", "latent_model_input")
 MASKS = ("encoder_attention_mask", "text_attention_mask", "cap_mask")
 REMEMBERED = 8  # different text states whose rows are known by heart
@@ -75,7 +75,7 @@ class Take:
         self.prompts, self.others = reader.prompts(), reader.others()
         self._labeller = None
 
-    def _open_lexicons(self) -> None:
+    def _open_lexicons(self, given: Arguments) -> None:
         """Everything has been encoded: which columns make which word?"""
         self.encoded.given = {}
         if not self.prompts and self.words != () and self.family.text != "none":
@@ -85,8 +85,9 @@ class Take:
             )
         read = [("cond", i, prompt) for i, prompt in enumerate(self.prompts)]
         read += [(self.encoded.other, i, prompt) for i, prompt in enumerate(self.others) if prompt is not None]
+        more, lead = sum(_further(given, self.family)), _lead(given, self.family)
         self.attention.lexicons = {
-            (branch, i): dictionary(prompt, self.family, self._length(branch)).lexicon(
+            (branch, i): dictionary(prompt, self.family, self._length(branch) + more, lead).lexicon(
                 wanted_labels(prompt, self.words, self.family)
             )
             for branch, i, prompt in read
@@ -127,12 +128,20 @@ class Take:
         self.guidance.told |= any(given.get(name) is not None for name in SCALES)
         self.plane = plane(given, sample, self.family)
         rows, texts = self._rows(given, states, len(sample), named)
-        further = sum(given[name].shape[1] for name in self.family.further if name in given)
-        length = 0 if states is None else max(len(row) for row in states) + further
-        full = tuple(text + further for text in texts)
+        more = _further(given, self.family)
+        own = 0 if states is None else max(len(row) for row in states)
+        further, full = sum(more), tuple(text + sum(more) for text in texts)
         attended = _attended(given, len(rows)) if self.family.inferred else ()
         self.current = Pass(
-            denoiser, self.step, rows, self.plane, length, full, _others(given, sample, states), attended
+            denoiser,
+            self.step,
+            rows,
+            self.plane,
+            own + further,
+            full,
+            _others(given, sample, states),
+            parts=(own, *more) if more else (),
+            attended=attended,
         )
         self.attention.begin_pass(self.current)
         self.outputs.begin_pass()
@@ -150,7 +159,7 @@ class Take:
         self, given: Arguments, states: Many | None, count: int, named: str | None
     ) -> tuple[tuple[Row, ...], tuple[int, ...]]:
         """The rows and the lengths of their texts. The same text states at the same place of a step are looked up."""
-        labeller = self._labeller or self._new_labeller(count)
+        labeller = self._labeller or self._new_labeller(count, given)
         if states is None:
             return labeller.by_order(count, named), (0,) * count
         key = (_identity(states), named, frozenset(labeller.seen.items()))
@@ -177,9 +186,9 @@ class Take:
         rows = labeller.label(_each(list(states), count))
         return tuple(replace(row, branch=row.branch.partition("#")[0]) for row in rows)  # some have a row a frame
 
-    def _new_labeller(self, count: int) -> Labeller:
+    def _new_labeller(self, count: int, given: Arguments) -> Labeller:
         """The first pass of all."""
-        self._open_lexicons()
+        self._open_lexicons(given)
         found = sources(self.encoded, cond_first=self.family.cond_first)
         prompts, heard = max(1, len(self.encoded.prompts)), len(self.encoded.states.get("cond", ()))
         self.pictures_asked = self.pictures_asked or min(heard or count, count)  # of pipelines that prepare no latents
@@ -238,6 +247,18 @@ class Take:
 
 def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
     return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
+
+
+def _further(given: Arguments, family: Family) -> tuple[int, ...]:
+    """Columns of the text states [..., t, c] that a denoiser is given behind the first."""
+    states = (given.get(name) for name in family.further)
+    return tuple(value.shape[-2] for value in states if isinstance(value, Tensor))
+
+
+def _lead(given: Arguments, family: Family) -> int:
+    """Columns of a picture before those of a text that is gathered."""
+    shown = given.get(family.pictured)
+    return shown.shape[1] if isinstance(shown, Tensor) and bool(shown.any()) else 0
 
 
 def _sequence(states: Many | None) -> Many | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 
-from tests.pipelines import adapters, dit, joint, kandinsky, unet, video
+from tests.pipelines import adapters, dit, joint, kandinsky, several, unet, video
 from tests.pipelines.parts import HEIGHT, PROMPT, STEPS, WIDTH, Maker
 from tests.room import room
 
@@ -24,6 +24,7 @@ FAMILIES: dict[str, Maker] = {
     **dit.FAMILIES,
     **kandinsky.FAMILIES,
     **video.FAMILIES,
+    **several.FAMILIES,
     **adapters.FAMILIES,
 }
 CORE = tuple(name for name, maker in FAMILIES.items() if maker.core)

@@ -184,7 +184,7 @@ class AttentionReader:
             return self._grid_place(call, current, each, "cross")
         if text and columns in (rows + text, self.family.others + text):  # keys of others beside the text's
             return self._grid_place(call, current, each, "cross")
-        if rows == columns and not (joint and rows in {text, self.family.filled(text)}):
+        if rows == columns and not (joint and rows in {text, self.family.filled(text), *current.parts}):
             return self._grid_place(call, current, each, "self")
         return self._other(call, current)
 
@@ -202,7 +202,7 @@ class AttentionReader:
 
     def _other(self, call: Call, current: Pass) -> Place:
         """What asks is no cell, or what is asked is neither text nor picture, but adapters' or, as GLIGEN's, boxes'."""
-        among = {current.text, self.family.filled(current.text), *current.texts}
+        among = {current.text, self.family.filled(current.text), *current.texts, *current.parts}
         others = self.family.text == "cross" and call.rows == call.columns and not self._both(call.rows, current)
         if call.rank or call.rows in among or others or self.family.text == "none":
             return Place(None, False)

@@ -37,6 +37,7 @@ class Stream:
     the first ones where `drop`, or the pipeline's attribute of that name, says how many; "tail": as many of the last as
     there are states; "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose
     states lie on the same columns, joined along the channels. `length` is the number of columns where that is fixed.
+    One that is `quoted` reads no more of a prompt than stands in quotation marks, as letters to be drawn.
     """
 
     encoder: str
@@ -45,6 +46,7 @@ class Stream:
     keeps: Keeps = "all"
     drop: str | int = 0
     beside: tuple[tuple[str, str], ...] = ()
+    quoted: bool = False
 
     def dropped(self, pipe: Any) -> int:
         """How many of the first positions a pipeline leaves out."""
@@ -69,13 +71,16 @@ class Family:
     registers: int = 0  # learned tokens at the very front
     fill: int = 1  # text and picture are each filled up to a multiple of this many tokens
     sign: int = 1  # -1 where the pipeline turns the denoiser's output round before it steps
+    gathered: bool = False  # what is attended to of all streams comes first, the padding of all behind it
+    pictured: str = ""  # argument with the tokens of a picture before a gathered text; zeros are padding
+    canvas: int = 0  # tokens that a picture is filled up to if its latents are no square, by the denoiser's config
     effective: bool = False  # only the attended text takes part in a joint attention, so rows differ in length
     cond_first: bool = False  # of two equal prompts in a batch, the first is cond
     others: int = 0  # keys of tokens of another kind that each cross-attention asks beside the text's
     behind: bool = False  # where a cross-attention asks others or the picture's keys too, the text's come after them
     frames_first: bool = False  # latents are [b, frame, channel, y, x]
     channels_last: bool = False  # latents are [b, frame, y, x, channel]
-    further: tuple[str, ...] = ()  # arguments with more text states, behind the first
+    further: tuple[str, ...] = ()  # arguments with more text states, behind the first; twice if they are there twice
     silent: tuple[str, ...] = ()  # patterns of attention modules without weights: linear attention
     note: str = ""
     inferred: bool = False  # not from the table: what is not known yet is learned from the first pass
@@ -86,8 +91,13 @@ class Family:
         """Whether text and picture attend to one another in one sequence."""
         return self.text in ("first", "last")
 
+    @property
+    def apart(self) -> bool:
+        """Whether the columns of the text are the states that its encoders gave, in their order, each once."""
+        return not self.gathered and len(set(self.streams)) == len(self.streams)
+
     def starts(self, cells: int, text: int) -> tuple[int, int]:
-        """Where picture and text start in a joint sequence with `text` columns of text."""
+        """Where picture and text start in a joint sequence of `cells`, filled up, and `text` columns of text."""
         if self.text == "last":
             return 0, self.filled(cells)
         return self.registers + self.filled(text), self.registers
@@ -100,6 +110,9 @@ class Family:
         return ceil(tokens / self.fill) * self.fill
 
 
+GLYPHS = Stream("text_encoder_2", "tokenizer_2", quoted=True)
+TEMPLATED = Stream("text_encoder", "tokenizer", drop="prompt_template_encode_start_idx")
+LLAMA = Stream("text_encoder_4", "tokenizer_4")
 CLIP = Stream("text_encoder", "tokenizer")
 CLIPS = Stream("text_encoder", "tokenizer", beside=(("text_encoder_2", "tokenizer_2"),))
 T5 = Stream("text_encoder_2", "tokenizer_2")
@@ -136,6 +149,25 @@ FAMILIES: dict[str, Family] = {
     "HunyuanDiT2DModel": Family("HunyuanDiT", "cross", (CLIP, T5), patch=2, further=("encoder_hidden_states_t5",)),
     "CogVideoXTransformer3DModel": Family("CogVideoX", "first", (CLIP,), patch=2, frames_first=True),
     "WanTransformer3DModel": Family("Wan", "cross", (CLIP,), patch=2),
+    "HiDreamImageTransformer2DModel": Family(
+        "HiDream",
+        "last",
+        (Stream("text_encoder_3", "tokenizer_3"), LLAMA, LLAMA),  # its last states, and those of the block's own layer
+        patch=2,
+        sign=-1,
+        further=("encoder_hidden_states_llama3",) * 2,
+    ),
+    "HunyuanImageTransformer2DModel": Family(
+        "HunyuanImage", "last", (GLYPHS, TEMPLATED), gathered=True, further=("encoder_hidden_states_2",)
+    ),
+    "HunyuanVideo15Transformer3DModel": Family(
+        "HunyuanVideo 1.5",
+        "last",
+        (GLYPHS, TEMPLATED),
+        gathered=True,
+        pictured="image_embeds",
+        further=("encoder_hidden_states_2", "image_embeds"),
+    ),
     "LTXVideoTransformer3DModel": Family("LTX", "cross", (CLIP,)),
     "HunyuanVideoTransformer3DModel": Family(
         "HunyuanVideo", "last", (Stream("text_encoder", "tokenizer", keeps="tail"),), patch=2
@@ -185,7 +217,13 @@ def family(pipe: Any) -> Family:
     counts = (module.config.get(key) for key in ("in_channels", "in_visual_dim"))
     channels = next((count for count in counts if isinstance(count, int)), None)
     described = next(found, None) or Family(name, "unknown", (), inferred=True, channels=channels)
-    return replace(described, patch_frames=_patch_frames(module.config))
+    return replace(described, patch_frames=_patch_frames(module.config), canvas=_canvas(module.config))
+
+
+def _canvas(config: Any) -> int:
+    """How many tokens a denoiser has room for, where it is built for pictures up to a size."""
+    room, patch = config.get("max_resolution"), config.get("patch_size")
+    return room[0] * room[1] // patch**2 if room and isinstance(patch, int) else 0
 
 
 def _patch_frames(config: Any) -> int:

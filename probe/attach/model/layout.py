@@ -35,7 +35,8 @@ def plane(given: Arguments, sample: Tensor | Sequence[Tensor], family: Family) -
         return _packed(given, shape[0])
     frames = 1 if len(shape) == 3 else ceil(shape[0 if family.frames_first else 1] / family.patch_frames)
     height, width = (ceil(side / family.patch) for side in shape[-2:])
-    return Plane(frames, height, width, frames * height * width)
+    filled = family.canvas if shape[-2] != shape[-1] else 0
+    return Plane(frames, height, width, filled or frames * height * width)
 
 
 def _ordered(x: Tensor, family: Family) -> Tensor:

@@ -43,6 +43,11 @@ def check_reads(family: Family) -> None:
     """Raises BadInput for a model that reads no text, or of which it is not known where it reads it."""
     if family.text == "none":
         raise BadInput(f"{family.name} has no attention to a text, so nothing can be done to words. {family.note}")
+    if not family.apart:
+        raise BadInput(
+            f"{family.name} mixes what its encoders say anew for every prompt or block, so only recording knows the "
+            "columns of its words; record it, or intervene in a model that reads its text states in their order"
+        )
     if family.text == "unknown" or not family.streams:
         raise BadInput(
             f"it is not known where {family.name} reads the text before it has run; "
@@ -51,7 +56,12 @@ def check_reads(family: Family) -> None:
 
 
 def everywhere(prompt: Prompt, family: Family) -> dict[str, tuple[int, ...]]:
-    """Each content word's columns in the text states, of the first encoder, if that read the word."""
+    """Each content word's columns in the text states, of the first encoder, if that read the word.
+
+    None in a family whose columns are not those of its text states.
+    """
+    if not family.apart:
+        return {}
     first = next(iter(dictionary(prompt, family).starts), "")
     found = place([word.label for word in prompt.words if word.content and word.tokens.get(first)], prompt, family)
     return {name: tuple(found.columns.start + i for i in own) for name, own in found.positions.items()}

@@ -16,6 +16,9 @@ IMAGE = "<image>"  # what a cell gives to the picture itself: all but the text
 EVERY = "*"  # every word of the prompt, and the special tokens where cells attend to text alone
 
 
+Places = dict[tuple[str, int], tuple[int, ...]]  # (encoder, position) -> columns
+
+
 @dataclass(frozen=True, slots=True)
 class Lexicon:
     """Which columns make which word, for one prompt: maps = P[:, columns] @ weights + offset."""
@@ -58,11 +61,13 @@ class Lexicon:
 class Dictionary:
     """A prompt's columns, over all encoders of a family. `starts` are the first columns of each encoder's part.
 
+    `places` are the columns of each position of an encoder: one, or several where its states are there several times.
     `blank` are the columns behind all that was read: what the pipeline or the denoiser fills the text up with.
     """
 
     prompt: Prompt
     starts: dict[str, int]
+    places: Places
     cross: bool
     blank: range = range(0)
 
@@ -74,7 +79,7 @@ class Dictionary:
         columns = dict.fromkeys(column for members in wanted.values() for column in members)
         if rest:
             read = (t for t in self.prompt.tokens if not self.cross or t.special != PADDING)
-            columns |= dict.fromkeys(self.starts[t.encoder] + t.index for t in read if t.encoder in self.starts)
+            columns |= dict.fromkeys(column for t in read for column in self.places.get((t.encoder, t.index), ()))
             columns |= dict.fromkeys(() if self.cross else self.blank)
         place = {column: i for i, column in enumerate(columns)}
         members = tuple(tuple(place[column] for column in found) for found in wanted.values())
@@ -92,20 +97,37 @@ class Dictionary:
             word = self.prompt.find(name)
         except NoSuchWord:
             return blank
-        return [self.starts[e] + i for e in encoders for i in word.tokens.get(e, ())] + blank
+        return [column for e in encoders for i in word.tokens.get(e, ()) for column in self.places[e, i]] + blank
 
 
-def dictionary(prompt: Prompt, family: Family, length: int = 0) -> Dictionary:
-    """The columns of a prompt: the streams follow one another, and fill the text states, which are `length` long."""
+def dictionary(prompt: Prompt, family: Family, whole: int = 0, lead: int = 0) -> Dictionary:
+    """The columns of a prompt: the streams follow one another, and fill the text states, which are `whole` long.
+
+    `lead` tokens of a picture are before a text that is gathered.
+    """
     starts: dict[str, int] = {}
+    places: Places = {}
     total = 0
     for stream in family.streams:
         encoder = next((e for e in (stream.encoder, *(e for e, _ in stream.beside)) if e in prompt.lengths), None)
+        encoder = stream.encoder if encoder is None and stream.quoted else encoder  # it had nothing to read
         if encoder is not None:
-            starts[encoder] = total
-            total += prompt.lengths[encoder]
-    end = total if family.effective else family.filled(max(total, length))  # what takes no part is no blank
-    return Dictionary(prompt, starts, family.text == "cross", range(total, end))
+            length = prompt.lengths.get(encoder, 0)
+            starts.setdefault(encoder, total)
+            for i in range(length):
+                places[encoder, i] = (*places.get((encoder, i), ()), total + i)
+            total += length
+    if family.gathered:
+        places, total = _gathered(prompt, places, lead), total + lead
+    end = total if family.effective else family.filled(max(total, whole))  # what takes no part is no blank
+    return Dictionary(prompt, starts, places, family.text == "cross", range(total, end))
+
+
+def _gathered(prompt: Prompt, places: Places, lead: int) -> Places:
+    """The same positions where all that is attended to comes before all padding."""
+    padding = {(token.encoder, token.index) for token in prompt.tokens if token.special == PADDING}
+    order = sorted(places, key=lambda place: (place in padding, places[place]))
+    return {place: (column,) for column, place in enumerate(order, lead)}
 
 
 def parted(label: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from probe.attach.model.families import Family, Stream
 from probe.attach.text.alignment import Place, find, kept, matched, merged, mismatch, prompt_of, tokens
 from probe.attach.text.hearing import Encoded, Heard
+from probe.attach.text.quoting import letters, unplaced
 from probe.errors import ProbeWarning
 from probe.words import Prompt, Token
 
@@ -41,12 +42,19 @@ class PromptReader:
         return found
 
     def others(self) -> tuple[Prompt | None, ...]:
-        """The negative or empty prompts beside them; None where no encoder read one (zeros in its place)."""
-        return tuple(self._prompt("other", i, strict=False) for i in range(len(self._encoded.prompts)))
+        """The negative or empty prompts beside them; None where no encoder read one (zeros in its place).
+
+        Raises RecordingError where an encoder read letters that no prompt has in quotation marks.
+        """
+        found = tuple(self._prompt("other", i, strict=False) for i in range(len(self._encoded.prompts)))
+        unread = {row.encoder for row in self._free} & {s.encoder for s in self._family.streams if s.quoted}
+        if unread:
+            raise unplaced(unread.pop())
+        return found
 
     def _prompt(self, side: str, index: int, *, strict: bool) -> Prompt | None:
         by_text: dict[str, dict[str, Text]] = {}
-        for stream in self._family.streams:
+        for stream in dict.fromkeys(self._family.streams):
             for encoder, tokenizer in self._encoders(stream):
                 said = self._encoded.texts[side].get(encoder)
                 if said is None:
@@ -81,6 +89,8 @@ class PromptReader:
         side, text, index = asked
         rows = [row for row in self._encoded.heard if row.encoder == encoder]
         free = [row for row in self._free if row.encoder == encoder]
+        if stream.quoted:
+            return self._quoted(text, tokenizer, free)
         head = self._heads.get(encoder, ())
         places = find(text, encoder, tokenizer, free, head=head)
         if not places and strict:
@@ -93,6 +103,15 @@ class PromptReader:
         self._claim(place.row)
         self._heads.setdefault(encoder, place.row.ids[: place.start])
         return place.whole, tokens(place, self._columns(stream, place, side, index), tokenizer)
+
+    def _quoted(self, text: str, tokenizer: Any, rows: Sequence[Heard]) -> Text | None:
+        """What an encoder of letters read of a text, if it has any in quotation marks."""
+        for row in rows:
+            tokens = letters(text, row, tokenizer)
+            if tokens is not None:
+                self._claim(row)
+                return tokens, tokens
+        return None
 
     def _columns(self, stream: Stream, place: Place, side: str, index: int) -> Sequence[int]:
         """The positions of what was read that make the columns.

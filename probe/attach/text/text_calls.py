@@ -38,7 +38,7 @@ class Layout:
         """(the picture's rows, the text's first column) of a call."""
         kind = self.kind(call)
         if kind == "joint":
-            picture, first = self.family.starts(self.plane.cells, self.text)
+            picture, first = self.family.starts(self.plane.tokens, self.text)
             return slice(picture, picture + self.plane.cells), first
         return slice(0, call.rows if kind == "cross" else 0), 0
 

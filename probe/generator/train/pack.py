@@ -10,7 +10,7 @@ from torch import Tensor
 from probe.generator import parts
 from probe.generator.difference import applied, difference
 from probe.generator.tokenizer import build
-from probe.generator.train.stages import Plan, trained_autoencoder, trained_clip, trained_reader
+from probe.generator.train.stages import LATER, Plan, trained_autoencoder, trained_clip, trained_reader
 from probe.generator.weights import CONTROL, MENAGERIE, UNET, digest, manifest
 
 
@@ -40,12 +40,12 @@ def _control(plan: Plan, target: Path) -> dict[str, Tensor] | None:
     if plan.has("control"):
         return trained_reader(plan, "control").unet.state_dict()
     packed = target / CONTROL
-    moved = plan.has("denoiser") and packed.exists()
+    moved = any(map(plan.has, LATER)) and packed.exists()
     return applied(load_file(packed), load_file(target / UNET)) if moved else None
 
 
 def _pipeline(plan: Plan) -> StableDiffusionPipeline:
-    reader = trained_reader(plan)
+    reader = trained_reader(plan, *LATER)
     pipe = StableDiffusionPipeline(
         vae=trained_autoencoder(plan),
         text_encoder=reader.text,

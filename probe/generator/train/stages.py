@@ -1,4 +1,4 @@
-"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser (and its control), judge."""
+"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser, pairs, its control, judge."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,16 +22,21 @@ from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
 JUDGE = "judge/model.safetensors"
-LATENTS = {"denoiser": 20_000, "control": 16_000}  # scenes whose latents a stage is trained on
+LATENTS = {"denoiser": 20_000, "pairs": 12_000, "control": 16_000}  # scenes whose latents a stage is trained on
+# The denoiser's last samples are about pairs; shapes it has learnt before. Its captions stay as noisy as they were.
+LED = dataclasses.replace(Dials(), counts=(0.3, 0.6, 0.1), ordered=0.9)
 # The control is about pairs; shapes it has learnt before, and which of two things goes where the words tell it.
 PAIRED = dataclasses.replace(CONTROL, counts=(0.2, 0.7, 0.1), ordered=0.9)
-SHARES = {"denoiser": diffusion.SHARE, "control": 2}  # one sample in so many is a whole scene
-LEANS = {"denoiser": diffusion.EVEN, "control": diffusion.NOISY}
+SHARES = {"denoiser": diffusion.SHARE, "pairs": 2, "control": 2}  # one sample in so many is a whole scene
+LATER = ("pairs", "denoiser")  # the stages that leave a denoiser, the later first
+BEGINS = {"pairs": LATER[1:], "control": LATER}  # as what one of these stages has left
+LEANS = {"denoiser": diffusion.EVEN, "pairs": diffusion.NOISY, "control": diffusion.NOISY}
 
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
+    "pairs": Recipe(samples=70_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "control": Recipe(samples=150_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "judge": judging.RECIPE,
 }
@@ -79,7 +84,7 @@ def packed(stage: str) -> dict[str, torch.Tensor] | None:
         reader = packed_reader()
         reader.unet.load_state_dict(weights.control_weights())
         return reader.state_dict()
-    if stage == "denoiser":
+    if stage in ("denoiser", "pairs"):
         return packed_reader().state_dict()
     return load_file(MENAGERIE / JUDGE) if stage == "judge" and (MENAGERIE / JUDGE).is_file() else None
 
@@ -105,10 +110,10 @@ def train_clip(plan: Plan) -> None:
 
 
 def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
-    """Stage 3; the control weights are those of the denoiser, trained on under other dials with the same text tower."""
+    """Stage 3; "pairs" and the control go on from the denoiser, under other dials and with the same text tower."""
     world = World(SEED, dials)
     batches = diffusion.Batches(world, _latents(plan, stage, world), build(), plan.device, SHARES[stage])
-    reader = trained_reader(plan) if stage == "control" else untrained_reader(plan)
+    reader = trained_reader(plan, *BEGINS[stage]) if stage in BEGINS else untrained_reader(plan)
     reader.unet.requires_grad_(True)
     reader.text.requires_grad_(stage == "denoiser")
     if plan.device == "cpu":  # 1.2 times as many samples a second as the fused attention, whose backward is slow there
@@ -130,6 +135,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "autoencoder": train_autoencoder,
     "clip": train_clip,
     "denoiser": train_denoiser,
+    "pairs": partial(train_denoiser, stage="pairs", dials=LED),
     "control": partial(train_denoiser, stage="control", dials=PAIRED),
     "judge": train_judge,
 }
@@ -151,11 +157,12 @@ def trained_clip(plan: Plan) -> CLIPModel:
     return finished(contrast.Pupil(parts.clip(build())), plan.folder / "clip").clip
 
 
-def trained_reader(plan: Plan, stage: str = "denoiser") -> Reader:
-    """The finished denoiser of a stage and its text tower."""
-    if not plan.has(stage):
+def trained_reader(plan: Plan, *stages: str) -> Reader:
+    """The denoiser of the first of these stages that has a checkpoint, and its text tower; else what is packed."""
+    held = next((stage for stage in stages if plan.has(stage)), None)
+    if held is None:
         return packed_reader()
-    return finished(Reader(parts.denoiser(), parts.text_encoder(parts.clip(build()))), plan.folder / stage)
+    return finished(Reader(parts.denoiser(), parts.text_encoder(parts.clip(build()))), plan.folder / held)
 
 
 def untrained_reader(plan: Plan) -> Reader:

@@ -1,7 +1,8 @@
 """Every family of denoisers: its attention is read, exactly, on the right columns, and its picture stays as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,15 @@ UNETS = {"sd1": 7, "sd2": 7, "sdxl": 11}
 STARTED = dict.fromkeys(("sd1_img2img", "sd1_inpaint", "instruct_pix2pix", "sd1_controlnet"), 7)
 STARTED |= dict.fromkeys(("sdxl_img2img", "sdxl_inpaint", "sdxl_instruct_pix2pix", "sdxl_controlnet"), 11)
 JOINT = {"sd3": 2, "sd35": 2, "flux1": 5, "flux2": 5, "flux2_klein": 5, "qwen_image": 2, "z_image": 2, "cogview4": 2}
-JOINT |= {"aura_flow": 4, "chroma": 5, "lumina2": 2}
+JOINT |= {"aura_flow": 4, "chroma": 5, "lumina2": 2, "hidream": 4, "hunyuan_image": 4}
 CROSS = {"pixart_sigma": 2, "sana": 2, "hunyuan_dit": 4}
 FILMS = {"cogvideox": 2, "wan": 2, "wan22": 4, "ltx": 2, "hunyuan_video": 4, "animate_diff": 7}
+FILMS |= {"hunyuan_video15": 2}
 ADAPTED = {"sd1_lora": 7, "sdxl_lora": 11, "sd3_lora": 2, "flux1_lora": 5, "sd1_ip_adapter": 7, "sdxl_ip_adapter": 11}
 ADAPTED |= {"sd1_pag": 7, "sdxl_pag": 11, "sd3_pag": 2, "sd1_fused": 7, "sd3_fused": 2, "flux1_fused": 5}
 SITES = UNETS | STARTED | JOINT | CROSS | FILMS | ADAPTED  # modules in which cells attend to text
 JOINTLY = {*JOINT, "sd3_lora", "flux1_lora", "sd3_pag", "sd3_fused", "flux1_fused", "cogvideox", "hunyuan_video"}
+JOINTLY |= {"hunyuan_video15"}
 ALL = tuple(SITES)
 
 
@@ -107,7 +110,9 @@ def pushed(pipe: Any, encoder: str, wanted: list[int]) -> Iterator[None]:
     def push(state: Any) -> Any:
         if isinstance(state, tuple):
             return tuple(push(part) for part in state)
-        return state + 5.0 * where[-1][..., None] if isinstance(state, Tensor) and state.ndim == 3 else state
+        if not isinstance(state, Tensor) or state.ndim != 3:
+            return state
+        return state + where[-1][..., None] * torch.linspace(0, 8, state.shape[-1])  # which no norm takes back
 
     def after(module: Any, args: Any, output: Any) -> None:
         for name, value in list(output.items()):
@@ -121,13 +126,13 @@ def pushed(pipe: Any, encoder: str, wanted: list[int]) -> Iterator[None]:
             handle.remove()
 
 
-def keys(pipe: Any, family: str, word: str) -> tuple[Tensor, list[int]]:
+def keys(pipe: Any, word: str, run: Callable[[], Any]) -> tuple[Tensor, list[int]]:
     """The cond row's keys [h, m, d] at the first site that reads, and a word's columns there, in the first pass."""
     held: list[AttentionReader] = []
     with checking() as checks, probe.record(pipe, words=[word]), pytest.MonkeyPatch.context() as patch:
         begin = AttentionReader.begin_pass
         patch.setattr(AttentionReader, "begin_pass", lambda self, current: (held.append(self), begin(self, current))[1])
-        pipelines.run(pipe, family, output_type="latent")
+        run()
     reader = held[0]
     reading = [(call, current) for call, current in checks.calls if reader.places[call.path, call.rank].reads]
     call, current = next((c, p) for c, p in reading if any(row.branch == "cond" for row in p.rows))
@@ -150,6 +155,7 @@ def without_refiners(pipe: Any) -> None:
 COLUMNS_OF = {"text_encoder_2": {"sd3": "text_encoder", "sd35": "text_encoder", "sdxl": "text_encoder"}}
 ENCODERS = dict.fromkeys(("sd3", "sd35"), ("text_encoder", "text_encoder_2", "text_encoder_3"))
 ENCODERS |= dict.fromkeys(("sdxl", "hunyuan_dit"), ("text_encoder", "text_encoder_2")) | {"flux1": ("text_encoder_2",)}
+ENCODERS |= {"hidream": ("text_encoder_3", "text_encoder_4")}
 CAUSAL = [(f, e) for f in UNETS | JOINT | CROSS | FILMS for e in ENCODERS.get(f, ("text_encoder",))]
 
 
@@ -159,10 +165,11 @@ def test_the_columns_of_a_word_are_those_that_its_state_moves(family: str, encod
     without_refiners(pipe)
     tokenizer = getattr(pipe, encoder.replace("text_encoder", "tokenizer"))
     word = f"cat@{COLUMNS_OF.get(encoder, {}).get(family, encoder)}"
-    before, columns = keys(pipe, family, word)
+    run = partial(pipelines.run, pipe, family, output_type="latent")
+    before, columns = keys(pipe, word, run)
     moved = set()
     for spelling in {tuple(tokenizer(text, add_special_tokens=False).input_ids) for text in ("cat", " cat")}:
         with pushed(pipe, encoder, list(spelling)):
-            after, _ = keys(pipe, family, word)
+            after, _ = keys(pipe, word, run)
         moved |= set(torch.nonzero((after - before).abs().amax((0, 2)) > 1e-4).flatten().tolist())
     assert moved == set(columns)

@@ -1,0 +1,162 @@
+"""Denoisers that mix the texts of several encoders: letters to be drawn, a picture before the text, layers by turns."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import ByT5Tokenizer
+
+import probe
+from probe.attach.text.hearing import Heard
+from probe.attach.text.quoting import letters, quoted
+from probe.errors import BadInput, RecordingError
+from probe.nurse import AttendAndExcite
+from tests import pipelines
+from tests.attach.looking import checking
+from tests.attach.model.test_families import keys, pushed, without_refiners
+from tests.fingerprint import hooks, modules_of
+from tests.pipelines import parts, several
+
+SAID = 'a red dog says "Hi, cat"'
+LETTERS = ByT5Tokenizer(extra_ids=0)
+
+
+def heard(text: str, length: int = 40) -> Heard:
+    """What ByT5 reads of a text that a pipeline made."""
+    read = LETTERS(text, padding="max_length", max_length=length, truncation=True)
+    return Heard("text_encoder_2", tuple(read.input_ids), tuple(map(bool, read.attention_mask)))
+
+
+# Letters
+
+
+def test_quoted_parts_are_found_whatever_the_marks():
+    text = """a 'b' "c d" “e” and ‘f’, but "" is none"""
+    assert [text[slice(*span)] for span in quoted(text)] == ["b", "c d", "f", "e"]
+
+
+def test_letters_are_characters_of_the_prompt_and_all_around_is_special():
+    tokens = letters(SAID, heard('Text "Hi, cat". '), LETTERS)
+    assert tokens is not None and len(tokens) == 40
+    spelt = [token for token in tokens if token.special is None]
+    assert "".join(token.text for token in spelt) == "Hi, cat"
+    assert [token.index for token in spelt] == list(range(6, 13))
+    assert all(SAID[token.start : token.end] == token.text for token in spelt)
+    around = [token.special for token in tokens if token.special]
+    assert around == ["<start>"] * 6 + ["<end>"] * 4 + ["<padding>"] * 23
+
+
+def test_bytes_of_a_character_are_that_character():
+    text = "a sign “é猫”"
+    tokens = letters(text, heard('Text "é猫". '), LETTERS)
+    assert tokens is not None
+    assert [token.text for token in tokens if token.special is None] == ["é"] * 2 + ["猫"] * 3
+
+
+def test_parts_that_are_equal_have_places_of_their_own():
+    text = "'no' and 'no'"
+    tokens = letters(text, heard('Text "no". Text "no". '), LETTERS)
+    assert tokens is not None
+    assert [(t.index, t.start) for t in tokens if t.special is None] == [(6, 1), (7, 2), (17, 10), (18, 11)]
+
+
+def test_of_letters_that_are_cut_off_the_first_are_there():
+    tokens = letters('"abcdefghij"', heard('Text "abcdefghij". ', 12), LETTERS)
+    assert tokens is not None
+    assert "".join(token.text for token in tokens if token.special is None) == "abcde"
+
+
+def test_a_row_without_the_letters_is_of_another_prompt():
+    assert letters('"dog"', heard('Text "cat". '), LETTERS) is None
+    assert letters("a dog", heard('Text "cat". '), LETTERS) is None
+
+
+# Columns
+
+
+@pytest.mark.parametrize("family", ["hunyuan_image", "hunyuan_video15"])
+@pytest.mark.parametrize("encoder", ["text_encoder", "text_encoder_2"])
+def test_the_columns_of_letters_are_those_that_their_state_moves(family: str, encoder: str):
+    pipe: Any = pipelines.load(family)
+    without_refiners(pipe)
+    word, run = f"cat@{encoder}", partial(pipelines.run, pipe, family, output_type="latent", prompt=SAID)
+    before, columns = keys(pipe, word, run)
+    tokenizer = pipe.tokenizer if encoder == "text_encoder" else LETTERS
+    wanted = [tokenizer(text, add_special_tokens=False).input_ids for text in ("cat", " cat")]
+    moved = set[int]()
+    for spelling in wanted:
+        with pushed(pipe, encoder, spelling):
+            after, _ = keys(pipe, word, run)
+        moved |= set(torch.nonzero((after - before).abs().amax((0, 2)) > 1e-4).flatten().tolist())
+    assert set(columns) == (moved if encoder == "text_encoder" else set(sorted(moved)[-3:]))  # " cat" moves its space
+
+
+def test_prompts_with_letters_and_without_in_one_call_read_as_each_alone():
+    pipe: Any = pipelines.load("hunyuan_image")
+
+    def maps(prompts: list[str], seeds: list[int], word: str) -> np.ndarray:
+        drawn = [torch.Generator().manual_seed(seed) for seed in seeds]
+        call: dict[str, Any] = several.FAMILIES["hunyuan_image"].call | {"output_type": "latent", "prompt": prompts}
+        call |= {"negative_prompt": ["a bear"] * len(prompts)}
+        with probe.record(pipe, [word]) as recording:
+            pipe(**call, generator=drawn)
+        found = recording.trace.attention_nodes()[0]["attention"].sel(word=word, branch="cond").isel(step=0)
+        return found.values[seeds.index(1)] if found.dims[0] == "image" else found.isel(image=seeds.index(1)).values
+
+    for pair in ([SAID, "a cat"], ["a cat", SAID]):
+        together = maps(pair, [0, 1], "cat")
+        np.testing.assert_allclose(together, maps([pair[1]], [1], "cat"), rtol=1e-4, atol=1e-6)
+
+
+def test_letters_that_no_prompt_has_are_an_error():
+    pipe: Any = pipelines.load("hunyuan_image")
+    encode = pipe.encode_prompt
+    pipe.encode_prompt = lambda prompt, **more: encode(prompt=[f'{text} "unsaid"' for text in [prompt]], **more)
+    said = "letters to be drawn that no prompt has in quotation marks"
+    with pytest.raises(RecordingError, match=said), probe.record(pipe, ["cat"]):
+        pipelines.run(pipe, "hunyuan_image")
+
+
+def test_a_film_from_a_picture_has_its_tokens_before_the_text():
+    pipe: Any = several.hunyuan_video15_of_a_picture()
+    several.shorter(pipe)
+    without_refiners(pipe)
+    pipe.set_progress_bar_config(disable=True)
+    call: dict[str, Any] = {"image": parts.picture(), "prompt": SAID, "num_frames": 5, "num_inference_steps": 2}
+
+    def run() -> np.ndarray:
+        return pipe(**call, output_type="latent", generator=torch.Generator().manual_seed(0))[0].numpy()
+
+    plain, before = run(), hooks(*modules_of(pipe))
+    with checking() as checks, probe.record(pipe, ["cat", "<image>"]):
+        assert np.array_equal(plain, run())
+    assert hooks(*modules_of(pipe)) == before
+    assert max(checks.errors.values()) < 1e-6
+    still, columns = keys(pipe, "cat@text_encoder_2", run)
+    with pushed(pipe, "text_encoder_2", LETTERS("cat", add_special_tokens=False).input_ids):
+        moved = (keys(pipe, "cat@text_encoder_2", run)[0] - still).abs().amax((0, 2)) > 1e-4
+    assert moved.nonzero().flatten().tolist() == columns
+    first = checks.calls[0][1].plane.cells + 4 + len('Text "Hi, ')  # the picture's tokens are before the letters
+    assert columns == [first, first + 1, first + 2]
+
+
+# Pictures
+
+
+def test_a_square_picture_is_not_filled_up():
+    pipe: Any = pipelines.load("hidream")
+    with checking() as checks, probe.record(pipe, ["cat", "<image>"]) as recording:
+        pipelines.run(pipe, "hidream", height=80, width=80, output_type="latent")
+    assert {site.grid for site in recording.trace.sites} == {(10, 10)}
+    assert {call.rows for call, _ in checks.calls} == {10 * 10 + 3 * 32}
+    assert max(checks.errors.values()) < 1e-6
+
+
+@pytest.mark.parametrize("family", ["hidream", "hunyuan_image"])
+def test_what_reads_mixed_texts_is_recorded_and_not_changed(family: str):
+    pipe: Any = pipelines.load(family)
+    nurse, said = AttendAndExcite(subjects=("cat",)), "mixes what its encoders say anew .*only recording knows"
+    with pytest.raises(BadInput, match=said), probe.record(pipe, interventions=[nurse]):
+        pipelines.run(pipe, family)
