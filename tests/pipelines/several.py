@@ -51,7 +51,7 @@ def hunyuan_image() -> HunyuanImagePipeline:
         **BLOCKS | READS,
     )
     shape: dict[str, Any] = {"in_channels": 3, "out_channels": 3, "latent_channels": 4, "layers_per_block": 1}
-    shape |= {"block_out_channels": (32, 32, 32), "spatial_compression_ratio": 8, "sample_size": 64}
+    shape |= {"block_out_channels": (32, 32, 32, 32), "spatial_compression_ratio": 8, "sample_size": 64}
     return parts.assembled(
         HunyuanImagePipeline,
         transformer=denoiser,

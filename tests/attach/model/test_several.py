@@ -12,7 +12,8 @@ import probe
 from probe.attach.text.hearing import Heard
 from probe.attach.text.quoting import letters, quoted
 from probe.errors import BadInput, RecordingError
-from probe.nurse import AttendAndExcite
+from probe.intervention import Intervention
+from probe.nurse import AttendAndExcite, PromptSchedule
 from tests import pipelines
 from tests.attach.looking import checking
 from tests.attach.model.test_families import keys, pushed, without_refiners
@@ -154,9 +155,13 @@ def test_a_square_picture_is_not_filled_up():
     assert max(checks.errors.values()) < 1e-6
 
 
+CHANGES = (AttendAndExcite(subjects=("cat",)), PromptSchedule(prompts={0: "a dog"}))
+
+
 @pytest.mark.parametrize("family", ["hidream", "hunyuan_image"])
-def test_what_reads_mixed_texts_is_recorded_and_not_changed(family: str):
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_reads_mixed_texts_is_recorded_and_not_changed(family: str, change: Intervention):
     pipe: Any = pipelines.load(family)
-    nurse, said = AttendAndExcite(subjects=("cat",)), "mixes what its encoders say anew .*only recording knows"
-    with pytest.raises(BadInput, match=said), probe.record(pipe, interventions=[nurse]):
+    said = "mixes what its encoders say anew .*only recording knows"
+    with pytest.raises(BadInput, match=said), probe.record(pipe, interventions=[change]):
         pipelines.run(pipe, family)
