@@ -18,8 +18,9 @@ from probe.attach.model.families import Family
 from probe.attach.model.infer import check_known, oriented, streams_of
 from probe.attach.model.layout import Arguments, Plane, plane, unpacked
 from probe.attach.precision import own_precision
+from probe.attach.text.gathering import check_attended, further, lead
 from probe.attach.text.hearing import Encoded
-from probe.attach.text.lexicon import IMAGE, dictionary, parted, wanted_labels
+from probe.attach.text.lexicon import IMAGE, dictionary, parted, unread, wanted_labels
 from probe.attach.text.reading import PromptReader
 from probe.attach.text.rows import Labeller, Row, sources
 from probe.axes import SPECIAL
@@ -85,9 +86,9 @@ class Take:
             )
         read = [("cond", i, prompt) for i, prompt in enumerate(self.prompts)]
         read += [(self.encoded.other, i, prompt) for i, prompt in enumerate(self.others) if prompt is not None]
-        more, lead = sum(_further(given, self.family)), _lead(given, self.family)
+        more, before = sum(further(given, self.family)), lead(given, self.family)
         self.attention.lexicons = {
-            (branch, i): dictionary(prompt, self.family, self._length(branch) + more, lead).lexicon(
+            (branch, i): dictionary(prompt, self.family, self._length(branch) + more, before).lexicon(
                 wanted_labels(prompt, self.words, self.family)
             )
             for branch, i, prompt in read
@@ -111,6 +112,7 @@ class Take:
             labels = {label for prompt in self.prompts for label in wanted_labels(prompt, (word,), self.family)}
             if self.prompts and not labels & held and parted(word)[0] not in (*SPECIAL, IMAGE):
                 self.prompts[0].find(parted(word)[0])
+                raise unread(word)
 
     def begin_pass(self, denoiser: str, given: Arguments, named: str | None) -> None:
         """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
@@ -128,16 +130,16 @@ class Take:
         self.guidance.told |= any(given.get(name) is not None for name in SCALES)
         self.plane = plane(given, sample, self.family)
         rows, texts = self._rows(given, states, len(sample), named)
-        more = _further(given, self.family)
+        more = further(given, self.family)
         own = 0 if states is None else max(len(row) for row in states)
-        further, full = sum(more), tuple(text + sum(more) for text in texts)
+        full = tuple(text + sum(more) for text in texts)
         attended = _attended(given, len(rows)) if self.family.inferred else ()
         self.current = Pass(
             denoiser,
             self.step,
             rows,
             self.plane,
-            own + further,
+            own + sum(more),
             full,
             _others(given, sample, states),
             parts=(own, *more) if more else (),
@@ -169,11 +171,17 @@ class Take:
             if self.family.inferred:
                 check_known(self.family.name, rows[0], self.encoded)
             known = labeller.label(rows, named), tuple(_each(_lengths(given, states, self.family), count)), states
+            check_attended(given, [self._prompt(row) for row in known[0]], self.family)
             if len(self._known) < REMEMBERED:
                 self._known[key] = known
         else:
             labeller.repeat(known[0])
         return known[0], known[1]
+
+    def _prompt(self, row: Row) -> Prompt | None:
+        """What a row of the batch is a picture of."""
+        said = self.prompts if row.branch.partition("#")[0] == "cond" else self.others
+        return said[row.prompt] if row.prompt < len(said) else None
 
     def rows_ahead(self, given: Arguments) -> tuple[Row, ...]:
         """The rows of what is called before the denoiser, by the same text states; none where it reads no text."""
@@ -247,18 +255,6 @@ class Take:
 
 def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
     return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
-
-
-def _further(given: Arguments, family: Family) -> tuple[int, ...]:
-    """Columns of the text states [..., t, c] that a denoiser is given behind the first."""
-    states = (given.get(name) for name in family.further)
-    return tuple(value.shape[-2] for value in states if isinstance(value, Tensor))
-
-
-def _lead(given: Arguments, family: Family) -> int:
-    """Columns of a picture before those of a text that is gathered."""
-    shown = given.get(family.pictured)
-    return shown.shape[1] if isinstance(shown, Tensor) and bool(shown.any()) else 0
 
 
 def _sequence(states: Many | None) -> Many | None:

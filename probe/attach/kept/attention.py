@@ -114,7 +114,7 @@ class AttentionReader:
     def _view(self, call: Call, place: Place, at: "_At") -> View:
         """What lies where in a call, for relations other than cells to words."""
         joint = place.site is not None and place.site.kind == "joint"
-        among_text = place.site is None and call.rows == call.columns
+        among_text = place.site is None and at.text <= call.rows == call.columns  # all of it, not one encoder's part
         cells, first = span(call, place.site, self.family, at.text) if place.site is not None else (None, 0)
         return View(
             place=at.key,

@@ -37,7 +37,7 @@ class Stream:
     the first ones where `drop`, or the pipeline's attribute of that name, says how many; "tail": as many of the last as
     there are states; "first and tail": the same with the very first. `beside` names encoders (and tokenizers) whose
     states lie on the same columns, joined along the channels. `length` is the number of columns where that is fixed.
-    One that is `quoted` reads no more of a prompt than stands in quotation marks, as letters to be drawn.
+    One that is `quoted` reads no more of a prompt than stands between one of these pairs of marks, as letters to draw.
     """
 
     encoder: str
@@ -46,7 +46,7 @@ class Stream:
     keeps: Keeps = "all"
     drop: str | int = 0
     beside: tuple[tuple[str, str], ...] = ()
-    quoted: bool = False
+    quoted: tuple[str, ...] = ()
 
     def dropped(self, pipe: Any) -> int:
         """How many of the first positions a pipeline leaves out."""
@@ -110,7 +110,7 @@ class Family:
         return ceil(tokens / self.fill) * self.fill
 
 
-GLYPHS = Stream("text_encoder_2", "tokenizer_2", quoted=True)
+GLYPHS = Stream("text_encoder_2", "tokenizer_2", quoted=('""', "“”"))
 TEMPLATED = Stream("text_encoder", "tokenizer", drop="prompt_template_encode_start_idx")
 LLAMA = Stream("text_encoder_4", "tokenizer_4")
 CLIP = Stream("text_encoder", "tokenizer")
@@ -158,7 +158,11 @@ FAMILIES: dict[str, Family] = {
         further=("encoder_hidden_states_llama3",) * 2,
     ),
     "HunyuanImageTransformer2DModel": Family(
-        "HunyuanImage", "last", (GLYPHS, TEMPLATED), gathered=True, further=("encoder_hidden_states_2",)
+        "HunyuanImage",
+        "last",
+        (replace(GLYPHS, quoted=("''", *GLYPHS.quoted, "‘’")), TEMPLATED),
+        gathered=True,
+        further=("encoder_hidden_states_2",),
     ),
     "HunyuanVideo15Transformer3DModel": Family(
         "HunyuanVideo 1.5",

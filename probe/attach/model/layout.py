@@ -16,7 +16,7 @@ Arguments = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """Cells of the denoiser's input. `tokens` counts those of further pictures, to refer to, as well."""
+    """Cells of the denoiser's input. `tokens` counts those of further pictures, or of what fills it up, too."""
 
     frames: int
     height: int

@@ -59,7 +59,7 @@ class Lexicon:
 
 @dataclass(frozen=True)
 class Dictionary:
-    """A prompt's columns, over all encoders of a family. `starts` are the first columns of each encoder's part.
+    """A prompt's columns, over all encoders of a family. `starts` say where each encoder's part of the states begins.
 
     `places` are the columns of each position of an encoder: one, or several where its states are there several times.
     `blank` are the columns behind all that was read: what the pipeline or the denoiser fills the text up with.
@@ -134,6 +134,15 @@ def parted(label: str) -> tuple[str, str]:
     """(word, encoder) of "cat@text_encoder_3"; the encoder is empty where none is named."""
     name, at, encoder = label.rpartition("@")
     return (name, encoder) if at and name and "text_encoder" in encoder else (label, "")
+
+
+def unread(word: str) -> NoSuchWord:
+    """The error for a word of the prompt of which an encoder that was named, or any, has no columns."""
+    name, encoder = parted(word)
+    return NoSuchWord(
+        f"{encoder or 'no encoder'} reads no token of {name!r} where the denoiser does; ask for {name!r} alone, which "
+        "is what all encoders read of it, or put letters that are to be drawn in quotation marks"
+    )
 
 
 def check_words(words: Sequence[str], prompts: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ class PromptReader:
         return found
 
     def others(self) -> tuple[Prompt | None, ...]:
-        """The negative or empty prompts beside them; None where no encoder read one (zeros in its place).
+        """The negative or empty prompts beside them, one for all or for each; None where no encoder read one.
 
         Raises RecordingError where an encoder read letters that no prompt has in quotation marks.
         """
@@ -50,7 +50,8 @@ class PromptReader:
         unread = {row.encoder for row in self._free} & {s.encoder for s in self._family.streams if s.quoted}
         if unread:
             raise unplaced(unread.pop())
-        return found
+        alone = all(len(said) == 1 for said in self._encoded.texts["other"].values())
+        return tuple(prompt or found[0] for prompt in found) if alone else found
 
     def _prompt(self, side: str, index: int, *, strict: bool) -> Prompt | None:
         by_text: dict[str, dict[str, Text]] = {}
@@ -90,7 +91,7 @@ class PromptReader:
         rows = [row for row in self._encoded.heard if row.encoder == encoder]
         free = [row for row in self._free if row.encoder == encoder]
         if stream.quoted:
-            return self._quoted(text, tokenizer, free)
+            return self._quoted(text, stream, tokenizer, free)
         head = self._heads.get(encoder, ())
         places = find(text, encoder, tokenizer, free, head=head)
         if not places and strict:
@@ -104,14 +105,13 @@ class PromptReader:
         self._heads.setdefault(encoder, place.row.ids[: place.start])
         return place.whole, tokens(place, self._columns(stream, place, side, index), tokenizer)
 
-    def _quoted(self, text: str, tokenizer: Any, rows: Sequence[Heard]) -> Text | None:
+    def _quoted(self, text: str, stream: Stream, tokenizer: Any, rows: Sequence[Heard]) -> Text | None:
         """What an encoder of letters read of a text, if it has any in quotation marks."""
-        for row in rows:
-            tokens = letters(text, row, tokenizer)
-            if tokens is not None:
-                self._claim(row)
-                return tokens, tokens
-        return None
+        read = ((row, letters(text, row, tokenizer, stream.quoted)) for row in rows)
+        row, found = next(((row, both) for row, both in read if both is not None), (None, None))
+        if row is not None:
+            self._claim(row)
+        return found
 
     def _columns(self, stream: Stream, place: Place, side: str, index: int) -> Sequence[int]:
         """The positions of what was read that make the columns.

@@ -66,7 +66,8 @@ class Plan:
         """A trainer for the stage; with `resume` it goes on from its checkpoint, or without one from what is packed."""
         torch.manual_seed(SEED)
         trainer = Trainer(module, self.recipe(stage), self.folder / stage, self.device)
-        held = packed(stage) if self.resume and not trainer.resume() else None
+        begun = any(map(self.has, BEGINS.get(stage, ())))  # the module is what an earlier stage has left here
+        held = packed(stage) if self.resume and not trainer.resume() and not begun else None
         if held is not None:
             trainer.start_from(held)
         return trainer

@@ -11,7 +11,7 @@ from transformers import ByT5Tokenizer
 import probe
 from probe.attach.text.hearing import Heard
 from probe.attach.text.quoting import letters, quoted
-from probe.errors import BadInput, RecordingError
+from probe.errors import BadInput, NoSuchWord, RecordingError
 from probe.intervention import Intervention
 from probe.nurse import AttendAndExcite, PromptSchedule
 from tests import pipelines
@@ -22,6 +22,7 @@ from tests.pipelines import parts, several
 
 SAID = 'a red dog says "Hi, cat"'
 LETTERS = ByT5Tokenizer(extra_ids=0)
+MARKS = ("''", '""', "‘’", "“”")
 
 
 def heard(text: str, length: int = 40) -> Heard:
@@ -33,45 +34,65 @@ def heard(text: str, length: int = 40) -> Heard:
 # Letters
 
 
+def placed(text: str, told: str, length: int = 40) -> list[tuple[int, str]]:
+    """Position and text of every letter of a prompt in what a pipeline told ByT5."""
+    both = letters(text, heard(told, length), LETTERS, MARKS)
+    assert both is not None
+    return [(token.index, token.text) for token in both[1] if token.special is None]
+
+
 def test_quoted_parts_are_found_whatever_the_marks():
-    text = """a 'b' "c d" “e” and ‘f’, but "" is none"""
-    assert [text[slice(*span)] for span in quoted(text)] == ["b", "c d", "f", "e"]
+    text = """a 'b' "c d" “e” and ‘f’, and "" is empty"""
+    assert [text[slice(*span)] for span in quoted(text, MARKS)] == ["b", "c d", "", "f", "e"]
+    assert [text[slice(*span)] for span in quoted(text, ('""',))] == ["c d", ""]
 
 
 def test_letters_are_characters_of_the_prompt_and_all_around_is_special():
-    tokens = letters(SAID, heard('Text "Hi, cat". '), LETTERS)
-    assert tokens is not None and len(tokens) == 40
-    spelt = [token for token in tokens if token.special is None]
-    assert "".join(token.text for token in spelt) == "Hi, cat"
+    both = letters(SAID, heard('Text "Hi, cat". '), LETTERS, MARKS)
+    assert both is not None and len(both[1]) == 40
+    spelt = [token for token in both[1] if token.special is None]
+    assert "".join(token.text for token in spelt) == "".join(token.text for token in both[0]) == "Hi, cat"
     assert [token.index for token in spelt] == list(range(6, 13))
     assert all(SAID[token.start : token.end] == token.text for token in spelt)
-    around = [token.special for token in tokens if token.special]
+    around = [token.special for token in both[1] if token.special]
     assert around == ["<start>"] * 6 + ["<end>"] * 4 + ["<padding>"] * 23
 
 
 def test_bytes_of_a_character_are_that_character():
-    text = "a sign “é猫”"
-    tokens = letters(text, heard('Text "é猫". '), LETTERS)
-    assert tokens is not None
-    assert [token.text for token in tokens if token.special is None] == ["é"] * 2 + ["猫"] * 3
+    assert [piece for _, piece in placed("a sign “é猫”", 'Text "é猫". ')] == ["é"] * 2 + ["猫"] * 3
 
 
-def test_parts_that_are_equal_have_places_of_their_own():
-    text = "'no' and 'no'"
-    tokens = letters(text, heard('Text "no". Text "no". '), LETTERS)
-    assert tokens is not None
-    assert [(t.index, t.start) for t in tokens if t.special is None] == [(6, 1), (7, 2), (17, 10), (18, 11)]
+@pytest.mark.parametrize("part", ["T", "Text", "x", ".", "e"])
+def test_letters_are_not_those_of_the_text_around_them(part: str):
+    assert placed(f'"{part}"', f'Text "{part}". ') == list(enumerate(part, 6))
+    assert placed(f"'a' and '{part}'", f'Text "a". Text "{part}". ')[1:] == list(enumerate(part, 16))
+
+
+def test_parts_that_are_equal_have_places_of_their_own_or_one_if_they_are_said_once():
+    assert placed("'no' 'no'", 'Text "no". Text "no". ') == [(6, "n"), (7, "o"), (17, "n"), (18, "o")]
+    both = letters('"no" "no"', heard('Text "no". '), LETTERS, MARKS)
+    assert both is not None
+    assert [token.start for token in both[1] if token.special is None] == [1, 2]
+    assert len(both[0]) == 2  # nothing was cut off
 
 
 def test_of_letters_that_are_cut_off_the_first_are_there():
-    tokens = letters('"abcdefghij"', heard('Text "abcdefghij". ', 12), LETTERS)
-    assert tokens is not None
-    assert "".join(token.text for token in tokens if token.special is None) == "abcde"
+    both = letters('"abcdefghij"', heard('Text "abcdefghij". ', 12), LETTERS, MARKS)
+    assert both is not None
+    assert "".join(token.text for token in both[1] if token.special is None) == "abcde"
+    assert "".join(token.text for token in both[0]) == "abcdefghij"
+
+
+def test_empty_marks_have_a_row_without_letters():
+    both = letters('an empty sign ""', heard('Text "". '), LETTERS, MARKS)
+    assert both is not None and both[0] == ()
+    assert {token.special for token in both[1]} == {"<start>", "<padding>"}
 
 
 def test_a_row_without_the_letters_is_of_another_prompt():
-    assert letters('"dog"', heard('Text "cat". '), LETTERS) is None
-    assert letters("a dog", heard('Text "cat". '), LETTERS) is None
+    assert letters('"dog"', heard('Text "cat". '), LETTERS, MARKS) is None
+    assert letters("a dog", heard('Text "cat". '), LETTERS, MARKS) is None
+    assert letters("rock 'n' roll", heard('Text "Open". '), LETTERS, ('""', "“”")) is None
 
 
 # Columns
@@ -118,6 +139,39 @@ def test_letters_that_no_prompt_has_are_an_error():
     said = "letters to be drawn that no prompt has in quotation marks"
     with pytest.raises(RecordingError, match=said), probe.record(pipe, ["cat"]):
         pipelines.run(pipe, "hunyuan_image")
+
+
+def test_letters_that_are_given_as_embeddings_are_an_error():
+    pipe: Any = pipelines.load("hunyuan_image")
+    states = {"prompt_embeds_2": torch.ones(1, several.GLYPHS, 32)}
+    states |= {"prompt_embeds_mask_2": torch.ones(1, several.GLYPHS, dtype=torch.long)}
+    said = "encoders were heard to read .*give the prompt as text, and no embeddings of it"
+    with pytest.raises(RecordingError, match=said), probe.record(pipe, ["cat"]):
+        pipelines.run(pipe, "hunyuan_image", **states)
+
+
+def test_a_word_that_an_encoder_of_letters_does_not_read_is_an_error():
+    pipe: Any = pipelines.load("hunyuan_image")
+    said = "text_encoder_2 reads no token of 'cat'.*ask for 'cat' alone.*in quotation marks"
+    with pytest.raises(NoSuchWord, match=said), probe.record(pipe, ["cat@text_encoder_2"]):
+        pipelines.run(pipe, "hunyuan_image")
+
+
+def test_text_to_text_is_of_the_whole_text_and_not_of_one_encoder_s():
+    pipe: Any = pipelines.load("hunyuan_image")
+    with probe.record(pipe, ["cat", "dog", "<image>"], relations=["text->text"]) as recording:
+        pipelines.run(pipe, "hunyuan_image", prompt=SAID, output_type="latent")
+    found = recording.trace.node("/relations/text_to_text")
+    assert not any("refiner" in str(path) for path in found["site"].values)
+
+
+def test_one_negative_prompt_stands_for_all():
+    pipe: Any = pipelines.load("hidream")
+    call: dict[str, Any] = several.FAMILIES["hidream"].call | {"output_type": "latent", "negative_prompt": "a bear"}
+    with probe.record(pipe, ["bear"], branches="*") as recording:
+        pipe(**call | {"prompt": ["a cat", "a dog"]}, generator=torch.Generator().manual_seed(0))
+    found = recording.trace.attention_nodes()[0]["attention"].sel(word="bear", branch="negative")
+    assert np.isfinite(found).all()
 
 
 def test_a_film_from_a_picture_has_its_tokens_before_the_text():
