@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from probe.attach.model.families import Family
@@ -34,7 +35,7 @@ def check_attended(given: Given, prompts: Sequence[Prompt | None], family: Famil
     masks = [mask for mask in map(given.get, MASKS) if isinstance(mask, Tensor)]
     if not family.gathered or not masks:
         return
-    for prompt, count in zip(prompts, sum(mask.bool().sum(1) for mask in masks).tolist(), strict=True):
+    for prompt, count in zip(prompts, torch.cat(masks, 1).bool().sum(1).tolist(), strict=True):
         heard = 0 if prompt is None else sum(token.special != PADDING for token in prompt.tokens)
         if prompt is not None and heard != count:
             raise RecordingError(
