@@ -34,6 +34,7 @@ from probe.generator.world import vocabulary as v
 STEPS, GUIDANCE, BATCH = 50, 5.0, 8
 SEMANTIC = (16, 16)  # the grid of the maps that the papers use: two levels below the pictures' latents in SD 1
 HELD_OUT = World(1_000_003, CONTROL)  # scenes that no stage was trained on
+FRESH = (6000, 7000)  # the first of the seeds at which neglected prompts are drawn again
 TIGHT = 5  # how many times more pictures for lines whose bar is narrow
 CARD = Path("docs/menagerie.md")
 SHEET = (
@@ -71,6 +72,14 @@ class Bench:
     def shown(self) -> list[bool]:
         """Whether both of each of these pairs came out, without any help."""
         return measure.both_present(self.read(pair_prompts(self.pairs), 3000), self.pairs)
+
+    @cached_property
+    def neglected(self) -> list[tuple[tuple[str, str], str]]:
+        """The pairs, with their prompts, of which one was missing there, and at a second seed again."""
+        every = zip(zip(self.pairs, pair_prompts(self.pairs), strict=True), self.shown, strict=True)
+        once = [case for case, both in every if not both]
+        again = measure.both_present(self.read([prompt for _, prompt in once], 3500), [pair for pair, _ in once])
+        return [case for case, both in zip(once, again, strict=True) if not both][: self.pictures]
 
 
 def paint(pipe: Any, prompts: Sequence[str], seed: int = 0) -> list[Image.Image]:
@@ -160,7 +169,7 @@ def shares(bench: Bench) -> list[Line]:
         lines.append(share(f"{job}: share of men (planted {planted:.2f})", [p.gender == "man" for p in people]))
     distances = [abs(line.value - planted) for line, planted in zip(lines, v.MAN_SHARE.values(), strict=True)]
     count = sum(line.count for line in lines)
-    return [Line("planted shares: mean distance", statistics.mean(distances), count, Bar(high=0.15)), *lines]
+    return [Line("planted shares: mean distance", statistics.mean(distances), count, Bar(high=0.2)), *lines]
 
 
 def maps(bench: Bench) -> list[Line]:
@@ -181,16 +190,18 @@ def peaks(bench: Bench, prompt: str, kinds: Sequence[str], seed: int) -> list[bo
 
 
 def port(bench: Bench) -> list[Line]:
-    """diffusers' own Attend-and-Excite, with its defaults, on prompts that were neglected once; at fresh seeds."""
-    prompts = pair_prompts(bench.pairs)
-    neglected = [i for i, both in enumerate(bench.shown) if not both][: bench.pictures]
-    kinds, some = [bench.pairs[i] for i in neglected], [prompts[i] for i in neglected]
-    plain = measure.both_present([v for k, p in enumerate(some) for v in bench.read([p], 6000 + k)], kinds)
-    excited = [excite(bench.pipe, p, pair, 6000 + k) for k, (p, pair) in enumerate(zip(some, kinds, strict=True))]
+    """diffusers' own Attend-and-Excite, with its defaults, on prompts that were neglected twice; at fresh seeds.
+
+    Of prompts that were neglected once most have had bad luck: at fresh seeds they do as well as all others.
+    """
+    asked = [case for seed in FRESH for case in zip(bench.neglected, itertools.count(seed), strict=False)]
+    kinds, some = [pair for (pair, _), _ in asked], [(prompt, seed) for (_, prompt), seed in asked]
+    plain = measure.both_present([v for prompt, seed in some for v in bench.read([prompt], seed)], kinds)
+    excited = [excite(bench.pipe, prompt, pair, seed) for pair, (prompt, seed) in zip(kinds, some, strict=True)]
     repaired = measure.both_present(bench.judge.read_all(excited), kinds)
     rise = 100 * (sum(repaired) - sum(plain)) / max(1, len(kinds))
     return [
-        share("neglected prompts, new seeds: both present", plain),
+        share("prompts neglected twice, new seeds: both present", plain),
         share("the same with diffusers' Attend-and-Excite", repaired),
         Line("rise by diffusers' Attend-and-Excite, points", rise, len(kinds), Bar(15)),
     ]
