@@ -130,8 +130,7 @@ class Take:
         self.guidance.told |= any(given.get(name) is not None for name in SCALES)
         self.plane = plane(given, sample, self.family)
         rows, texts = self._rows(given, states, len(sample), named)
-        more = further(given, self.family)
-        own = 0 if states is None else max(len(row) for row in states)
+        own, more = 0 if states is None else max(len(row) for row in states), further(given, self.family)
         full = tuple(text + sum(more) for text in texts)
         attended = _attended(given, len(rows)) if self.family.inferred else ()
         self.current = Pass(
@@ -142,7 +141,7 @@ class Take:
             own + sum(more),
             full,
             _others(given, sample, states),
-            parts=(own, *more) if more else (),
+            parts=(own, *more),
             attended=attended,
         )
         self.attention.begin_pass(self.current)

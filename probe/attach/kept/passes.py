@@ -24,7 +24,7 @@ class Pass:
     text: int  # length of the sequence of text states
     texts: tuple[int, ...]  # how much of it takes part, row by row
     others: tuple[int, ...] = ()  # lengths of the sequences that the denoiser is given beside text and latents
-    parts: tuple[int, ...] = ()  # lengths of the sequences that make up the text, where they are several
+    parts: tuple[int, ...] = ()  # lengths of the sequences that make up the text
     attended: tuple[int, ...] = ()  # by its mask, how much of the text is no padding, where that is the head of it
 
 
@@ -42,9 +42,9 @@ def span(call: Call, site: Site, family: Family, text: int) -> tuple[slice, int]
     """(the picture's rows, the text's first column) of a call with `text` columns of text."""
     if site.kind != "joint":
         return slice(0, call.rows), call.columns - text if family.behind else 0
-    cells = call.columns - text if family.canvas else site.frames * prod(site.grid)
-    picture, first = family.starts(cells, text)
-    return slice(picture, picture + site.frames * prod(site.grid)), first
+    cells = site.frames * prod(site.grid)
+    picture, first = family.starts(call.columns - text if family.canvas else cells, text)
+    return slice(picture, picture + cells), first
 
 
 def groups_of(

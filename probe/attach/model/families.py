@@ -134,7 +134,7 @@ FAMILIES: dict[str, Family] = {
     "QwenImageTransformer2DModel": Family(
         "Qwen-Image",
         "first",
-        (Stream("text_encoder", "tokenizer", keeps="attended", drop="prompt_template_encode_start_idx"),),
+        (replace(TEMPLATED, keeps="attended"),),
         packed=2,
     ),
     "ZImageTransformer2DModel": Family("Z-Image", "last", (ATTENDED,), patch=2, fill=32, sign=-1, cond_first=True),

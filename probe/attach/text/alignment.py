@@ -164,21 +164,22 @@ def tokens(place: Place, columns: Sequence[int], tokenizer: Any) -> tuple[Token,
         if place.start <= position < stop:
             row.append(place.tokens[position - place.start].model_copy(update={"index": index, "word": None}))
             continue
-        around = "<start>" if position < place.start else "<end>"
-        special = around if place.attended[position] else "<padding>"
-        piece = str(pieces[position])
-        row.append(
-            Token(
-                encoder=place.row.encoder,
-                index=index,
-                id=place.row.ids[position],
-                text=piece,
-                start=0,
-                end=0,
-                special=special,
-            )
-        )
+        special = around(place.attended[position], before=position < place.start)
+        row.append(outside(place.row, position, str(pieces[position]), special).model_copy(update={"index": index}))
     return tuple(row)
+
+
+def around(attended: bool, *, before: bool) -> str:
+    """The name of a position that holds nothing of a text."""
+    if not attended:
+        return "<padding>"
+    return "<start>" if before else "<end>"
+
+
+def outside(row: Heard, position: int, piece: str, special: str) -> Token:
+    """The token of such a position, of the encoder's own numbering."""
+    number = row.ids[position]
+    return Token(encoder=row.encoder, index=position, id=number, text=piece, start=0, end=0, special=special)
 
 
 def prompt_of(text: str, whole: Mapping[str, Sequence[Token]], read: Mapping[str, Sequence[Token]]) -> Prompt:

@@ -1,33 +1,32 @@
 """Texts of several encoders that the denoiser itself puts in one row, by what its arguments say of them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from probe.attach.model.families import Family
+from probe.attach.model.layout import Arguments
 from probe.attach.text.lexicon import PADDING
 from probe.errors import RecordingError
 from probe.words import Prompt
 
-Given = Mapping[str, Any]
 MASKS = ("encoder_attention_mask", "encoder_attention_mask_2")
 
 
-def further(given: Given, family: Family) -> tuple[int, ...]:
+def further(given: Arguments, family: Family) -> tuple[int, ...]:
     """Columns of the text states [..., t, c] that a denoiser is given behind the first."""
     states = (given.get(name) for name in family.further)
     return tuple(value.shape[-2] for value in states if isinstance(value, Tensor))
 
 
-def lead(given: Given, family: Family) -> int:
+def lead(given: Arguments, family: Family) -> int:
     """Columns of a picture before those of a text that is gathered."""
     shown = given.get(family.pictured)
     return shown.shape[1] if isinstance(shown, Tensor) and bool(shown.any()) else 0
 
 
-def check_attended(given: Given, prompts: Sequence[Prompt | None], family: Family) -> None:
+def check_attended(given: Arguments, prompts: Sequence[Prompt | None], family: Family) -> None:
     """Whether as much of each row's gathered text is attended to as was heard. Raises RecordingError.
 
     What was not heard, such as letters given as embeddings, would move the columns of all other words.

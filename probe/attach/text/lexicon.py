@@ -15,7 +15,6 @@ PADDING = "<padding>"
 IMAGE = "<image>"  # what a cell gives to the picture itself: all but the text
 EVERY = "*"  # every word of the prompt, and the special tokens where cells attend to text alone
 
-
 Places = dict[tuple[str, int], tuple[int, ...]]  # (encoder, position) -> columns
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from probe.attach.text.alignment import around, outside
 from probe.attach.text.hearing import Heard
 from probe.errors import RecordingError
 from probe.words import Token
@@ -27,11 +28,12 @@ def letters(text: str, row: Heard, tokenizer: Any, marks: Sequence[str]) -> Lett
     whole: Spelt = []
     said: set[str] = set()
     for part in quoted(text, marks):
+        words = text[part.start : part.end]
         spelt = _spelt(text, part, tokenizer)
         found = _placed(spelt, row.ids, owners, _ids(MARK, tokenizer))
         owners |= found
-        whole += spelt if found or text[slice(*part)] not in said else []  # some pipelines say equal parts once
-        said.add(text[slice(*part)])
+        whole += spelt if found or words not in said else []  # some pipelines say equal parts once
+        said.add(words)
     if not said or (whole and not owners):
         return None
     every = tuple(_token(row, text, i, number, span) for i, (number, span) in enumerate(whole))
@@ -67,12 +69,12 @@ def _tokens(text: str, row: Heard, owners: dict[int, Span], tokenizer: Any) -> t
     """A token for every position of a row: a character of the text, or a special one."""
     attended = row.attended or (True,) * len(row.ids)
     pieces, first = tokenizer.convert_ids_to_tokens(list(row.ids)), min(owners, default=len(row.ids))
-    made: list[Token] = []
-    for i, number in enumerate(row.ids):
-        token = _token(row, text, i, number, owners.get(i, Span(0, 0)))
-        around = ("<start>" if i < first else "<end>") if attended[i] else "<padding>"
-        made.append(token if i in owners else token.model_copy(update={"text": str(pieces[i]), "special": around}))
-    return tuple(made)
+    return tuple(
+        _token(row, text, i, row.ids[i], owners[i])
+        if i in owners
+        else outside(row, i, str(pieces[i]), around(attended[i], before=i < first))
+        for i in range(len(row.ids))
+    )
 
 
 def _token(row: Heard, text: str, index: int, number: int, span: Span) -> Token:

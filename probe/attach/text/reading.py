@@ -107,11 +107,12 @@ class PromptReader:
 
     def _quoted(self, text: str, stream: Stream, tokenizer: Any, rows: Sequence[Heard]) -> Text | None:
         """What an encoder of letters read of a text, if it has any in quotation marks."""
-        read = ((row, letters(text, row, tokenizer, stream.quoted)) for row in rows)
-        row, found = next(((row, both) for row, both in read if both is not None), (None, None))
-        if row is not None:
-            self._claim(row)
-        return found
+        for row in rows:
+            found = letters(text, row, tokenizer, stream.quoted)
+            if found is not None:
+                self._claim(row)
+                return found
+        return None
 
     def _columns(self, stream: Stream, place: Place, side: str, index: int) -> Sequence[int]:
         """The positions of what was read that make the columns.

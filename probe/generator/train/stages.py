@@ -85,7 +85,7 @@ def packed(stage: str) -> dict[str, torch.Tensor] | None:
         reader = packed_reader()
         reader.unet.load_state_dict(weights.control_weights())
         return reader.state_dict()
-    if stage in ("denoiser", "pairs"):
+    if stage == "denoiser":
         return packed_reader().state_dict()
     return load_file(MENAGERIE / JUDGE) if stage == "judge" and (MENAGERIE / JUDGE).is_file() else None
 
