@@ -34,7 +34,7 @@ from probe.generator.world import vocabulary as v
 STEPS, GUIDANCE, BATCH = 50, 5.0, 8
 SEMANTIC = (16, 16)  # the grid of the maps that the papers use: two levels below the pictures' latents in SD 1
 HELD_OUT = World(1_000_003, CONTROL)  # scenes that no stage was trained on
-FRESH = (6000, 7000)  # the first of the seeds at which neglected prompts are drawn again
+FRESH = (8000, 9000)  # the first of the seeds at which neglected prompts are drawn again
 TIGHT = 5  # how many times more pictures for lines whose bar is narrow
 CARD = Path("docs/menagerie.md")
 SHEET = (
@@ -47,6 +47,9 @@ SHEET = (
     "an astronaut at night",
     "a green clock in a room",
 )
+
+
+Case = tuple[tuple[str, str], str]  # two kinds, and the prompt that names them
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,17 @@ class Bench:
         return measure.both_present(self.read(pair_prompts(self.pairs), 3000), self.pairs)
 
     @cached_property
-    def neglected(self) -> list[tuple[tuple[str, str], str]]:
-        """The pairs, with their prompts, of which one was missing there, and at a second seed again."""
+    def once(self) -> list[Case]:
+        """The pairs, with their prompts, of which one was missing there."""
         every = zip(zip(self.pairs, pair_prompts(self.pairs), strict=True), self.shown, strict=True)
-        once = [case for case, both in every if not both]
-        again = measure.both_present(self.read([prompt for _, prompt in once], 3500), [pair for pair, _ in once])
-        return [case for case, both in zip(once, again, strict=True) if not both][: self.pictures]
+        return [case for case, both in every if not both]
+
+    @cached_property
+    def twice(self) -> list[Case]:
+        """Those of which one was missing at a second seed again."""
+        pairs, prompts = [pair for pair, _ in self.once], [prompt for _, prompt in self.once]
+        again = measure.both_present(self.read(prompts, 3500), pairs)
+        return [case for case, both in zip(self.once, again, strict=True) if not both]
 
 
 def paint(pipe: Any, prompts: Sequence[str], seed: int = 0) -> list[Image.Image]:
@@ -190,20 +198,27 @@ def peaks(bench: Bench, prompt: str, kinds: Sequence[str], seed: int) -> list[bo
 
 
 def port(bench: Bench) -> list[Line]:
-    """diffusers' own Attend-and-Excite, with its defaults, on prompts that were neglected twice; at fresh seeds.
+    """diffusers' own Attend-and-Excite, with its defaults, on prompts that were neglected; at fresh seeds.
 
-    Of prompts that were neglected once most have had bad luck: at fresh seeds they do as well as all others.
+    Of prompts that were neglected once most have had bad luck: at fresh seeds they do nearly as well as all others.
+    So the bar is for those that were neglected twice, and those neglected once stand beside them.
     """
-    asked = [case for seed in FRESH for case in zip(bench.neglected, itertools.count(seed), strict=False)]
-    kinds, some = [pair for (pair, _), _ in asked], [(prompt, seed) for (_, prompt), seed in asked]
-    plain = measure.both_present([v for prompt, seed in some for v in bench.read([prompt], seed)], kinds)
-    excited = [excite(bench.pipe, prompt, pair, seed) for pair, (prompt, seed) in zip(kinds, some, strict=True)]
+    twice = [(seed, bench.twice[: bench.pictures]) for seed in FRESH]
+    return rise(bench, "twice", twice, Bar(15)) + rise(bench, "once", [(FRESH[0], bench.once[: bench.pictures])])
+
+
+def rise(bench: Bench, times: str, asked: Sequence[tuple[int, Sequence[Case]]], bar: Bar | None = None) -> list[Line]:
+    """The shares of both present, without and with the port; prompt i has seed `seed + i` in both."""
+    cases = [(pair, prompt, seed + i) for seed, some in asked for i, (pair, prompt) in enumerate(some)]
+    kinds = [pair for pair, _, _ in cases]
+    plain = measure.both_present([v for _, prompt, seed in cases for v in bench.read([prompt], seed)], kinds)
+    excited = [excite(bench.pipe, prompt, pair, seed) for pair, prompt, seed in cases]
     repaired = measure.both_present(bench.judge.read_all(excited), kinds)
-    rise = 100 * (sum(repaired) - sum(plain)) / max(1, len(kinds))
+    points = 100 * (sum(repaired) - sum(plain)) / max(1, len(kinds))
     return [
-        share("prompts neglected twice, new seeds: both present", plain),
-        share("the same with diffusers' Attend-and-Excite", repaired),
-        Line("rise by diffusers' Attend-and-Excite, points", rise, len(kinds), Bar(15)),
+        share(f"prompts neglected {times}, new seeds: both present", plain),
+        share(f"neglected {times}: with diffusers' Attend-and-Excite", repaired),
+        Line(f"neglected {times}: rise by diffusers' Attend-and-Excite, points", points, len(kinds), bar),
     ]
 
 
