@@ -71,7 +71,8 @@ class Batches:
         """`count` samples, one in `share` of them ([b, 4, 32, 32] latents, [b, 77] token ids), the rest 16 x 16."""
         rng = random.Random(start)
         whole = max(1, count // self.share)
-        return {"whole": self._whole(rng, whole, start), "close": self._close(rng, max(1, count - whole), start)}
+        drawn = {"whole": self._whole(rng, whole, start)}
+        return drawn if self.share == 1 else drawn | {"close": self._close(rng, max(1, count - whole), start)}
 
     def _whole(self, rng: random.Random, count: int, draw: int) -> Batch:
         chosen = rng.choices(range(len(self.cached)), k=count)

@@ -1,4 +1,4 @@
-"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser, pairs, its control, judge."""
+"""The stages of Menagerie's training, in order: autoencoder, clip, denoiser, pairs, large, control, judge."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,21 +22,24 @@ from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
 JUDGE = "judge/model.safetensors"
-LATENTS = {"denoiser": 20_000, "pairs": 12_000, "control": 16_000}  # scenes whose latents a stage is trained on
-# The denoiser's last samples are about pairs; shapes it has learnt before. Its captions stay as noisy as they were.
+LATENTS = {"denoiser": 20_000, "pairs": 12_000, "large": 12_000, "control": 16_000}  # scenes whose latents a stage is trained on
+# Then the denoiser learns about pairs; shapes it has learnt before. Its captions stay as noisy as they were.
 LED = dataclasses.replace(Dials(), counts=(0.3, 0.6, 0.1), ordered=0.9)
+# Its last samples are whole scenes, most of one thing: it is drawn larger than a close-up can show.
+LARGE = dataclasses.replace(LED, counts=(0.6, 0.36, 0.04), people=0.3, worn=0.3)
 # The control is about pairs; shapes it has learnt before, and which of two things goes where the words tell it.
 PAIRED = dataclasses.replace(CONTROL, counts=(0.2, 0.7, 0.1), ordered=0.9)
-SHARES = {"denoiser": diffusion.SHARE, "pairs": 2, "control": 2}  # one sample in so many is a whole scene
-LATER = ("pairs", "denoiser")  # the stages that leave a denoiser, the later first
-BEGINS = {"pairs": LATER[1:], "control": LATER}  # as what one of these stages has left
-LEANS = {"denoiser": diffusion.EVEN, "pairs": diffusion.NOISY, "control": diffusion.NOISY}
+SHARES = {"denoiser": diffusion.SHARE, "pairs": 2, "large": 1, "control": 2}  # one sample in so many is a whole scene
+LATER = ("large", "pairs", "denoiser")  # the stages that leave a denoiser, the later first
+BEGINS = {"large": LATER[1:], "pairs": LATER[2:], "control": LATER}  # as what one of these stages has left
+LEANS = {"denoiser": diffusion.EVEN, "pairs": diffusion.NOISY, "large": diffusion.EVEN, "control": diffusion.NOISY}
 
 RECIPES = {
     "autoencoder": Recipe(samples=22_000, batch=16, lr=2e-3, warmup=30, decay=0.4, ema=0.99),
     "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
     "pairs": Recipe(samples=70_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
+    "large": Recipe(samples=80_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "control": Recipe(samples=150_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "judge": judging.RECIPE,
 }
@@ -111,7 +114,7 @@ def train_clip(plan: Plan) -> None:
 
 
 def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
-    """Stage 3; "pairs" and the control go on from the denoiser, under other dials and with the same text tower."""
+    """Stage 3; "pairs", "large" and the control go on from the denoiser, under other dials and with the same text tower."""
     world = World(SEED, dials)
     batches = diffusion.Batches(world, _latents(plan, stage, world), build(), plan.device, SHARES[stage])
     reader = trained_reader(plan, *BEGINS[stage]) if stage in BEGINS else untrained_reader(plan)
@@ -137,6 +140,7 @@ STAGES: dict[str, Callable[[Plan], None]] = {
     "clip": train_clip,
     "denoiser": train_denoiser,
     "pairs": partial(train_denoiser, stage="pairs", dials=LED),
+    "large": partial(train_denoiser, stage="large", dials=LARGE),
     "control": partial(train_denoiser, stage="control", dials=PAIRED),
     "judge": train_judge,
 }
