@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 import probe
 from probe.generator import weights
 from probe.generator.train.pack import pack
-from probe.generator.train.stages import LED, Plan, train_clip, train_denoiser
-from probe.generator.world import CONTROL
+from probe.generator.train.stages import LARGE, LED, Plan, train_clip, train_denoiser
+from probe.generator.world import CONTROL, Dials
 
 
 def unet(source: str) -> dict[str, torch.Tensor]:
@@ -77,17 +77,20 @@ def test_the_control_begins_as_the_denoiser_and_stays_itself(tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_the_last_samples_go_on_from_the_denoiser_in_the_folder_and_are_what_is_packed(tmp_path: Path):
+@pytest.mark.parametrize(("stage", "dials"), [("pairs", LED), ("large", LARGE)])
+def test_the_last_samples_go_on_from_the_denoiser_in_the_folder_and_are_what_is_packed(
+    tmp_path: Path, stage: str, dials: Dials
+):
     package = shutil.copytree(weights.MENAGERIE, tmp_path / "menagerie")
     plan = Plan(tmp_path / "training", smoke=True, resume=True)
     plan.folder.mkdir()
     train_denoiser(plan)
     path = plan.folder / "denoiser" / "average.safetensors"
     save_file({name: value + 0.02 for name, value in load_file(path).items()}, path)
-    train_denoiser(plan, "pairs", LED)
-    begun, led = (load_file(plan.folder / stage / "average.safetensors") for stage in ("denoiser", "pairs"))
-    assert 0 < apart(of(begun, "unet"), of(led, "unet")) < 0.1
-    assert apart(of(begun, "text"), of(led, "text")) == 0  # the control reads this tower as well
+    train_denoiser(plan, stage, dials)
+    begun, last = (load_file(plan.folder / name / "average.safetensors") for name in ("denoiser", stage))
+    assert 0 < apart(of(begun, "unet"), of(last, "unet")) < 0.1
+    assert apart(of(begun, "text"), of(last, "text")) == 0  # the control reads this tower as well
     pack(plan, package)
     packed = load_file(package / "unet" / "diffusion_pytorch_model.safetensors")
-    assert apart({name: value.float() for name, value in packed.items()}, of(led, "unet")) < 2e-3
+    assert apart({name: value.float() for name, value in packed.items()}, of(last, "unet")) < 2e-3

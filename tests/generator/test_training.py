@@ -275,6 +275,11 @@ def test_a_close_up_shows_its_thing_but_for_the_jitter_and_its_words_name_nothin
                 assert i in said and all(j == i or scene.things[j].wearer == i for j in said)
 
 
+def test_a_share_of_one_leaves_no_close_ups():
+    drawn = diffusion.Batches(World(3), torch.zeros(8, 4, 32, 32), build(), share=1).draw(0, 16)
+    assert {name: tuple(z.shape) for name, (z, _) in drawn.items()} == {"whole": (16, 4, 32, 32)}
+
+
 class Zero(nn.Module):
     """Predicts nothing, and remembers the times."""
 

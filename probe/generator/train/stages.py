@@ -22,7 +22,8 @@ from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
 JUDGE = "judge/model.safetensors"
-LATENTS = {"denoiser": 20_000, "pairs": 12_000, "large": 12_000, "control": 16_000}  # scenes whose latents a stage is trained on
+# How many scenes' latents a stage is trained on.
+LATENTS = {"denoiser": 20_000, "pairs": 12_000, "large": 12_000, "control": 16_000}
 # Then the denoiser learns about pairs; shapes it has learnt before. Its captions stay as noisy as they were.
 LED = dataclasses.replace(Dials(), counts=(0.3, 0.6, 0.1), ordered=0.9)
 # Its last samples are whole scenes, most of one thing: it is drawn larger than a close-up can show.
@@ -39,7 +40,7 @@ RECIPES = {
     "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
     "pairs": Recipe(samples=70_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
-    "large": Recipe(samples=80_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
+    "large": Recipe(samples=72_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "control": Recipe(samples=150_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "judge": judging.RECIPE,
 }
@@ -114,7 +115,7 @@ def train_clip(plan: Plan) -> None:
 
 
 def train_denoiser(plan: Plan, stage: str = "denoiser", dials: Dials | None = None) -> None:
-    """Stage 3; "pairs", "large" and the control go on from the denoiser, under other dials and with the same text tower."""
+    """Stage 3; all but the first go on from what it left, under other dials and with the same text tower."""
     world = World(SEED, dials)
     batches = diffusion.Batches(world, _latents(plan, stage, world), build(), plan.device, SHARES[stage])
     reader = trained_reader(plan, *BEGINS[stage]) if stage in BEGINS else untrained_reader(plan)
