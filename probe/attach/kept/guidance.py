@@ -5,6 +5,7 @@ branch; difference_norm: |eps_cond - eps_uncond|; guided_norm: |eps| after guida
 eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,6 +34,7 @@ class GuidanceReader:
     branches: list[Row] = field(default_factory=list)  # the predicted x0 of each branch, where there are several
     timesteps: list[float] = field(default_factory=list)
     levels: list[Level] = field(default_factory=list)
+    planned: Counter[float] = field(default_factory=Counter)  # how often the scheduler has each timestep
     told: bool = False  # whether the denoiser was told the scale
 
     def saw(self, branch: str, image: int, output: Tensor) -> None:
@@ -57,7 +59,7 @@ class GuidanceReader:
     def stepped(self, guided: Tensor, timestep: Any, sample: Tensor) -> None:
         """The scheduler is about to step: `guided` is what the branches were combined to.
 
-        Raises RecordingError where the latents are of another shape than before.
+        Raises RecordingError where the latents are of another shape than before, or the timestep is over.
         """
         if self.samples and sample.shape != self.samples[0].shape:
             raise RecordingError(
@@ -65,6 +67,8 @@ class GuidanceReader:
                 "these are not the steps of one generation. Record a pipeline that keeps the size and the number of "
                 "its pictures, or each stage by itself"
             )
+        now = float(torch.as_tensor(timestep).flatten()[0])
+        self._count(now)
         noise = level(self.scheduler, timestep)
         channels = sample.shape[1]
         said = {b: _in_step(_stack(rows, channels), sample) for b, rows in self.outputs.items()}
@@ -77,8 +81,20 @@ class GuidanceReader:
         self.branches.append(dict(zip(said, x0[1:], strict=True)) if len(said) > 1 else {})
         self.samples.append(sample.detach().half())
         self.predicted.append(x0[0])
-        self.timesteps.append(float(torch.as_tensor(timestep).flatten()[0]))
+        self.timesteps.append(now)
         self.outputs = {}
+
+    def _count(self, now: float) -> None:
+        """Some schedulers have a timestep twice, none steps it more often than it has it."""
+        if not self.timesteps:
+            self.planned = Counter(self.scheduler.timesteps.tolist())
+        if 0 < self.planned[now] <= self.timesteps.count(now):
+            raise RecordingError(
+                f"the pipeline steps timestep {now:g} once more than {type(self.scheduler).__name__} has it: it "
+                "denoises windows of a larger picture, or parts of a film, one after another, and a map of one window "
+                "is none of the picture. Record a picture that fits into one window, or a pipeline that denoises the "
+                "whole at once"
+            )
 
     def _row(self, eps: dict[str, Tensor], every: Tensor) -> Row:
         """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches."""

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 import probe
+from probe.errors import RecordingError
 from tests.attach.looking import WORDS, checking
 from tests.attach.model.unprepared import run, without_ftfy
 from tests.fingerprint import hooks, modules_of
-from tests.pipelines.kin import KIN
+from tests.pipelines import unet
+from tests.pipelines.kin import KIN, kin
+from tests.pipelines.parts import Maker, options
 
 pytestmark = pytest.mark.filterwarnings(  # inside diffusers
     "ignore:__array__ implementation:DeprecationWarning", "ignore::FutureWarning:diffusers"
@@ -35,3 +38,13 @@ def test_another_pipeline_of_a_family_that_is_known(name: str):
     found = {id(current): tuple(row.branch for row in current.rows) for _, current in checks.calls}
     assert list(found.values()) == passes
     assert all(np.isfinite(node["attention"]).all() for node in recording.trace.attention_nodes())
+
+
+def test_windows_of_a_picture_that_are_denoised_one_by_one_are_refused():
+    pipe: Any = kin("StableDiffusionPanoramaPipeline", unet.sd_parts)()
+    before = hooks(*modules_of(pipe))
+    with probe.record(pipe, ["cat"]):  # one window
+        run(pipe, Maker(unet.sd1, options()))
+    with pytest.raises(RecordingError, match="denoises windows of a larger picture"), probe.record(pipe, ["cat"]):
+        run(pipe, Maker(unet.sd1, options()), width=640)
+    assert hooks(*modules_of(pipe)) == before
