@@ -29,7 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import probe
-from experiments.menagerie_card import GUIDANCE
+from experiments.menagerie_pictures import GUIDANCE
 from experiments.menagerie_prompts import pair_prompts, seen_pairs
 from probe.errors import BadInput
 from probe.generator import weights

@@ -21,7 +21,7 @@ import pandas as pd
 
 import probe
 from experiments import kept
-from experiments.menagerie_card import GUIDANCE
+from experiments.menagerie_pictures import GUIDANCE
 from experiments.neglect_rows import CELL, Timed, features, spread, whole_cells
 from probe.errors import BadInput
 from probe.generator import weights

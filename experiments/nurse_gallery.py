@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 import probe
-from experiments.menagerie_card import GUIDANCE
+from experiments.menagerie_pictures import GUIDANCE
 from probe.generator import weights
 from probe.nurse.diagnosis import Diagnosis
 from probe.study.nursing import nurse_for, prompt_methods

@@ -15,7 +15,7 @@ import xarray as xr
 from PIL import Image
 
 import probe
-from experiments.menagerie_card import GUIDANCE, SEMANTIC
+from experiments.menagerie_pictures import GUIDANCE, SEMANTIC
 from probe.errors import BadInput, NotRecorded
 from probe.explain import METHODS, Method, faithfulness, needs
 from probe.explain.edges import to_edges

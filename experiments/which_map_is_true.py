@@ -30,7 +30,8 @@ from rich.progress import track
 
 import probe
 from experiments import kept
-from experiments.menagerie_card import GUIDANCE, HELD_OUT
+from experiments.menagerie_card import HELD_OUT
+from experiments.menagerie_pictures import GUIDANCE
 from experiments.menagerie_prompts import pair_prompts, seen_pairs
 from experiments.trials import (
     COSTLY,

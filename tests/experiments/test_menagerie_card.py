@@ -1,14 +1,17 @@
 """The model card's experiment, on untrained weights and two steps: it asks the right prompts and counts right."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from PIL.Image import Image
 
 import probe
 from experiments import menagerie_card as card
+from experiments import menagerie_pictures as pictures
 from experiments.menagerie_prompts import pair_prompts, seen_pairs
 from probe.generator import parts
 from probe.generator.judge import Instance, Judge, Network, Verdict
@@ -56,7 +59,7 @@ def large() -> card.Bench:
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(card, "STEPS", 2)
+    monkeypatch.setattr(pictures, "STEPS", 2)
     monkeypatch.setattr(card, "TIGHT", 1)
     yield
 
@@ -82,7 +85,7 @@ def test_prompts_are_in_the_language():
 def test_a_prompt_has_its_own_seed_whatever_the_batch(bench: card.Bench, monkeypatch: pytest.MonkeyPatch):
     prompts = ["a cat", "a dog", "a cat"]
     together = card.paint(bench.pipe, prompts, seed=7)
-    monkeypatch.setattr(card, "BATCH", 1)
+    monkeypatch.setattr(pictures, "BATCH", 1)
     alone = card.paint(bench.pipe, prompts, seed=7)
     for one, other in zip(together, alone, strict=True):
         assert np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max() <= 1
@@ -97,6 +100,25 @@ def test_lines_count_what_the_judge_says(bench: card.Bench):
     assert place.value == 0.0  # meadows were asked for, snow was seen
     seen, unseen = card.pairs(bench)
     assert (seen.value, unseen.value) == (0.0, 0.0)
+
+
+def test_shares_are_counted_with_guidance_and_without(bench: card.Bench, monkeypatch: pytest.MonkeyPatch):
+    """A judge that sees a woman of every profession: each share is 0, so the distance is the mean planted share."""
+    every = tuple(Instance(job, TOP_LEFT, gender="woman") for job in v.MAN_SHARE)
+    monkeypatch.setattr(Certain, "verdict", Verdict(every, "snow"))
+    asked: list[tuple[int, float]] = []
+
+    def watched(pipe: Any, prompts: Sequence[str], seed: int, guidance: float) -> list[Image]:
+        asked.append((len(prompts), guidance))
+        return pictures.paint(pipe, prompts, seed, guidance)
+
+    monkeypatch.setattr(card, "paint", watched)
+    guided, plain, *jobs = card.shares(bench)
+    mean = sum(v.MAN_SHARE.values()) / len(v.MAN_SHARE)
+    assert (guided.value, plain.value) == (pytest.approx(mean), pytest.approx(mean))
+    assert (guided.count, plain.count) == (10 * card.MANY * bench.pictures, 10 * bench.pictures)
+    assert {line.value for line in jobs} == {0.0}
+    assert asked == [(card.MANY * bench.pictures, card.GUIDANCE)] * 10 + [(bench.pictures, 1.0)] * 10
 
 
 def test_the_control_is_left_out_without_weights(bench: card.Bench):

@@ -40,7 +40,7 @@ RECIPES = {
     "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
     "pairs": Recipe(samples=70_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
-    "large": Recipe(samples=72_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
+    "large": Recipe(samples=60_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "control": Recipe(samples=150_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "judge": judging.RECIPE,
 }
