@@ -185,11 +185,13 @@ REFUSED = {
     "a size for a picture": ([PROMPT, "--image", "x.png", "--width", "64"], "has its own size: leave out --width", 2),
     "a lens of a picture": ([PROMPT, "--lens", "all", "--image", "x.png"], "--lens generates images.*leave one", 2),
     "no device": ([PROMPT, "--device", "magic"], "device 'magic'.*cpu, cuda", 2),
-    "no steps": ([PROMPT, "--steps", "0"], "0 does not conform to restriction v>0", 2),
-    "negative size": ([PROMPT, "--width", "-8"], "-8 does not conform", 2),
-    "no number": ([PROMPT, "--seed", "many"], "Not of type NonNegativeInt.*many", 2),
-    "no prompt": ([], "PROMPT|prompt", 2),
+    "no steps": ([PROMPT, "--steps", "0"], "error: --steps takes a whole number from 1 on, not 0$", 2),
+    "negative size": ([PROMPT, "--width", "-8"], "error: --width takes a whole number from 1 on, not -8$", 2),
+    "no number": ([PROMPT, "--seed", "many"], "error: --seed takes a whole number from 0 on, not many$", 2),
+    "no prompt": ([], "error: PROMPT is missing.*in quotes", 2),
     "unknown option": ([PROMPT, "--stps", "3"], "--stps", 2),
+    "no quotes": ([PROMPT, "on", "grass"], "'on grass' is one word too many.*in quotes", 2),
+    "a negative scale": ([PROMPT, "--guidance", "-1"], "error: --guidance takes a number from 0 on, not -1$", 2),
     "a file in the way": ([PROMPT, "--out", "{tmp}/file/x"], "cannot write .*Not a directory.*another folder", 1),
 }
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from probe.cli.mistakes import Parser
+
 Describe = Callable[[ArgumentParser], None]
 Commands = Mapping[str, tuple[str, Describe]]  # name: one line of help, and what adds the arguments
 
@@ -16,9 +18,7 @@ NOTHING_WRITTEN = "default: print only, write nothing"
 
 def new_parser(prog: str | None = None, description: str | None = None, version: str | None = None) -> ArgumentParser:
     """A parser whose help is what stands in this folder, without types and nulls added to each line."""
-    return ArgumentParser(
-        prog=prog, description=description, version=version, formatter_class=HelpFormatter, print_config=None
-    )
+    return Parser(prog=prog, description=description, version=version, formatter_class=HelpFormatter, print_config=None)
 
 
 def add_commands(parser: ArgumentParser, table: Commands, dest: str, given: Sequence[str] | None = None) -> None:
@@ -63,9 +63,8 @@ def add_steps(parser: ArgumentParser) -> None:
 
 def add_guidance(parser: ArgumentParser) -> None:
     """One guidance scale."""
-    parser.add_argument(
-        "--guidance", type=NonNegativeFloat, metavar="SCALE", help="guidance scale (default: the pipeline's)"
-    )
+    default = "guidance scale (default: the pipeline's; 5 for Menagerie)"
+    parser.add_argument("--guidance", type=NonNegativeFloat, metavar="SCALE", help=default)
 
 
 def add_sampling(parser: ArgumentParser) -> None:
