@@ -30,6 +30,7 @@ from probe.concepts.recipe import Recipe
 from probe.generator import weights
 from probe.generator.card import insert
 from probe.generator.judge import Judge
+from probe.generator.names import GUIDANCE
 from probe.generator.world import World
 
 PAGE, MARKS = Path("docs/concepts.md"), ("<!-- class tokens -->", "<!-- /class tokens -->")
@@ -191,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--epochs", type=int, default=25, help="the most epochs of five pictures that a token learns")
     add("--steps", type=int, default=10, help="denoising steps")
     add("--through", type=int, default=3, help="last steps that the gradient goes through")
-    add("--guidance", type=float, default=weights.GUIDANCE)
+    add("--guidance", type=float, default=GUIDANCE)
     add("--scenes", type=int, default=400, help="rendered scenes to train on, and as many to test")
     add("--training", type=int, default=300, help="steps of each classifier")
     add("--small", action="store_true", help="few of everything: to see that it runs")

@@ -36,6 +36,7 @@ from probe.concepts.own import paint
 from probe.concepts.recipe import Recipe
 from probe.generator import weights
 from probe.generator.card import insert
+from probe.generator.names import GUIDANCE
 from probe.generator.world import vocabulary as v
 
 PAGE, SEEDS, REFERENCE = Path("docs/concepts.md"), 10_000, "conceptor"
@@ -50,7 +51,7 @@ APART = 1000  # seeds of learning: no two learn from the same picture
 def recipe(name: str, question: Question, small: bool) -> Recipe:
     """A solver's own recipe on the words of the world, at the settings that Menagerie's card is measured at."""
     base = (SOLVERS | BASELINES)[name].recipe
-    own = {"words": content(), "without": question.without, "guidance": weights.GUIDANCE, "show": 0}
+    own = {"words": content(), "without": question.without, "guidance": GUIDANCE, "show": 0}
     few = {"pictures": min(base.pictures, 4), "steps": min(base.steps, 4)} if small else {}
     return base.model_copy(update={**own, **few, "inference_steps": 6 if small else 20})
 

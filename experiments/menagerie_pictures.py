@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-STEPS, GUIDANCE, BATCH = 50, 5.0, 8
+from probe.generator.names import GUIDANCE
+
+STEPS, BATCH = 50, 8
 SEMANTIC = (16, 16)  # the grid of the maps that the papers use: two levels below the pictures' latents in SD 1
 
 

@@ -8,12 +8,13 @@ import pandas as pd
 
 import probe
 from dashboards.shared import charts, traces
-from dashboards.shared.generation import MENAGERIE_GUIDANCE, Request, Shelf, check
+from dashboards.shared.generation import Request, Shelf, check
 from dashboards.shared.kept import Kept
 from dashboards.shared.worker import Job
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET, Concept
 from probe.concepts.recipe import Recipe, recipe_of
 from probe.concepts.storage import NAME
+from probe.generator.names import own_guidance
 
 MENAGERIE = "menagerie"
 TURNED, STEERED = "turned", "steered"  # pictures of a concept that was made here
@@ -108,7 +109,7 @@ def _ready(job: Job, shelf: Shelf, name: str) -> tuple[Concept, Any, Recipe]:
     own = None if source == MENAGERIE else str(source)
     recipe = recipe_of(concept.settings)
     check(Request(concept.prompt, source=own))
-    guidance = MENAGERIE_GUIDANCE if recipe.guidance is None and own is None else recipe.guidance
+    guidance = own_guidance(own) if recipe.guidance is None else recipe.guidance
     return concept, shelf.get(own), recipe.model_copy(update={"guidance": guidance})
 
 

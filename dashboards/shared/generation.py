@@ -13,9 +13,9 @@ from dashboards.shared import traces
 from dashboards.shared.worker import Job, Worker
 from probe.errors import BadInput, BadPrompt, NotAPipeline
 from probe.explain import needs
+from probe.generator.names import own_guidance
 
 LEASE_SECONDS = 60.0
-MENAGERIE_GUIDANCE = 5.0  # at which its model card is measured; its pipeline class would take 7.5
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def arguments(pipe: Any, request: Request, tick: Callable[..., Any]) -> dict[str
     """What the pipeline is called with: only what was given. Raises BadInput for what this pipeline does not take."""
     from torch import Generator
 
-    guidance = MENAGERIE_GUIDANCE if request.guidance is None and request.source is None else request.guidance
+    guidance = own_guidance(request.source) if request.guidance is None else request.guidance
     asked = {"num_inference_steps": request.steps, "guidance_scale": guidance}
     given = {name: value for name, value in asked.items() if value is not None}
     known = inspect.signature(type(pipe).__call__).parameters

@@ -163,4 +163,4 @@ def _named(classifier: Classifier | None) -> Classifier:
 
 
 def _menageries() -> tuple[str, ...]:
-    return import_module("probe.generator.weights").NAMES
+    return import_module("probe.generator.names").NAMES

@@ -116,7 +116,7 @@ def _recipe(options: Namespace, known: "probe.Concept | None") -> "Recipe":
     """The solver's own recipe, or that of an earlier run, with what was given in its place."""
     from probe.concepts.decompose import way
     from probe.concepts.recipe import recipe_of
-    from probe.generator.weights import GUIDANCE
+    from probe.generator.names import own_guidance
 
     words, without = split(options.words), split(options.without)
     given = {
@@ -126,7 +126,7 @@ def _recipe(options: Namespace, known: "probe.Concept | None") -> "Recipe":
         "inference_steps": options.steps,
         "height": options.height,
         "width": options.width,
-        "guidance": GUIDANCE if options.guidance is None and options.model is None else options.guidance,
+        "guidance": own_guidance(options.model) if options.guidance is None else options.guidance,
         "words": tuple(words) if words else None,
         "without": tuple(without) if without else None,
     }

@@ -104,13 +104,13 @@ def arguments_of(pipe: Any, options: Namespace) -> dict[str, Any]:
     """What the pipeline is called with: only what was given, and only what this pipeline understands."""
     from torch import Generator
 
-    from probe.generator.weights import GUIDANCE
+    from probe.generator.names import own_guidance
 
     asked = {
         "prompt": options.prompt,
         "negative_prompt": options.negative,
         "num_inference_steps": options.steps,
-        "guidance_scale": GUIDANCE if options.guidance is None and options.model is None else options.guidance,
+        "guidance_scale": own_guidance(options.model) if options.guidance is None else options.guidance,
         "width": options.width,
         "height": options.height,
     }

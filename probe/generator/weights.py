@@ -21,12 +21,11 @@ from probe.generator import parts
 from probe.generator.difference import applied
 from probe.generator.judge import Judge
 from probe.generator.judge import load as load_judge
+from probe.generator.names import NAMES
 from probe.generator.tokenizer import build
 from probe.store.manifest import digest as hashed
 
 MENAGERIE = Path(__file__).parent / "menagerie"
-NAMES = ("menagerie", "menagerie-control")
-GUIDANCE = 5.0  # the scale that Menagerie's card is measured at
 VAE = "vae/diffusion_pytorch_model.safetensors"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 CONTROL = "control/difference.safetensors"
