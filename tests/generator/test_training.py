@@ -19,7 +19,7 @@ from probe.generator.train import __main__ as command
 from probe.generator.train import autoencoder, diffusion, loop, optimiser, precision
 from probe.generator.train.loop import Progress, Recipe, Trainer, finished, rate, smooth
 from probe.generator.train.optimiser import MatrixOptimiser, orthogonal
-from probe.generator.train.stages import STAGES, standardised
+from probe.generator.train.stages import STAGES, Plan, standardised
 from probe.generator.world import World
 
 RECIPE = Recipe(samples=48, batch=4, lr=0.02, warmup=3, decay=0.5, ema=0.9)
@@ -32,9 +32,9 @@ def tiny() -> nn.Module:
 
 
 def loss(module: nn.Module, start: int) -> dict[str, Tensor]:
-    """Depends on the sample number only."""
+    """Depends on the sample number, and on noise that the loss itself draws, as the stages' do."""
     rng = torch.Generator().manual_seed(start)
-    x, y = torch.randn(4, 1, 6, 6, generator=rng), torch.randn(4, 5, generator=rng)
+    x, y = torch.randn(4, 1, 6, 6, generator=rng) + torch.randn(4, 1, 6, 6), torch.randn(4, 5, generator=rng)
     return {"mse": F.mse_loss(module(x).float(), y), "size": 0.01 * module(x).float().pow(2).mean()}
 
 
@@ -65,6 +65,12 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(tmp_path: Path, at: 
     assert torch.equal(weights(straight.average), weights(resumed.average))
     assert resumed.progress.loss == pytest.approx(straight.progress.loss)
     assert resumed.progress.step == 12
+
+
+def test_a_gpu_takes_larger_batches_at_a_higher_rate(tmp_path: Path):
+    here, there = (Plan(tmp_path, device).recipe("denoiser") for device in ("cpu", "cuda:0"))
+    assert (there.batch, there.lr) == (4 * here.batch, 2 * here.lr)
+    assert Plan(tmp_path, "cuda", batch=16).recipe("denoiser").batch == 16
 
 
 def test_there_is_nothing_to_resume_in_an_empty_folder(tmp_path: Path):

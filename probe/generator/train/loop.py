@@ -67,6 +67,8 @@ class Trainer:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.module = module.to(device)
         self.average = copy.deepcopy(module).eval().requires_grad_(False)
+        if torch.device(device).type == "cuda":
+            self.module.compile()
         self.progress = Progress()
         self.optimiser = MatrixOptimiser(self.module, recipe.weight_decay, recipe.betas)
 
@@ -87,6 +89,7 @@ class Trainer:
         return self.average
 
     def _step(self, loss: Callable[[nn.Module, int], Losses]) -> Losses:
+        torch.manual_seed(self.progress.samples)  # so that a run that was resumed draws what it would have drawn
         with autocast(self.device):
             losses = loss(self.module, self.progress.samples)
             total = torch.stack(list(losses.values())).sum()

@@ -21,6 +21,7 @@ from probe.generator.weights import MENAGERIE, UNET, VAE, clip, text_tower
 from probe.generator.world import CONTROL, Dials, World
 
 SEED = 0
+LARGER = 4  # times the batch, on a GPU
 JUDGE = "judge/model.safetensors"
 # How many scenes' latents a stage is trained on.
 LATENTS = {"denoiser": 20_000, "pairs": 12_000, "large": 12_000, "control": 16_000}
@@ -40,7 +41,7 @@ RECIPES = {
     "clip": Recipe(samples=100_000, batch=96, lr=2e-3, warmup=30, decay=0.5, ema=0.98),
     "denoiser": Recipe(samples=400_000, batch=64, lr=2e-3, warmup=60, decay=0.15, ema=0.998),
     "pairs": Recipe(samples=70_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
-    "large": Recipe(samples=60_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
+    "large": Recipe(samples=52_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "control": Recipe(samples=150_000, batch=64, lr=1.5e-3, warmup=60, decay=0.6, ema=0.998),
     "judge": judging.RECIPE,
 }
@@ -62,8 +63,8 @@ class Plan:
         recipe = RECIPES[stage]
         if self.smoke:
             return dataclasses.replace(recipe, samples=8, batch=4, warmup=1)
-        if self.batch is not None:
-            recipe = dataclasses.replace(recipe, batch=self.batch, lr=recipe.lr * (self.batch / recipe.batch) ** 0.5)
+        batch = self.batch or recipe.batch * (LARGER if self.device.startswith("cuda") else 1)
+        recipe = dataclasses.replace(recipe, batch=batch, lr=recipe.lr * (batch / recipe.batch) ** 0.5)
         return recipe if self.samples is None else dataclasses.replace(recipe, samples=self.samples)
 
     def trainer(self, stage: str, module: torch.nn.Module) -> Trainer:
