@@ -20,8 +20,8 @@ class Question:
 
 
 def content() -> tuple[str, ...]:
-    """The words of the world that name something: kinds, genders, colours, tones. "plain" is in no caption."""
-    tables = (v.SYNONYMS, v.HYPERNYMS, v.GENDER_NOUNS, v.GENDER_ADJECTIVES, v.COLOUR_SYNONYMS, v.PLACE_ADJECTIVES)
+    """The words of the world that name something: kinds, genders, colours, tones; what no caption says is left out."""
+    tables = (v.SYNONYMS, v.HYPERNYMS, v.GENDER_NOUNS, v.GENDER_ADJECTIVES, v.COLOUR_SYNONYMS)
     words = [
         *v.KINDS,
         *v.COLOURS,
@@ -29,7 +29,7 @@ def content() -> tuple[str, ...]:
         *v.TONE_WORDS.values(),
         *(w for t in tables for ws in t.values() for w in ws),
     ]
-    return tuple(sorted(set(words) - {"plain"}))
+    return tuple(sorted(set(words) - set(v.UNSAID.split())))
 
 
 def named(kinds: Sequence[str]) -> frozenset[str]:

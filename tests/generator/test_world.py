@@ -69,6 +69,12 @@ def test_captions_vary_by_draw_and_repeat_by_draw(world: World, scenes: list[Sce
     assert len(set(texts)) > 10
 
 
+def test_words_that_no_caption_says_are_named(world: World):
+    drawn = [world.caption(scene, 0).text for scene in world.scenes(12_000)]
+    said = {word for text in drawn for word in text.split()}
+    assert set(v.all_words()) - said == set(v.UNSAID.split())
+
+
 def test_the_world_needs_no_torch():
     code = "import sys, probe.generator.world; print('torch' in sys.modules or 'diffusers' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -44,7 +44,7 @@ def held_out() -> frozenset[frozenset[str]]:
 
 
 def rare() -> frozenset[frozenset[str]]:
-    """The pairs of subjects that seldom occur together (36 drawn, less those that are held out)."""
+    """The pairs of subjects that seldom occur together (36 drawn, less the one that is held out)."""
     return _draw_pairs("rare", 36) - held_out()
 
 

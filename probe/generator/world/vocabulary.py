@@ -167,9 +167,16 @@ OTHER = (
     "sits sitting colored coloured skin very bright pet toy wild friendly cute pretty nice old young new"
 )
 
+# Words that no caption holds yet: to Menagerie they mean nothing.
+UNSAID = (
+    "are both bright colored coloured couple crowned cute friendly grassy group has have her his holding is it king "
+    "new nice old one pair pet plain pretty queen sandy sits sitting snowy some standing stands starry that their "
+    "there this three toy two very wears wild wintry young"
+)
+
 
 def all_words() -> tuple[str, ...]:
-    """Every word a caption can hold, sorted; each one is a single token of Menagerie's tokenizer."""
+    """Every word of Menagerie's tokenizer, sorted; each one is a single token."""
     flat: list[str] = [*KINDS, *COLOURS, *GENDERS, *PLACES, *COUNT_WORDS, *TONE_WORDS.values()]
     tables = (SYNONYMS, HYPERNYMS, GENDER_NOUNS, GENDER_ADJECTIVES, COLOUR_SYNONYMS, SIZE_WORDS, PLACE_ADJECTIVES)
     flat += [word for table in tables for words in table.values() for word in words]
