@@ -11,7 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 import probe
+from experiments.bench_world import SCENES, TASKS, rate
 from experiments.menagerie_pictures import GUIDANCE, SEMANTIC, excite, paint
 from experiments.menagerie_prompts import article, cycle, pair_prompts, seen_pairs
 from probe.generator import judge as judging
@@ -141,7 +142,7 @@ def place(bench: Bench) -> list[Line]:
 
 def pairs(bench: Bench) -> list[Line]:
     """Two subjects: of pairs that were seen (there must be neglect to study), and of those held out."""
-    unseen = sorted((a, b) for a, b in map(sorted, held_out()))[: bench.pictures]
+    unseen = cycle(sorted((a, b) for a, b in map(sorted, held_out())), bench.pictures)
     strange = measure.both_present(bench.read(pair_prompts(unseen), 3000), unseen)
     return [
         share("two subjects of seen pairs: both present", bench.shown, Bar(0.55, 0.90)),
@@ -222,14 +223,26 @@ def rise(bench: Bench, times: str, asked: Sequence[tuple[int, Sequence[Case]]], 
 
 
 def seconds(bench: Bench) -> list[Line]:
-    """The middle of three, after one to warm up."""
+    """The middle of as many, after one to warm up; and how fast the weights load, and scenes are drawn on one core."""
+    threads, count = torch.get_num_threads(), bench.pictures
+    drawn = timed(lambda: paint(bench.pipe, ["a cat and a red balloon"]), count)
+    loaded = timed(probe.load, count)
+    rate(TASKS["picture"], 0)  # fills the cache of sprites
+    return [
+        Line(f"seconds for 50 guided steps, {threads} threads", drawn, count, Bar(high=4.0)),
+        Line("seconds to load the weights", loaded, count, Bar(high=2.0)),
+        Line("scenes a second, on one core", rate(TASKS["picture"], SCENES), SCENES, Bar(1500)),
+    ]
+
+
+def timed(task: Callable[[], object], count: int) -> float:
+    """The middle of as many times, in seconds."""
     taken: list[float] = []
-    for seed in range(4):
+    for _ in range(1 + count):
         began = time.perf_counter()
-        paint(bench.pipe, ["a cat and a red balloon"], seed)
+        task()
         taken.append(time.perf_counter() - began)
-    figure = f"seconds for 50 guided steps, {torch.get_num_threads()} threads"
-    return [Line(figure, statistics.median(taken[1:]), 3, Bar(high=4.0))]
+    return statistics.median(taken[1:])
 
 
 LINES: dict[str, Callable[[Bench], list[Line]]] = {
@@ -250,7 +263,8 @@ def measured(bench: Bench, names: Sequence[str]) -> list[Line]:
     console, lines = Console(width=200), []
     print(HEAD)
     for name in track(names, "measuring", console=Console(stderr=True), transient=True):
-        for line in LINES[name](bench):
+        for found in LINES[name](bench):
+            line = replace(found, options=f"`--only {name} --pictures {bench.pictures}`")
             console.print(str(line), highlight=False, markup=False, soft_wrap=True)
             lines.append(line)
     return lines

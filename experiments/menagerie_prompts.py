@@ -3,9 +3,12 @@
 import itertools
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 from probe.generator.world import held_out, rare
 from probe.generator.world import vocabulary as v
+
+T = TypeVar("T")
 
 
 def article(words: str) -> str:
@@ -13,7 +16,7 @@ def article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def cycle(items: Sequence[str], count: int) -> list[str]:
+def cycle(items: Sequence[T], count: int) -> list[T]:
     """The first `count` of the items, over and over."""
     return list(itertools.islice(itertools.cycle(items), count))
 

@@ -7,7 +7,9 @@ from probe.errors import BadInput
 from probe.generator.measure import interval
 
 MARKS = ("<!-- table -->", "<!-- /table -->")
-HEAD = "| figure | measured | 95 % interval | bar | met | pictures |\n| --- | --- | --- | --- | --- | --- |"
+HEAD = (
+    "| figure | measured | 95 % interval | bar | met | count | options |\n| --- | --- | --- | --- | --- | --- | --- |"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Line:
     count: int
     bar: Bar | None = None
     hits: int | None = None
+    options: str = ""  # of the command that prints it
 
     @property
     def met(self) -> bool | None:
@@ -48,7 +51,9 @@ class Line:
         low, high = interval(self.hits or 0, self.count)
         doubt = f"{low:.2f} to {high:.2f}" if self.hits is not None else ""
         met = {None: "", True: "yes", False: "no"}[self.met]
-        return f"| {self.figure} | {self.value:.3g} | {doubt} | {self.bar or ''} | {met} | {self.count} |"
+        return (
+            f"| {self.figure} | {self.value:.3g} | {doubt} | {self.bar or ''} | {met} | {self.count} | {self.options} |"
+        )
 
 
 def share(figure: str, right: Sequence[bool], bar: Bar | None = None) -> Line:

@@ -23,11 +23,11 @@ def test_bars(bar: Bar, text: str, inside: tuple[float, ...], outside: tuple[flo
 
 
 def test_rows():
-    assert str(Line("PSNR, dB", 31.25, 40, Bar(30))) == "| PSNR, dB | 31.2 |  | >= 30 | yes | 40 |"
+    assert str(Line("PSNR, dB", 31.25, 40, Bar(30))) == "| PSNR, dB | 31.2 |  | >= 30 | yes | 40 |  |"
     assert str(share("present", [True] * 5 + [False] * 5, Bar(0.95))) == (
-        "| present | 0.5 | 0.24 to 0.76 | >= 0.95 | no | 10 |"
+        "| present | 0.5 | 0.24 to 0.76 | >= 0.95 | no | 10 |  |"
     )
-    assert str(share("for information", [True])) == "| for information | 1 | 0.21 to 1.00 |  |  | 1 |"
+    assert str(share("for information", [True])) == "| for information | 1 | 0.21 to 1.00 |  |  | 1 |  |"
 
 
 def test_what_was_never_tried_is_not_met():
@@ -39,7 +39,7 @@ def test_what_was_never_tried_is_not_met():
 def test_the_table_replaces_what_stands_between_the_marks():
     page = "# Card\n<!-- table -->\nold\n<!-- /table -->\nend\n"
     rows = table([Line("a", 1.0, 2)])
-    assert rows == f"{HEAD}\n| a | 1 |  |  |  | 2 |"
+    assert rows == f"{HEAD}\n| a | 1 |  |  |  | 2 |  |"
     assert insert(page, rows) == f"# Card\n<!-- table -->\n{rows}\n<!-- /table -->\nend\n"
     assert insert(insert(page, "other"), rows) == insert(page, rows)
 
@@ -48,10 +48,12 @@ def test_rows_of_the_same_weights_are_merged():
     page = "# Card\n<!-- table -->\nold\n<!-- /table -->\nend\n"
     first = merge(page, [Line("a", 1.0, 2), Line("b", 2.0, 2)], "new")
     assert first == (
-        f"# Card\n<!-- table -->\n<!-- of new -->\n{HEAD}\n| a | 1 |  |  |  | 2 |\n| b | 2 |  |  |  | 2 |\n"
+        f"# Card\n<!-- table -->\n<!-- of new -->\n{HEAD}\n| a | 1 |  |  |  | 2 |  |\n| b | 2 |  |  |  | 2 |  |\n"
         "<!-- /table -->\nend\n"
     )
-    assert merge(first, [Line("a", 3.0, 4)], "new") == first.replace("| a | 1 |  |  |  | 2 |", "| a | 3 |  |  |  | 4 |")
+    assert merge(first, [Line("a", 3.0, 4)], "new") == first.replace(
+        "| a | 1 |  |  |  | 2 |  |", "| a | 3 |  |  |  | 4 |  |"
+    )
     assert merge(first, [], "new") == first
 
 
