@@ -21,6 +21,7 @@ from PIL import Image
 
 import probe
 from probe.cli import main, output, say
+from probe.cli.drawing import arguments_of
 from probe.cli.parser import build, settings
 from tests import pipelines
 
@@ -134,6 +135,15 @@ def test_any_text_survives_the_settings(prompt: str, tmp_path: Path):
     (tmp_path / "s.yaml").write_text(settings(options), encoding="utf-8")
     again = build().parse_args(["trace", "--config", str(tmp_path / "s.yaml")]).trace
     assert (again.prompt, again.guidance) == (prompt, 3.5)
+
+
+@pytest.mark.parametrize(("source", "scale"), [(None, 5.0), ("menagerie-control", 5.0), ("other", None)])
+def test_menagerie_is_guided_at_the_scale_of_its_card_by_whatever_name(source: str | None, scale: float | None):
+    pipe = pipelines.pipeline("sd1")
+    named = [] if source is None else ["--model", source]
+    assert arguments_of(pipe, build().parse_args(["trace", PROMPT, *named]).trace).get("guidance_scale") == scale
+    options = build().parse_args(["trace", PROMPT, *named, "--guidance", "2"]).trace
+    assert arguments_of(pipe, options)["guidance_scale"] == 2.0
 
 
 def test_words_negative_and_size_reach_the_pipeline(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
