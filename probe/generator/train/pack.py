@@ -1,5 +1,6 @@
 """Pack trained parts into the package: half precision, the layout of Stable Diffusion, and a manifest of hashes."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,7 @@ def pack(plan: Plan, target: Path = MENAGERIE) -> None:
     if target.exists():
         shutil.copytree(target, fresh)
     _pipeline(plan).save_pretrained(fresh, safe_serialization=True)
+    _computed_in_float32(fresh / "text_encoder" / "config.json")
     save_half(trained_clip(plan).state_dict(), fresh / "clip" / "model.safetensors")
     if plan.has("judge"):
         save_half(load_file(plan.folder / "judge" / "average.safetensors"), fresh / "judge" / "model.safetensors")
@@ -59,6 +61,11 @@ def _pipeline(plan: Plan) -> StableDiffusionPipeline:
     for part in (pipe.vae, pipe.text_encoder, pipe.unet):
         part.half()
     return pipe
+
+
+def _computed_in_float32(path: Path) -> None:
+    """Half is how the tensors are kept; told so, transformers would load this part in half, and diffusers no other."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dtype": "float32"}, indent=2) + "\n")
 
 
 def save_half(state: dict[str, Tensor], path: Path) -> None:
