@@ -19,7 +19,7 @@ class Heatmap:
     subject: str
     method: str
     units: str
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         if self.values.dims != ("y", "x"):

@@ -58,7 +58,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import xarray as xr
 from PIL import Image
@@ -118,7 +118,7 @@ class Trace:
     sites: tuple[Site, ...]
     tree: xr.DataTree
     pictures: tuple[Image.Image, ...] = ()
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def prompt(self) -> str:
@@ -152,9 +152,10 @@ class Trace:
     def labels_of(self, image: int) -> tuple[str, ...]:
         """Labels that have readings for a picture: words of another picture's prompt have none."""
         nodes = self.attention_nodes()
-        if not nodes or image not in nodes[0][IMAGE].values:
+        images = nodes[0][IMAGE].values.tolist() if nodes else []
+        if image not in images:
             return ()
-        array = nodes[0]["attention"].isel(site=0).sel(image=image)
+        array = nodes[0]["attention"].isel(site=0, image=images.index(image))
         there = array.notnull().any([axis for axis in array.dims if axis != WORD])
         return tuple(str(label) for label in array[WORD].values[there.values])
 
@@ -274,9 +275,9 @@ class Trace:
 def _listed(value: Any) -> Any:
     """Tuples as lists, so that values compare equal after a round trip through a file; NaN as text."""
     if isinstance(value, Mapping):
-        return {key: _listed(item) for key, item in value.items()}
+        return {key: _listed(item) for key, item in cast(Mapping[str, Any], value).items()}
     if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
+        return [_listed(item) for item in cast(Sequence[Any], value)]
     return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -290,8 +291,17 @@ def test_no_machine_is_named_in_what_is_tracked():
     assert [str(path.relative_to(ROOT)) for path, data in texts.items() if pattern.search(data)] == []
 
 
+def settings() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_files_whose_types_are_held_strictly_are_there():
+    strict = settings()["tool"]["pyright"]["strict"]
+    assert strict and [path for path in strict if not (ROOT / path).is_file()] == []
+
+
 def test_the_exact_versions_meet_the_ranges():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = settings()["project"]
     lines = [*project["dependencies"], *(line for extra in project["optional-dependencies"].values() for line in extra)]
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
     pins = {name.lower().replace("_", "-"): version for name, version in pinned.items()}

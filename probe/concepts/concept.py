@@ -38,9 +38,9 @@ class Concept:
     norms: Mapping[str, float]
     template: str = "a photo of {}"
     losses: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, tuple[Image.Image, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    pictures: Mapping[str, tuple[Image.Image, ...]] = field(default_factory=dict[str, tuple[Image.Image, ...]])
 
     def __post_init__(self) -> None:
         if len(self.words) != len(self.coefficients) or not self.words:
@@ -64,7 +64,7 @@ class Concept:
     def top(self, count: int = 10) -> tuple[str, ...]:
         """The words with the largest coefficients, largest first."""
         order = np.argsort(-np.asarray(self.coefficients), kind="stable")
-        return tuple(self.words[i] for i in order[:count])
+        return tuple(self.words[int(i)] for i in order[:count])
 
     def scaled(self, word: str, factor: float) -> "Concept":
         """The concept with one coefficient multiplied: above 1 turns it up, 0 takes the word out, below 0 against it.

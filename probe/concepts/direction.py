@@ -21,7 +21,7 @@ class Direction:
     """
 
     vectors: Mapping[str, np.ndarray]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def norms(self) -> dict[str, float]:
