@@ -30,6 +30,10 @@ VAE = "vae/diffusion_pytorch_model.safetensors"
 UNET = "unet/diffusion_pytorch_model.safetensors"
 CONTROL = "control/difference.safetensors"
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PICKLED = (
+    "pickled ones can run code when they are opened: convert them where you trust them, with "
+    "pipe.save_pretrained(folder, safe_serialization=True)"
+)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -128,6 +132,8 @@ def _from_source(source: str, revision: str | None) -> Any:
     try:
         return _quietly(DiffusionPipeline, source, revision=revision)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as problem:
+        if "safetensors" in str(problem):
+            raise UnsafeWeights(f"{source!r} lacks safetensors of a part ({problem}); {PICKLED}") from problem
         raise NotAPipeline(
             f"{source!r} could not be loaded as a diffusers pipeline: {problem}. "
             "Check the name, or download it first where there is a network"
@@ -158,10 +164,7 @@ def _check_folder(folder: Path) -> None:
     for part in (p for p in folder.iterdir() if p.is_dir()):
         names = {p.suffix for p in part.iterdir()}
         if names & set(PICKLES) and ".safetensors" not in names:
-            raise UnsafeWeights(
-                f"{part} holds pickled weights only, which can run code when they are opened; "
-                "convert them where you trust them: pipe.save_pretrained(folder, safe_serialization=True)"
-            )
+            raise UnsafeWeights(f"{part} holds pickled weights only; {PICKLED}")
 
 
 def _manifest() -> dict[str, str]:

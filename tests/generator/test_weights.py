@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import constants
 
 import probe
 from probe.errors import DamagedFile, NotAPipeline, UnsafeWeights
@@ -63,6 +64,19 @@ def test_code_that_comes_with_a_model_is_not_run(folder, tmp_path):
     with pytest.raises(UnsafeWeights, match="code of its own"):
         probe.load(folder)
     assert not marker.exists()
+
+
+def test_pickles_of_a_hub_that_lie_here_already_are_refused(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "hub" / "models--who--knows"
+    snapshot = shutil.copytree(folder, cache / "snapshots" / ("a" * 40))
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("a" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert isinstance(probe.load("who/knows"), StableDiffusionPipeline)
+    for file in (snapshot / "unet").glob("*.safetensors"):
+        file.rename(file.with_suffix(".bin"))
+    with pytest.raises(UnsafeWeights, match="'who/knows' lacks safetensors of a part.*unet.*safe_serialization=True"):
+        probe.load("who/knows")
 
 
 def test_a_damaged_index_is_no_pipeline(folder):
