@@ -21,11 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `--help` and wrong usage raise SystemExit, as is usual."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = build(given).parse_args(given)
+    chosen = options[options.command]
     os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
     try:
-        return import_module(f"probe.cli.{options.command}").run(options[options.command])
+        return import_module(f"probe.cli.{options.command}").run(chosen)
     except KeyboardInterrupt:
-        say.aside("interrupted; nothing was left behind")
+        kept = chosen.get("checkpoint")
+        say.interrupted(kept) if kept else say.aside("interrupted; nothing was left behind")
         return INTERRUPTED
     except (BadInput, BadModel) as problem:
         say.error(problem)

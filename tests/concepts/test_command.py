@@ -38,6 +38,21 @@ def test_it_writes_the_concept_its_pictures_and_its_settings(
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_ctrl_c_says_what_is_left(
+    kept: bool, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def interrupt(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe, "decompose", interrupt)
+    asked = ["--checkpoint", str(tmp_path / "kept")] if kept else []
+    assert main(["concept", "a cat", "--model", model, "--out", str(tmp_path / "cat"), *asked]) == 130
+    told = f"what is finished stays in {tmp_path / 'kept'}" if kept else "nothing was left behind"
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "cat").exists()
+
+
 def test_it_prunes_single_pictures_of_what_it_found_or_of_an_earlier_run(
     model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
