@@ -24,7 +24,7 @@ from rich.progress import track
 import probe
 from experiments.bench_world import SCENES, TASKS, rate
 from experiments.menagerie_pictures import GUIDANCE, SEMANTIC, excite, paint
-from experiments.menagerie_prompts import article, cycle, pair_prompts, seen_pairs
+from experiments.menagerie_prompts import SHEET, article, cycle, pair_prompts, seen_pairs
 from probe.generator import judge as judging
 from probe.generator import measure, weights
 from probe.generator.card import HEAD, Bar, Line, merge, share
@@ -37,16 +37,6 @@ FRESH = (8000, 9000)  # the first of the seeds at which neglected prompts are dr
 TIGHT = 5  # how many times more pictures for lines whose bar is narrow
 MANY = 3  # and for shares: of 20 pictures they lie 0.08 off by chance alone
 CARD = Path("docs/menagerie.md")
-SHEET = (
-    "a cat and a dog",
-    "a lion with a purple crown on the grass",
-    "a red car next to a blue bowl",
-    "a frog and a yellow balloon",
-    "an elephant in the snow",
-    "a doctor and a rabbit on the beach",
-    "an astronaut at night",
-    "a green clock in a room",
-)
 
 
 Case = tuple[tuple[str, str], str]  # two kinds, and the prompt that names them

@@ -9,6 +9,16 @@ from probe.generator.world import held_out, rare
 from probe.generator.world import vocabulary as v
 
 T = TypeVar("T")
+SHEET = (  # what the sheet of samples shows
+    "a cat and a dog",
+    "a lion with a purple crown on the grass",
+    "a red car next to a blue bowl",
+    "a frog and a yellow balloon",
+    "an elephant in the snow",
+    "a doctor and a rabbit on the beach",
+    "an astronaut at night",
+    "a green clock in a room",
+)
 
 
 def article(words: str) -> str:

@@ -152,7 +152,7 @@ class Trace:
     def labels_of(self, image: int) -> tuple[str, ...]:
         """Labels that have readings for a picture: words of another picture's prompt have none."""
         nodes = self.attention_nodes()
-        images = nodes[0][IMAGE].values.tolist() if nodes else []
+        images: list[Any] = nodes[0][IMAGE].values.tolist() if nodes else []
         if image not in images:
             return ()
         array = nodes[0]["attention"].isel(site=0, image=images.index(image))

@@ -123,7 +123,7 @@ REFUSED = {
     "bad field": (["run", "bad.yaml"], "seedz: there is no such field; did you mean 'seeds'?"),
     "no verb": ([], "required|VERB|verb"),
     "no such verb": (["stat"], "stat"),
-    "bad number": (["run", "tiny.yaml", "--max-failures", "0"], "0 does not conform to restriction v>0"),
+    "bad number": (["run", "tiny.yaml", "--max-failures", "0"], "--max-failures takes a whole number from 1 on, not 0"),
 }
 
 
