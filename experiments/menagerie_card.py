@@ -37,8 +37,6 @@ FRESH = (8000, 9000)  # the first of the seeds at which neglected prompts are dr
 TIGHT = 5  # how many times more pictures for lines whose bar is narrow
 MANY = 3  # and for shares: of 20 pictures they lie 0.08 off by chance alone
 CARD = Path("docs/menagerie.md")
-
-
 Case = tuple[tuple[str, str], str]  # two kinds, and the prompt that names them
 
 

@@ -1,7 +1,6 @@
 """A bias study is a Study: templates x groups x seeds x models, each picture read by a named classifier."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
 from probe.bias import inside
@@ -12,6 +11,7 @@ from probe.bias.tables import Reference
 from probe.bias.training_shares import planted
 from probe.concepts.concept import Concept
 from probe.errors import BadInput
+from probe.generator.names import NAMES
 from probe.study.methods import build_scorer
 from probe.study.question import PLAIN, Method, Study, several
 
@@ -47,7 +47,7 @@ def study(
     rows = [_row(each, group, arms or {}) for each in templates for group in as_groups(groups)]
     _check_concepts(arms or {}, rows)
     made = Study(prompts=rows, scorers=scorers, **given)
-    foreign = [model.name for model in made.models if model.source not in _menageries()]
+    foreign = [model.name for model in made.models if model.source not in NAMES]
     if classifier is None and foreign:
         raise BadInput(f"Menagerie's judge knows no pictures of {foreign[0]!r}; name another with `classifier`")
     _check_pulled(made)
@@ -90,7 +90,7 @@ def reference_of(made: Study) -> Reference:
     """By model and group: the shares that the group was given, else those planted in Menagerie's data; else nothing."""
     own = {str(row.columns["group"]): _own(row.columns) for row in made.rows if "group" in row.columns}
     return {
-        (model.name, group): said or (planted(group) if model.source in _menageries() else {})
+        (model.name, group): said or (planted(group) if model.source in NAMES else {})
         for model in made.models
         for group, said in own.items()
     }
@@ -160,7 +160,3 @@ def _own(columns: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def _named(classifier: Classifier | None) -> Classifier:
     return MenagerieJudge() if classifier is None else classifier
-
-
-def _menageries() -> tuple[str, ...]:
-    return import_module("probe.generator.names").NAMES

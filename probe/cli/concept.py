@@ -15,6 +15,7 @@ from probe.cli.parser import concept_options
 from probe.cli.values import seeds, split
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, TARGET
 from probe.errors import BadInput
+from probe.generator.names import own_guidance
 
 if TYPE_CHECKING:
     from probe.concepts.eyes import Eyes
@@ -116,7 +117,6 @@ def _recipe(options: Namespace, known: "probe.Concept | None") -> "Recipe":
     """The solver's own recipe, or that of an earlier run, with what was given in its place."""
     from probe.concepts.decompose import way
     from probe.concepts.recipe import recipe_of
-    from probe.generator.names import own_guidance
 
     words, without = split(options.words), split(options.without)
     given = {

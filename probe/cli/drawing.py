@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import probe
 from probe.cli import say
 from probe.errors import BadInput, BadPrompt, ProbeWarning
+from probe.generator.names import own_guidance
 
 TRUNCATED = r"the end of .* was truncated"
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -103,8 +104,6 @@ def _ticker(progress: Progress, label: str) -> Callable[[Any, int, Any, dict[str
 def arguments_of(pipe: Any, options: Namespace) -> dict[str, Any]:
     """What the pipeline is called with: only what was given, and only what this pipeline understands."""
     from torch import Generator
-
-    from probe.generator.names import own_guidance
 
     asked = {
         "prompt": options.prompt,
