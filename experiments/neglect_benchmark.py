@@ -7,8 +7,9 @@ prompts in turn from the three subsets, so that whatever ends it leaves a balanc
 Scored by Menagerie's judge and its CLIP. Intervals are paired bootstraps over prompts: a method minus plain, prompt by
 prompt, over whole cells only. `--write` puts table and figure into docs and the rows into experiments/results, so that
 later runs add to them (`--minutes 0 --write`: the page of the rows that there are). Rows are of weights and settings:
-if a formula itself changes, remove that file and --out. Run it from the root of the repository; to try it out:
-`--prompts 2 --seeds 0 --steps 4 --methods AttendAndExcite`.
+if a formula itself changes, remove that file and --out. Two processes share the prompts with `--part 1/2` and
+`--part 2/2`, each with an --out of its own; the page is of all of them. Run it from the root of the repository; to try
+it out: `--prompts 2 --seeds 0 --steps 4 --methods AttendAndExcite`.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from probe.study.drive import Progress
 from probe.study.nursing import fields, prompt_methods
 from probe.study.plan import plan
 from probe.study.question import PLAIN
+from probe.study.resolve import resolve
 
 RESAMPLES = 2000
 PAGE, FIGURE = Path("docs/nursing.md"), Path("docs/images/nursing.png")
@@ -72,7 +74,8 @@ class Estimate:
 
 def study(names: Sequence[str], given: argparse.Namespace) -> Study:
     """The question as data."""
-    rows = spread(Study(prompts="attend-and-excite").rows, given.prompts)
+    part, parts = given.part
+    rows = spread(Study(prompts="attend-and-excite").rows, given.prompts)[part - 1 :: parts]
     asked = [Method(method=name, **{field: f"${field}" for field in fields(name)}) for name in names]
     return Study(
         name="neglect",
@@ -204,9 +207,18 @@ def panels(table: pd.DataFrame) -> list[tuple[str, list[probe.show.Interval]]]:
     ]
 
 
+def share(text: str) -> tuple[int, int]:
+    """Which part of how many, from "1/2"."""
+    part, parts = map(int, text.split("/"))
+    if not 1 <= part <= parts:
+        raise ValueError(text)
+    return part, parts
+
+
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, help="the first so many, in turn from the three subsets")
+    parser.add_argument("--part", type=share, default=(1, 1), help="1/2: every second of them, from the first")
     parser.add_argument("--seeds", default="0-7", help="0-63 is the published protocol")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--methods", nargs="+", choices=prompt_methods(), default=list(prompt_methods()))
@@ -237,19 +249,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     question, path = study(given.methods, given), kept.place("neglect", kept.PARQUET)
     known = kept.read(path, ["key"])
     status = question.run(device=given.device, executor=Timed(given.minutes, known["key"]), on_job=said)
-    rows = kept.merged(known, question.table(), ["key"])
-    mine = planned(rows, Study.open(question.path))
+    rows = kept.merged(kept.read(path, ["key"]), question.table(), ["key"])
+    whole = resolve(study(given.methods, argparse.Namespace(**{**vars(given), "part": (1, 1)})))
+    mine = planned(rows, whole)
     done = whole_cells(mine, [method.name for method in question.interventions]) if len(mine) else mine
     if not len(done):
         raise BadInput(f"no prompt and seed was done by every method, so there is nothing to compare: {status}")
-    asked = Asked(len(question.rows), len(question.seeds), int((mine["status"] != "done").sum()))
+    asked = Asked(len(whole.rows), len(whole.seeds), int((mine["status"] != "done").sum()))
     content = page(done, asked)
     print(content)
     if given.write:
         PAGE.write_text(insert(PAGE.read_text(), content))
         probe.show.interval_panels(panels(done)).savefig(FIGURE)
         fresh = mine.loc[mine["status"] == "done"]
-        print(f"rows are kept in {kept.write(path, kept.merged(known, fresh, ['key']))}")
+        print(f"rows are kept in {kept.write(path, kept.merged(kept.read(path, ['key']), fresh, ['key']))}")
 
 
 if __name__ == "__main__":
