@@ -36,16 +36,6 @@ def call(pipe: Any, jobs: Sequence[Job], study: Study) -> dict[str, Any]:
     return {**single, **given, "output_type": "np"}
 
 
-def scheduled(pipe: Any, study: Study) -> Any:
-    """The pipeline with the scheduler that the study names. Raises BadInput, listing those that fit."""
-    if study.scheduler is not None:
-        kinds = {kind.__name__: kind for kind in (type(pipe.scheduler), *pipe.scheduler.compatibles)}
-        if study.scheduler not in kinds:
-            raise BadInput(f"there is no scheduler {study.scheduler!r} for this model; take {', '.join(sorted(kinds))}")
-        pipe.scheduler = kinds[study.scheduler].from_config(pipe.scheduler.config)
-    return pipe
-
-
 def finite(pixels: Any) -> Image.Image:
     """A picture from shares [y, x, rgb] in 0..1. Raises RecordingError for NaN, BadInput for what is no picture."""
     pixels = np.asarray(pixels)

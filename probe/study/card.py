@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from probe.study.plan import identity
-from probe.study.question import RESOLVED, Method, Study
+from probe.study.question import RESOLVED, Method, Model, Study
 from probe.study.results import Status, clock, status, table
 from probe.study.rows import COLUMNS
 
@@ -43,7 +43,7 @@ def _asked(study: Study) -> Iterable[tuple[str, str]]:
     more = f" and {len(prompts) - SHOWN} more" if len(prompts) > SHOWN else ""
     yield f"{len(prompts)} prompts", "; ".join(map(_code, prompts[:SHOWN])) + more
     yield f"{len(study.seeds)} seeds", _runs(study.seeds)
-    yield "models", "; ".join(f"{_code(model.name)} ({_code(identity(model))})" for model in study.models)
+    yield "models", "; ".join(_model(model, open_scale=None in study.guidance) for model in study.models)
     for what, methods in (("interventions", study.interventions), ("explainers", study.explainers)):
         if methods:
             yield what, "; ".join(map(_method, methods))
@@ -92,6 +92,11 @@ def _again(study: Study, rows: pd.DataFrame) -> str:
     with_what = [", ".join(f"{name} {number}" for name, number in found.items()) for found in versions.values()]
     command = f"    probe study run {study.path / RESOLVED}"
     return "\n".join([f"- made on: {devices}", *(f"- with: {line}" for line in with_what), "", command])
+
+
+def _model(model: Model, *, open_scale: bool) -> str:
+    scale = f", guidance {model.guidance:g}" if open_scale and model.guidance is not None else ""
+    return f"{_code(model.name)} ({_code(identity(model))}{scale})"
 
 
 def _method(method: Method) -> str:

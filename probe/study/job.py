@@ -15,13 +15,14 @@ from typing import Any, Self
 import numpy as np
 
 from probe.errors import BadInput, BadModel, DamagedFile
-from probe.study.call import call, finite, scheduled
+from probe.study.call import call, finite
 from probe.study.guard import Caught, free, noted
 from probe.study.marks import at_work
 from probe.study.methods import asked, build_intervention, build_scorer, find_explainer, sayable
 from probe.study.plan import Job, identity
 from probe.study.question import Model, Study
 from probe.study.results import Made, Result, State, write
+from probe.study.scheduler import scheduled
 from probe.study.scorers import Shot
 
 LONGEST = 2000  # characters of a reason

@@ -52,7 +52,8 @@ def plan(study: Study) -> tuple[Job, ...]:
 def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
     shared = _shared(study)
     asked = [[_asked(method, row) for method in study.interventions] for row in rows]
-    for model, steps, guidance in product(study.models, study.steps, study.guidance):
+    for model, steps, scale in product(study.models, study.steps, study.guidance):
+        guidance = model.guidance if scale is None else scale
         one = {**shared, "model": identity(model), "steps": steps, "guidance": guidance}
         for row, method in ((row, method) for row, methods in zip(rows, asked, strict=True) for method in methods):
             start = _digest({**one, **_said(row), **_done(method)})

@@ -46,12 +46,17 @@ class _Part(BaseModel):
 
 
 class Model(_Part):
-    """A pipeline: Menagerie, a folder, or a hub id with the commit of its weights. `digest` is found when it runs."""
+    """A pipeline: Menagerie, a folder, or a hub id with the commit of its weights. `digest` is found when it runs.
+
+    `guidance` is the scale where the study names none; where that is left out too, Menagerie's own is found when it
+    runs, and others take what their pipeline takes.
+    """
 
     source: str = "menagerie"
     revision: str | None = None
     label: str | None = None
     digest: str | None = None
+    guidance: NonNegativeFloat | None = None
 
     @property
     def name(self) -> str:
@@ -149,7 +154,7 @@ Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_size, json_sc
 
 
 class Study(_Part):
-    """A question as data. What is left out is the pipeline's own. Raises BadInput for what cannot be used.
+    """A question as data. What is left out is the model's own. Raises BadInput for what cannot be used.
 
     Every combination of prompt, seed, model, intervention, steps and guidance is a job; each is explained and scored.
     `size` is width x height in pixels; `batch` pictures are made at once where the method allows it; `folder` (left

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
+from pydantic import BaseModel
 
 from probe.errors import BadInput
+from probe.generator.names import own_guidance
+from probe.intervention import Intervention
 from probe.study.methods import build_intervention, build_scorer, find_explainer
 from probe.study.plan import references, refers, settle
 from probe.study.prompts import PromptRow
 from probe.study.question import RECORDED, Method, Model, Study
 from probe.study.recorded import named
 from probe.study.rows import COLUMNS
+from probe.study.scheduler import check_scheduler
 from probe.subjects import find_subjects
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -34,14 +38,17 @@ def resolve(study: Study) -> Study:
         rows = tuple(map(with_subjects, rows))
     _check_columns(rows)
     interventions = [_intervention(method, rows) for method in study.interventions]
+    models = [_identified(model) for model in study.models]
     found = {
         "prompts": rows,
-        "models": tuple(map(_identified, study.models)),
+        "models": tuple(map(_guided, models) if None in study.guidance else models),
         "interventions": tuple(interventions),
         "explainers": tuple(explainers),
         "scorers": tuple(scorers),
     }
-    return study.model_copy(update=found)
+    resolved = study.model_copy(update=found)
+    check_scheduler(resolved)
+    return resolved
 
 
 def with_subjects(row: PromptRow) -> PromptRow:
@@ -64,10 +71,22 @@ def _check_columns(rows: Iterable[PromptRow]) -> None:
 
 
 def _intervention(method: Method, rows: Iterable[PromptRow]) -> Method:
-    """Built once for every prompt, so that a bad setting is found before any work; then with its defaults."""
+    """Built once for every prompt that it refers to, so that a bad setting is found before any work; with defaults."""
     method = Method(method=method.method, label=method.label, **named(method.settings))
-    built = [build_intervention(method, settle(method.settings, references(row), row)) for row in rows]
+    built = [_checked(method, row) for row in (rows if refers(method.settings) else rows[:1])]
     return method if built[0] is None else _explicit(method, built[0])
+
+
+def _checked(method: Method, row: PromptRow) -> BaseModel | None:
+    """The intervention for a prompt. Raises BadInput, with the prompt if the settings are taken from it."""
+    built = build_intervention(method, settle(method.settings, references(row), row))
+    try:
+        if isinstance(built, Intervention):
+            built.check()
+    except BadInput as error:
+        place = f" for the prompt {row.prompt!r}" if refers(method.settings) else ""
+        raise BadInput(f"the settings of {method.name!r} cannot be used{place}: {error}") from error
+    return built
 
 
 def _explicit(method: Method, built: Any) -> Method:
@@ -91,6 +110,11 @@ def _identified(model: Model) -> Model:
             "restore them, or take the digest out to begin with the new weights"
         )
     return model.model_copy(update={"digest": found})
+
+
+def _guided(model: Model) -> Model:
+    """The model with the guidance that goes with its weights, where it has one and no other was given."""
+    return model if model.guidance is not None else model.model_copy(update={"guidance": own_guidance(model.source)})
 
 
 def _digest(model: Model) -> str:

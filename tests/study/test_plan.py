@@ -71,6 +71,14 @@ def test_keys_do_not_depend_on(what: str):
     assert keys(**SAME[what]) == keys()
 
 
+def test_the_guidance_of_a_study_wins_over_that_of_a_model():
+    guided = {"source": "m", "digest": "d", "guidance": 5}
+    assert keys(models=[guided]) == keys()
+    assert keys(models=[guided], guidance=None) == keys(guidance=[5])
+    assert keys(models=[guided], guidance=None).isdisjoint(keys(guidance=None))
+    assert {job.guidance for job in plan(Study(**BASE | {"models": [guided, "n"], "guidance": None}))} == {5, None}
+
+
 OTHER = {
     "prompt": {"prompts": ["a cat and a frog", "a blue car"]},
     "subjects": {"prompts": [{"prompt": "a cat and a dog", "subjects": ["cat"]}, "a red car"]},

@@ -1,5 +1,6 @@
 """A study with nothing left open, and what is refused before any work."""
 
+import shutil
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +14,7 @@ from probe import Study
 from probe.concepts.steer import Steer
 from probe.errors import BadInput
 from probe.generator import weights
+from probe.generator.names import GUIDANCE
 from probe.study import methods
 from probe.study.plan import plan
 from probe.study.prompts import PromptRow
@@ -114,6 +116,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no scorer": ({"scorers": ["os:system"]}, "'os:system' is not a scorer; it has to be a class that inherits from"),
     "taken column": ({"prompts": [{"prompt": "a", "seed": 3}]}, r"the columns \['seed'\], which the table needs"),
     "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and this is not a hub id"),
+    "a box outside": (
+        {"interventions": [{"method": "BoxDiff", "boxes": {"cat": [0, 0, 2, 1]}}]},
+        r"the settings of 'BoxDiff' cannot be used: the box of cat is \(0.0, 0.0, 2.0, 1.0\); give left, top, right",
+    ),
+    "a prompt's box outside": (
+        {
+            "prompts": [{"prompt": "a cat", "boxes": {"cat": box}} for box in ([0, 0, 1, 1], [0, 0, 2, 1])],
+            "interventions": [{"method": "BoxDiff", "boxes": "$boxes"}],
+        },
+        "the settings of 'BoxDiff' cannot be used for the prompt 'a cat': the box of cat is",
+    ),
+    "no subjects": ({"interventions": ["AttendAndExcite"]}, "cannot be used: AttendAndExcite has no subjects; name th"),
+    "one group": (
+        {"interventions": [{"method": "Conform", "groups": [["cat"]]}]},
+        "cannot be used: Conform tells groups of words apart, and groups=.*give two or more",
+    ),
+    "one group of the prompt": (
+        {"prompts": ["a cat and a dog", "a red car"], "interventions": [{"method": "Conform", "groups": "$groups"}]},
+        "cannot be used for the prompt 'a red car': Conform tells groups of words apart",
+    ),
+    "no such scheduler": (
+        {"scheduler": "EulerDiscrete"},
+        "there is no scheduler 'EulerDiscrete' for 'tiny'; take DDIMScheduler, .*EulerDiscreteScheduler",
+    ),
     "unpinned": ({"models": ["who/knows"]}, "'who/knows' is not on this machine.*pin them: .*revision: COMMIT"),
 }
 
@@ -137,6 +163,37 @@ def test_menagerie_is_named_by_the_digest_of_its_weights(small: Make, monkeypatc
     monkeypatch.setattr(weights, "revision", lambda *, control=False: "its own" if control else "plain")
     one, other = resolve(small(models=["menagerie", "menagerie-control"])).models
     assert (one.digest, other.digest) == ("menagerie:plain", "menagerie-control:its own")
+
+
+def test_a_scheduler_is_looked_for_in_every_model_that_is_here(small: Make, model: str):
+    flow = {"scheduler": "FlowMatchEulerDiscreteScheduler"}
+    away = {"source": "who/knows", "revision": "0" * 40}
+    for name in ("menagerie", "menagerie-control", model):
+        with pytest.raises(BadInput, match="there is no scheduler 'FlowMatchEulerDiscreteScheduler' for"):
+            resolve(small(models=[away, name], **flow))
+        assert resolve(small(models=[away, name], scheduler="EulerDiscreteScheduler")).scheduler
+    assert resolve(small(models=[away], **flow)).scheduler  # told when it is loaded
+
+
+def test_a_models_own_scheduler_fits_it(small: Make, model: str, tmp_path: Path):
+    folder = shutil.copytree(model, tmp_path / "flow")
+    index = folder / "model_index.json"
+    index.write_text(index.read_text().replace("DDIMScheduler", "FlowMatchEulerDiscreteScheduler"))
+    assert resolve(small(models=[str(folder)], scheduler="FlowMatchEulerDiscreteScheduler")).scheduler
+
+
+def test_menagerie_is_drawn_at_its_own_guidance_where_none_is_named(small: Make, model: str):
+    study = resolve(small(seeds=[0], models=["menagerie", {"source": "menagerie-control", "guidance": 3}, model]))
+    assert [each.guidance for each in study.models] == [GUIDANCE, 3, None]
+    again = Study(**study.model_dump(mode="json"))
+    assert [job.guidance for job in plan(again)] == [GUIDANCE, 3, None]
+    assert [job.key for job in plan(resolve(again))] == [job.key for job in plan(study)]
+
+
+def test_a_guidance_that_is_named_is_that_of_every_model(small: Make):
+    study = resolve(small(seeds=[0], models=["menagerie"], guidance=[1, 7.5]))
+    assert [job.guidance for job in plan(study)] == [1, 7.5]
+    assert study.models[0].guidance is None
 
 
 def test_a_folder_is_named_by_what_it_holds(tmp_path: Path):
