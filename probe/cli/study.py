@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from probe.study import Study
     from probe.study.drive import Progress
     from probe.study.estimate import Estimate
+    from probe.study.results import Status
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -33,7 +34,7 @@ def run_study(options: Namespace) -> int:
     if options.out is not None:
         study = study.model_copy(update={"folder": options.out})
     if options.dry_run:
-        return _announce(study, options.device)
+        return _announce(study, options)
     try:
         orders = {"max_failures": options.max_failures, "retry": options.retry}
         status = follow(study, device=options.device, **orders)
@@ -55,14 +56,16 @@ def status(options: Namespace) -> int:
 
 
 def table(options: Namespace) -> int:
-    """The table as CSV, or into a file."""
+    """The table as CSV for the eye, or into a file."""
+    from probe.study.rows import as_json, as_words, flat
+
     rows = _open(options.study).table()
     if options.to is None:
-        say.result(rows.to_csv(index=False).rstrip("\n"))
+        say.result(flat(rows, as_words).to_csv(index=False).rstrip("\n"))
     elif options.to.endswith(".parquet"):
         rows.to_parquet(options.to, index=False)
     elif options.to.endswith(".csv"):
-        rows.to_csv(options.to, index=False)
+        flat(rows, as_json).to_csv(options.to, index=False)
     else:
         raise BadInput(f"--to {options.to!r} ends in neither .csv nor .parquet; give a file that does")
     return DONE
@@ -101,12 +104,12 @@ def follow(study: "Study", **orders: Any) -> Any:
         return study.run(on_job=show, **orders)
 
 
-def _announce(study: "Study", device: str | None) -> int:
-    """What a run would do and take; nothing is written."""
+def _announce(study: "Study", options: Namespace) -> int:
+    """What a run would do and take; nothing is written. 1 if jobs failed before, or will."""
     from probe.study.estimate import estimate
     from probe.study.results import clock
 
-    found: Estimate = estimate(study, device)
+    found: Estimate = estimate(study, options.device, retry=options.retry)
     axes = {
         "prompts": len(study.rows),
         "seeds": len(study.seeds),
@@ -118,8 +121,14 @@ def _announce(study: "Study", device: str | None) -> int:
     grid = " x ".join(f"{count} {name}" for name, count in axes.items() if count > 1 or name in ("prompts", "seeds"))
     basis = f"{found.tried} kinds tried with two steps" if found.tried else "as the finished jobs took"
     say.result(f"{study.name}: {grid} = {found.status.jobs:,} jobs, in {study.path}")
-    say.result(f"  done: {found.status.jobs - found.status.left:,}, to do: {found.status.left:,}")
+    say.result(f"  {_counts(found.status)}")
     say.result(f"  about {clock(found.seconds)} and {found.nbytes:,} bytes more ({basis})")
     for name, reason in found.problems.items():
         say.result(f"  every job of {name} may fail: {reason}")
-    return FAILED if found.problems else DONE
+    return FAILED if found.problems or found.status.failed or found.status.poisoned else DONE
+
+
+def _counts(status: "Status") -> str:
+    bad = {"failed": status.failed, "poisoned": status.poisoned}
+    named = "".join(f", {name}: {count:,}" for name, count in bad.items() if count)
+    return f"done: {status.done:,}{named}, to do: {status.left:,}"

@@ -31,11 +31,12 @@ class Estimate:
     problems: dict[str, str]
 
 
-def estimate(study: Study, device: str | None = None) -> Estimate:
-    """Nothing is written. Raises BadInput or BadModel for what cannot be run."""
+def estimate(study: Study, device: str | None = None, *, retry: bool = False) -> Estimate:
+    """Nothing is written. With `retry`, jobs that failed are to be done. Raises BadInput or BadModel."""
     resolved = resolve(study)
     jobs = plan(resolved)
     found = {key: result for key, result in scan(study.path).items() if result.holds(study.keep)}
+    found = {key: result for key, result in found.items() if result.state == "done" or not retry}
     left = [job for job in jobs if job.key not in found]
     known = _measured([(kind(job), found[job.key]) for job in jobs if job.key in found])
     new = {kind(job): job for job in reversed(left) if kind(job) not in known}

@@ -6,7 +6,7 @@ This is the impure half of planning: it reads files, hashes weights and asks the
 import hashlib
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def _check_columns(rows: Iterable[PromptRow]) -> None:
         raise BadInput(f"the prompts have the columns {sorted(taken)}, which the table needs itself: rename them")
 
 
-def _intervention(method: Method, rows: Iterable[PromptRow]) -> Method:
+def _intervention(method: Method, rows: Sequence[PromptRow]) -> Method:
     """Built once for every prompt that it refers to, so that a bad setting is found before any work; with defaults."""
     method = Method(method=method.method, label=method.label, **named(method.settings))
     built = [_checked(method, row) for row in (rows if refers(method.settings) else rows[:1])]

@@ -1,11 +1,17 @@
 """Rows of the table as parquet: the columns that every job has, and those that scorers, explainers and prompts add."""
 
 import io
-from collections.abc import Iterable, Mapping
-from typing import Any
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TEXTS = pa.list_(pa.string())
 COLUMNS: dict[str, pa.DataType] = {
@@ -47,6 +53,37 @@ def merge(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     rows = list(rows)
     names = dict.fromkeys([*COLUMNS, *(name for row in rows for name in row)])
     return pa.table({name: _column([row.get(name) for row in rows], COLUMNS.get(name)) for name in names})
+
+
+def flat(rows: "pd.DataFrame", write: Callable[[Any], str]) -> "pd.DataFrame":
+    """The same table, each cell that holds several values written as one text."""
+    return rows.map(lambda cell: write(plain(cell)) if isinstance(cell, np.ndarray | list | Mapping) else cell)
+
+
+def plain(cell: Any) -> Any:
+    """A cell as lists, dicts and single values; NaN is None, as it is in a list that lacks a number."""
+    if isinstance(cell, Mapping):
+        return {name: plain(part) for name, part in cell.items()}
+    if isinstance(cell, np.ndarray | list):
+        return [plain(part) for part in cell]
+    single = cell.item() if isinstance(cell, np.generic) else cell
+    return None if isinstance(single, float) and math.isnan(single) else single
+
+
+def as_json(value: Any) -> str:
+    """For programs: ["cat", "dog"]."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def as_words(value: Any) -> str:
+    """For the eye: cat, dog; a dash where there is no value."""
+    return ", ".join(map(_word, value)) if isinstance(value, list) else as_json(value)
+
+
+def _word(part: Any) -> str:
+    if part is None:
+        return "-"
+    return as_json(part) if isinstance(part, list | dict) else str(part)
 
 
 def _column(values: list[Any], dtype: pa.DataType | None) -> pa.Array:

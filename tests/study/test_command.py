@@ -1,6 +1,7 @@
 """`probe study`, from the outside."""
 
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ import pandas as pd
 import pytest
 
 from probe.cli import main
+from probe.cli.study import _counts
+from probe.study import Status
 from tests.study import moody
 
 STUDY = """
@@ -81,6 +84,22 @@ def test_a_dry_run_after_a_part_is_measured_by_it(written: Make, capsys: pytest.
     assert "(as the finished jobs took)" in said
 
 
+def test_a_dry_run_counts_failed_jobs_as_failed(written: Make, capsys: pytest.CaptureFixture[str]):
+    path = written(f"scorers: [{{method: '{MOODY}', error: 1}}]")
+    assert main(["study", "run", path, "--max-failures", "1"]) == 1
+    Path(path).write_text(Path(path).read_text().replace("0-2", "0-1"))
+    capsys.readouterr()
+    assert main(["study", "run", path, "--dry-run"]) == 1
+    assert "  done: 1, failed: 1, to do: 0\n" in capsys.readouterr().out
+    assert main(["study", "run", path, "--dry-run", "--retry"]) == 0
+    assert "  done: 1, to do: 1\n" in capsys.readouterr().out
+
+
+def test_a_dry_run_counts_poisoned_jobs_as_poisoned(tmp_path: Path):
+    status = Status(tmp_path, 1_005, done=1_000, failed=1, poisoned=2)
+    assert _counts(status) == "done: 1,000, failed: 1, poisoned: 2, to do: 2"
+
+
 def test_a_dry_run_says_what_will_fail(written: Make, capsys: pytest.CaptureFixture[str]):
     path = written("interventions: [{method: AttendAndExcite, subjects: [zebra]}]")
     assert main(["study", "run", path, "--dry-run"]) == 1
@@ -148,3 +167,17 @@ def test_a_table_needs_a_known_ending(written: Make, capsys: pytest.CaptureFixtu
     assert main(["study", "run", path]) == 0
     assert main(["study", "table", path, "--to", "table.xlsx"]) == 2
     assert "ends in neither .csv nor .parquet" in capsys.readouterr().err
+
+
+def test_lists_are_json_in_a_file_and_words_in_print(written: Make, capsys: pytest.CaptureFixture[str]):
+    path = written("explainers: [attention]")
+    assert main(["study", "run", path]) == 0
+    capsys.readouterr()
+    assert main(["study", "table", path]) == 0
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert (printed["subjects"][0], printed["attributes"][0]) == ("cat, dog", "-, -")
+    assert main(["study", "table", path, "--to", "t.csv"]) == 0
+    assert main(["study", "table", path, "--to", "t.parquet"]) == 0
+    read, exact = pd.read_csv("t.csv"), pd.read_parquet("t.parquet")
+    assert (read["subjects"][0], read["attributes"][0], read["notes"][0]) == ('["cat", "dog"]', "[null, null]", "[]")
+    assert json.loads(read["attention_max"][0]) == exact["attention_max"][0].tolist()

@@ -15,10 +15,11 @@ from PIL import Image
 from probe import Study
 from probe.errors import OutputError
 from probe.store.manifest import digest
-from probe.study.card import means
+from probe.study.card import _asked, means
 from probe.study.plan import plan
+from probe.study.question import Model
 from probe.study.results import Made, Result, clock, look, place, replace_file, scan, sealed, status, table, write
-from probe.study.rows import encode_rows, merge
+from probe.study.rows import as_json, as_words, encode_rows, flat, merge
 
 KEY = "0123456789abcdef" * 2
 
@@ -126,6 +127,19 @@ def test_rows_of_different_shape_make_one_table():
     assert again["key"].tolist() == [r["key"] for r in rows]
 
 
+def test_cells_of_several_values_become_text_and_others_stay():
+    cells = {"flags": [True, None], "names": ["cat", "dog"], "sizes": [0.5, math.nan], "pairs": [[1, 2], []]}
+    rows = merge([row(**cells, box={"x": 1}), row(key="f" * 32)]).to_pandas()
+    assert flat(rows, as_json).loc[0, [*cells, "box"]].tolist() == [
+        *("[true, null]", '["cat", "dog"]', "[0.5, null]", "[[1, 2], []]"),
+        '{"x": 1}',
+    ]
+    assert flat(rows, as_words).loc[0, list(cells)].tolist() == ["True, -", "cat, dog", "0.5, -", "[1, 2], []"]
+    single = ["key", "prompt", "seed", "seconds"]
+    assert flat(rows, as_json)[single].equals(rows[single])
+    assert flat(rows, as_json).loc[1, list(cells)].isna().all()
+
+
 @pytest.fixture
 def finished(tmp_path: Path) -> Study:
     """A study of six jobs, two of which failed, and one that is left."""
@@ -166,6 +180,14 @@ def test_the_card_says_what_came_out_and_what_it_does_not_show(finished: Study):
     )
     assert "Scorers err." in said
     assert f"probe study run {finished.path}/resolved.json" in said
+
+
+def test_the_card_names_the_guidance_that_goes_with_a_model():
+    own = Model(source="menagerie", digest="menagerie:1", guidance=5)
+    study = Study(prompts=["a cat"], models=[own, {"source": "x/y", "digest": "x/y@2"}])
+    assert ("models", "`menagerie` (`menagerie:1`, guidance 5); `x/y` (`x/y@2`)") in _asked(study)
+    named = study.model_copy(update={"guidance": (3.0,)})
+    assert ("models", "`menagerie` (`menagerie:1`); `x/y` (`x/y@2`)") in _asked(named)
 
 
 def test_means_of_nothing(finished: Study):
