@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from probe.attach.kept.planes import attention_nodes, labels_of
 from probe.attach.kept.related import nodes as relation_sets
 from probe.attach.kept.thumbnails import thumbnails
 from probe.attach.model.families import denoiser
+from probe.attach.model.name import model_of, revision_of
 from probe.attach.precision import own_precision
 from probe.attach.take import Take
 from probe.axes import CHANNEL, FRAME, IMAGE, STEP, X, Y
@@ -35,6 +37,8 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     nodes |= dict(asides.nodes()) | relation_nodes(take) | scheduler_node(take) | module_nodes(take)
     nodes |= take.depths.nodes(take.encoded)
     note = {"note": take.family.note} if take.family.note else {}
+    said = take.others if any(take.encoded.negatives) else ()
+    negative = [(i, prompt) for i, prompt in enumerate(said) if prompt is not None]
     return Trace(
         run=run_of(take, pipe, seconds),
         words=tuple(_of(word, i) for i, prompt in enumerate(take.prompts) for word in prompt.words),
@@ -42,13 +46,21 @@ def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
         sites=sites_of(take),
         tree=xr.DataTree.from_dict(nodes),
         pictures=tuple(take.pictures),
-        extra=asides.extra() | note | adapters(pipe) | fused(pipe),
+        extra=asides.extra() | note | fallen(take) | adapters(pipe) | fused(pipe),
+        negative_words=tuple(_of(word, i) for i, prompt in negative for word in prompt.words),
+        negative_tokens=tuple(_of(token, i) for i, prompt in negative for token in prompt.tokens),
     )
 
 
 def _of(part: Part, prompt: int) -> Part:
     """A word or token of this prompt."""
     return part.model_copy(update={"prompt": prompt}) if prompt else part
+
+
+def fallen(take: Take) -> dict[str, list[dict[str, list[str]]]]:
+    """By prompt and encoder, the labels of all words that the encoder reads only in part, or not at all."""
+    lost = [{encoder: list(words) for encoder, words in each.fallen.items() if words} for each in take.prompts]
+    return {"fallen": lost} if any(lost) else {}
 
 
 def sites_of(take: Take) -> tuple[Site, ...]:
@@ -60,7 +72,8 @@ def sites_of(take: Take) -> tuple[Site, ...]:
 def relation_nodes(take: Take) -> dict[str, xr.Dataset]:
     """Who attends to whom, beside cells to words."""
     reader = take.attention
-    return dict(relation_sets(reader.relations, reader.kept, labels_of(take), take.step))
+    times = take.guidance.timesteps[: take.step]
+    return dict(relation_sets(reader.relations, reader.kept, labels_of(take), times))
 
 
 def module_nodes(take: Take) -> dict[str, xr.Dataset]:
@@ -71,7 +84,7 @@ def module_nodes(take: Take) -> dict[str, xr.Dataset]:
 
 def scheduler_node(take: Take) -> dict[str, xr.Dataset]:
     """Noise levels, what the scheduler was given, and how far it went."""
-    return {"/scheduler": xr.Dataset(take.scheduling.variables(), coords=_steps(take))} if take.step else {}
+    return {"/scheduler": _node(take, take.scheduling.variables())} if take.step else {}
 
 
 def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
@@ -92,7 +105,7 @@ def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
     ran = {branch for _, _, branch in take.attention.ran}
     said = method(pipe, len(most), len(ran), told=take.guidance.told)
     attributes = {"method": said, "branches": list(most) or ["cond"]}
-    return {"/guidance": xr.Dataset(variables, coords=_steps(take), attrs=attributes)}
+    return {"/guidance": _node(take, variables).assign_attrs(attributes)}
 
 
 def latent_node(take: Take) -> dict[str, xr.Dataset]:
@@ -108,17 +121,22 @@ def latent_node(take: Take) -> dict[str, xr.Dataset]:
         nothing = torch.full_like(record.predicted[0], torch.nan)  # where the branch rested
         values = torch.stack([row.get(branch, nothing) for row in record.branches])
         variables[f"predicted_{branch}"] = ((STEP, *axes), values.cpu().numpy())
-    return {"/latents": xr.Dataset(variables, coords=_steps(take))}
+    return {"/latents": _node(take, variables)}
 
 
 def thumbnail_node(take: Take) -> dict[str, xr.Dataset]:
     """A small picture of the predicted clean latents at every step."""
     small = None if take.final is None else thumbnails(take.guidance.predicted, take.final, take.pictures)
-    return {} if small is None else {"/thumbnails": xr.Dataset({"thumbnails": small}, coords=_steps(take))}
+    return {} if small is None else {"/thumbnails": _node(take, {"thumbnails": small})}
 
 
-def _steps(take: Take) -> dict[str, Any]:
-    return {"step": np.arange(take.step), "timestep": ("step", np.array(take.guidance.timesteps[: take.step]))}
+def _node(take: Take, variables: Mapping[str, Any]) -> xr.Dataset:
+    """A node of all steps. Pictures have their numbers in the batch, and times those of the steps that they precede: a
+    part that is selected later keeps them.
+    """
+    times = np.array(take.guidance.timesteps[: take.step])
+    node = xr.Dataset(variables, coords={STEP: np.arange(take.step), "timestep": (STEP, times)})
+    return node.assign_coords({axis: np.arange(node.sizes[axis]) for axis in ("time", IMAGE) if axis in node.sizes})
 
 
 def run_of(take: Take, pipe: Any, seconds: float) -> Run:
@@ -137,7 +155,7 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
         height=height,
         width=width,
         model=model_of(pipe),
-        revision=pipe.config.get("_revision"),
+        revision=revision_of(pipe),
         family=take.family.name,
         pipeline=type(pipe).__name__,
         scheduler={"class": type(pipe.scheduler).__name__, **_plain(pipe.scheduler.config)},
@@ -148,11 +166,6 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
         seconds=round(seconds, 3),
         versions=versions(),
     )
-
-
-def model_of(pipe: Any) -> str:
-    """The name or folder that a pipeline was loaded by, or that of its class."""
-    return str(pipe.config.get("_name_or_path") or type(pipe).__name__)
 
 
 def adapters(pipe: Any) -> dict[str, dict[str, dict[str, list[float]]]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from probe.attach.assemble import model_of
+from probe.attach.model.name import model_of
 from probe.attach.borrow import around
 from probe.attach.model.families import denoiser
 from probe.concepts.own import Tick, options, quiet

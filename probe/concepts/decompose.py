@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from probe.attach.assemble import model_of, versions
+from probe.attach.assemble import versions
+from probe.attach.model.name import model_of
 from probe.attach.model.families import denoiser, family
 from probe.concepts import checkpoint as saved
 from probe.concepts.baselines import BASELINES

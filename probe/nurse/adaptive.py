@@ -1,18 +1,20 @@
 """Adaptive nursing, our own: look first, and nurse only the subjects that are about to fail, until they are held."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, Field, NonNegativeInt, PlainSerializer, PositiveInt
 
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeWarning
 from probe.intervention import LatentIntervention, Maps, Score
 from probe.nurse.attend_and_excite import neglect, peaks
 from probe.nurse.diagnosis_calibration import Calibration, shipped
 from probe.nurse.diagnosis_signals import attended, summary
 from probe.nurse.maps import sharp_planes
+from probe.nurse.settings import Share
 
 
 def _predictor(value: Any) -> Any:
@@ -32,6 +34,12 @@ def _as_data(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value and type(value).__qualname__
 
 
+CERTAIN = 0.25  # risk from which on a subject is nursed, where the predictor has no threshold of its own
+FOREIGN = (
+    "Adaptive's calibration is of other weights ({} {}), so the rule decides here: subjects whose presence stays below "
+    "needed={} are nursed. To choose otherwise, set needed, or give a predictor of this model"
+)
+
 Predictor = Annotated[Any, BeforeValidator(_predictor), PlainSerializer(_as_data)]
 
 
@@ -46,19 +54,26 @@ class Adaptive(LatentIntervention):
     ("attention", "presence", "relative", "lead", "share", "kept", "overlap"), over the watched steps.
 
     The predictor is the diagnosis's own calibration unless another is given: of Menagerie, and of the first 10 of 50
-    steps, so those are watched. On another model, or over other steps, it is a guess: None takes the rule. `certain` is
-    a little above the share of subjects that were neglected there, for to nurse in vain costs only time; `needed` and
-    `held` are Attend-and-Excite's thresholds of steps 10 and 20. No measurement stands behind `certain` and `steady`.
+    steps, so those are watched; over other steps it is a guess. On other weights it is not asked, and the rule
+    decides. Without `certain` it is the calibration's own threshold; of another predictor, 0.25. `needed` and
+    `held` are Attend-and-Excite's thresholds of steps 10 and 20. No measurement stands behind `steady`.
     """
 
-    watch: int = 10
-    needed: float = 0.5
-    held: float = 0.8
-    steady: int = 2
+    watch: PositiveInt = 10
+    needed: Share = 0.5
+    held: Share = 0.8
+    steady: PositiveInt = 2
     predictor: Predictor = Field(default_factory=shipped)
-    certain: float = 0.25
-    thresholds: Mapping[int, float] = {10: 0.5, 20: 0.8}
+    certain: float | None = None
+    thresholds: Mapping[NonNegativeInt, float] = {10: 0.5, 20: 0.8}
     nursed: tuple[str, ...] = ()  # which of the subjects the loss is over; set while it runs
+
+    def check(self) -> None:
+        """Raises BadInput without subjects, and where others than these are to be nursed."""
+        super().check()
+        strange = [name for name in self.nursed if name not in self.subjects]
+        if strange:
+            raise BadInput(f"nursed names {strange[0]!r}, which is no subject; leave it out, it is set while it runs")
 
     def check_run(self, steps: int) -> None:
         """Raises BadInput for a run that ends before anything could be nursed."""
@@ -66,8 +81,17 @@ class Adaptive(LatentIntervention):
         if self.watch >= last:
             raise BadInput(
                 f"Adaptive watches {self.watch} steps, and there are {last} that it may nurse: lower watch "
-                "(with predictor=None where it is far from the first fifth of the steps), or take more steps"
+                "(without the predictor where that is far from the first fifth of the steps: predictor=None, on the "
+                "command line predictor=null), or take more steps"
             )
+
+    def on_weights(self, model: str, revision: str | None) -> "Adaptive":
+        """The same; without its predictor, and with a warning, where that is our calibration, of other weights."""
+        by = self.predictor
+        if by is None or by != shipped() or by.of_these(model, revision):
+            return self
+        warnings.warn(FOREIGN.format(by.model, by.weights[:12], self.needed), ProbeWarning, stacklevel=2)
+        return self.model_copy(update={"predictor": None})
 
     def now(self, step: int, seen: Sequence[Score]) -> LatentIntervention | None:
         """Look, leave alone, or nurse those that are expected to fail and are not held yet."""
@@ -85,7 +109,11 @@ class Adaptive(LatentIntervention):
         risk = None if self.predictor is None else self.predictor.probability(signals)
         if risk is not None and not 0 <= risk <= 1:
             raise BadInput(f"the predictor gave the probability {risk}; expected 0 to 1, or None where it cannot tell")
-        return signals["presence"] < self.needed if risk is None else risk >= self.certain
+        return signals["presence"] < self.needed if risk is None else risk >= self._bar
+
+    @property
+    def _bar(self) -> float:
+        return getattr(self.predictor, "threshold", CERTAIN) if self.certain is None else self.certain
 
     def target(self, step: int) -> float | None:
         """The first nursed step is refined until what was missing is there."""

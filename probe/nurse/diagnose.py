@@ -21,7 +21,7 @@ from probe.nurse.diagnosis_signals import LOST, OTHER, PREVIEW, SUBJECT, Cast, c
 from probe.subjects import Subject, find_subjects
 from probe.trace import Trace
 
-RISK = 0.5  # probability of neglect from which on a subject counts as neglected
+UNLIKELY = 0.5  # risk of neglect from which on a subject counts as neglected by a look alone
 SAME = 0.8  # overlap of two mean maps from which on two subjects count as fused
 STRAY = 0.05  # how much closer to another noun an attribute's map has to be to count as leaked
 RULES = (
@@ -29,6 +29,7 @@ RULES = (
     f"fused from an overlap of {SAME:g} on, leaked where an attribute is closer to another noun by {STRAY:g}."
 )
 UNCALIBRATED = "the inside signals are not calibrated; experiments/calibrate_diagnosis.py does it"
+FOREIGN = "the calibration is of other weights ({} {}), so the rules decide"
 SILENT = "the calibration needs signals of these subjects that are not there, so the rules decide"
 AHEAD = ", with what a judge (there Menagerie's) expects of the predicted picture"
 LOOKED = "By what the judge expects of the predicted picture alone."
@@ -50,9 +51,10 @@ def diagnose(
     look only at the steps before this one. If the run has more, a judge reads the picture that the last of them
     predicts, decoded (`probe.decode_thumbnails(trace, pipe, steps=[until - 1])`): what it expects is one more signal.
 
-    Where no judge's word counts, a subject is neglected if its risk is 0.5 or more, by the first of these that can
-    tell: the calibration with a look ahead, the look alone, the calibration of attention. Where none can, if its
-    attention stays below half of the strongest subject's; of one subject alone attention says nothing.
+    Where no judge's word counts, the first of these that can tell decides: the calibration with a look ahead, the look
+    alone (0.5 or less is neglected), the calibration of attention; a calibration counts for its own weights only, and
+    from its own threshold on. Where none can, a subject is neglected if its attention stays below half of the strongest
+    subject's; of one subject alone attention says nothing.
     Raises BadInput, NoSuchWord, NotRecorded (saying what to record).
     """
     if until is not None and until < 1:
@@ -65,7 +67,7 @@ def diagnose(
     sights = {} if judge is None or ahead else look(judge, _picture(trace, image), cast)
     risks = _risks(trace, read, until, previews)
     findings = [_finding(signals, s, risks.get(s), sights.get(s, Sight())) for s in cast.subjects]
-    inside, doubts = _basis(cast, risks)
+    inside, doubts = _basis(trace, cast, risks)
     opening = "The judge's word counts where it can tell; else: " if sights else ""
     basis = f"{opening}{inside} {signals.sizes['step']} of {trace.run.steps} steps looked at."
     return Diagnosis(trace.run.prompt_of(image), tuple(findings), signals, basis, doubts)
@@ -130,9 +132,10 @@ def _with_previews(signals: xr.Dataset, previews: Mapping[str, float]) -> xr.Dat
 
 @dataclass(frozen=True)
 class _Risk:
-    """The probability of neglect, what gave it, and what to be careful about."""
+    """The probability of neglect, from which on it counts, what gave it, and what to be careful about."""
 
     probability: float
+    threshold: float
     basis: str
     doubts: tuple[str, ...] = ()
 
@@ -142,7 +145,7 @@ def _risks(
 ) -> dict[str, _Risk]:
     """The risk of each subject of which one is known, by what can tell best."""
     calibrated = partial(_calibrated, trace, read, until)
-    looked = {s: _Risk(1 - chance(odds), LOOKED) for s, odds in previews.items() if not isnan(odds)}
+    looked = {s: _Risk(1 - chance(odds), UNLIKELY, LOOKED) for s, odds in previews.items() if not isnan(odds)}
     ahead = calibrated(shipped(preview=True), previews) if previews else {}
     return calibrated(shipped(), {}) | looked | ahead
 
@@ -154,20 +157,24 @@ def _calibrated(
     by: Calibration | None,
     previews: Mapping[str, float],
 ) -> dict[str, _Risk]:
-    """Risks by a calibration, from the attention of no more steps than were calibrated."""
-    if by is None:
+    """Risks by a calibration of these weights, from no larger share of the steps than was calibrated."""
+    if by is None or not by.of_these(trace.run.model, trace.run.revision):
         return {}
-    signals = _with_previews(read(until=by.until if until is None else min(until, by.until)), previews)
+    span = by.span(trace.run.steps)
+    signals = _with_previews(read(until=span if until is None else min(until, span)), previews)
     found = {subject: by.probability(summary(signals, subject)) for subject in signals[SUBJECT].values.tolist()}
-    told = f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f}){AHEAD if previews else ''}."
+    told = (
+        f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f}){AHEAD if previews else ''}: neglected from a "
+        f"risk of {by.threshold:.0%} on."
+    )
     doubts = tuple(by.doubts(trace, until if previews and until else int(signals.sizes["step"])))
-    return {subject: _Risk(risk, told, doubts) for subject, risk in found.items() if risk is not None}
+    return {subject: _Risk(risk, by.threshold, told, doubts) for subject, risk in found.items() if risk is not None}
 
 
-def _finding(signals: xr.Dataset, subject: str, found: _Risk | None, sight: Sight) -> Finding:
-    numbers, risk = summary(signals, subject), found and found.probability
+def _finding(signals: xr.Dataset, subject: str, risk: _Risk | None, sight: Sight) -> Finding:
+    numbers = summary(signals, subject)
     verdict, other = _outside(sight) if sight.present is not None else _inside(signals, subject, numbers, risk)
-    return Finding(subject, verdict, other, lost_at(signals, subject), numbers, risk, sight)
+    return Finding(subject, verdict, other, lost_at(signals, subject), numbers, risk and risk.probability, sight)
 
 
 def _outside(sight: Sight) -> tuple[Verdict, str | None]:
@@ -179,9 +186,9 @@ def _outside(sight: Sight) -> tuple[Verdict, str | None]:
 
 
 def _inside(
-    signals: xr.Dataset, subject: str, numbers: Mapping[str, float], risk: float | None
+    signals: xr.Dataset, subject: str, numbers: Mapping[str, float], risk: _Risk | None
 ) -> tuple[Verdict, str | None]:
-    neglected = numbers["relative"] < LOST if risk is None else risk >= RISK
+    neglected = numbers["relative"] < LOST if risk is None else risk.probability >= risk.threshold
     if neglected:
         return "neglected", None
     if numbers["overlap"] >= SAME:
@@ -194,13 +201,22 @@ def _most(signals: xr.Dataset, name: str, subject: str) -> str:
     return str(signals[name].sel(subject=subject).idxmax(OTHER).item())
 
 
-def _basis(cast: Cast, risks: Mapping[str, _Risk]) -> tuple[str, tuple[str, ...]]:
+def _basis(trace: Trace, cast: Cast, risks: Mapping[str, _Risk]) -> tuple[str, tuple[str, ...]]:
     """What the verdicts rest on where no judge's word counts, and what to be careful about."""
     if not risks and len(cast.subjects) == 1:
         return ALONE, ()
     if not risks:
-        return RULES, (UNCALIBRATED if shipped() is None else SILENT,)
+        return RULES, (_why_no_risk(trace),)
     told = list(dict.fromkeys(risk.basis for risk in risks.values()))
     rest = [subject for subject in cast.subjects if subject not in risks]
     told += [f"Of {', '.join(rest)}: {RULES}"] if rest else []
     return " ".join(told), tuple(dict.fromkeys(doubt for risk in risks.values() for doubt in risk.doubts))
+
+
+def _why_no_risk(trace: Trace) -> str:
+    by = shipped()
+    if by is None:
+        return UNCALIBRATED
+    if not by.of_these(trace.run.model, trace.run.revision):
+        return FOREIGN.format(by.model, by.weights[:12])
+    return SILENT

@@ -1,6 +1,6 @@
 """From signals to a probability: coefficients that were fitted on Menagerie against its judge.
 
-They are of one model, one world and one judge. On other weights they are a guess, which is said in the diagnosis.
+They are of one model, one world and one judge, and say nothing of other weights: there the rules of a diagnosis decide.
 There are two: of attention alone, and of attention with what the judge expects when it looks at the predicted picture.
 `experiments/calibrate_diagnosis.py` fits them and writes the files.
 """
@@ -11,7 +11,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from probe.errors import DamagedFile
 from probe.nurse.diagnosis_signals import chance
@@ -24,7 +24,8 @@ SHIPPED_PREVIEW = Path(__file__).with_name("calibration_preview.json")
 class Calibration(BaseModel):
     """A logistic regression of "neglected" on signals of the first `until` of `steps` steps.
 
-    `auc` is cross-validated over prompts, on `pictures` pictures; `weights` is the digest of the model's weights.
+    From a probability of `threshold` on a subject counts as neglected. `auc` is cross-validated over prompts, on
+    `pictures` pictures; `weights` is the digest of the model's weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,6 +35,7 @@ class Calibration(BaseModel):
     scale: tuple[float, ...]
     coefficients: tuple[float, ...]
     intercept: float
+    threshold: float = Field(gt=0, lt=1)
     until: int
     steps: int
     auc: float
@@ -59,11 +61,17 @@ class Calibration(BaseModel):
         scaled = ((x - m) / s for x, m, s in zip(values, self.mean, self.scale, strict=True))
         return chance(self.intercept + sum(c * z for c, z in zip(self.coefficients, scaled, strict=True)))
 
+    def span(self, steps: int) -> int:
+        """The steps of a run of so many that are the same share of it."""
+        return max(1, round(self.until * steps / self.steps))
+
+    def of_these(self, model: str, revision: str | None) -> bool:
+        """Whether it was fitted to these weights."""
+        return (model, revision) == (self.model, self.weights)
+
     def doubts(self, trace: Trace, until: int) -> list[str]:
         """What is different here from what it was fitted on, in words."""
         told = []
-        if (trace.run.model, trace.run.revision) != (self.model, self.weights):
-            told.append(f"the calibration is of other weights ({self.model} {self.weights[:12]}): read it as a guess")
         if until != self.until or trace.run.steps != self.steps:
             here = f"the first {until} of {trace.run.steps} steps"
             told.append(f"the calibration is of the first {self.until} of {self.steps} steps, this is of {here}")

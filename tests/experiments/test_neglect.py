@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import probe
 from experiments import calibrate_diagnosis as calibrate
 from experiments import kept, neglect_rows, nurse_gallery
 from experiments import neglect_benchmark as benchmark
@@ -36,7 +37,7 @@ def rows(prompts: int = 40, noise: float = 0.0) -> pd.DataFrame:
             "picture": i,
             "prompt": f"p{i}",
             "neglected": bool(k),
-            **dict.fromkeys((*calibrate.SIGNALS, *calibrate.LOOK), 1.0),
+            **dict.fromkeys((*calibrate.ATTENDED, "preview"), 1.0),
         }
         | {"relative": 1.0 - 0.8 * k + noise * rng.standard_normal(), "kept": rng.random()}
         for i in range(prompts)
@@ -84,7 +85,9 @@ def test_what_cannot_be_fitted():
 
 def test_the_page_says_what_it_rests_on():
     frame = rows()
-    told = calibrate.page(frame, [calibrate.fit(frame, ["relative"])], signals=["kept"], steps=50, until=10)
+    found = calibrate.fit(frame, ["relative"])
+    told = calibrate.page(frame, [found], (found, found), signals=["kept"], steps=50, until=10)
+    assert "where 100% are found and 100% right" in told
     assert told.startswith("40 pictures of two subjects each, 40 prompts; signals of the first 10 of 50 steps; 50% of")
     assert "| relative | 1.000 | 1.000 to 1.000 |" in told
     assert len(calibrate.fit(frame, ["relative"]).predictor().false_positives) > 1
@@ -93,8 +96,8 @@ def test_the_page_says_what_it_rests_on():
 def test_two_calibrations_and_their_page_are_written_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path
 ):
-    names = ("SHIPPED", "SHIPPED_PREVIEW", "PAGE", "FIGURE")
-    for name, file in zip(names, ("a.json", "b.json", "page.md", "figure.png"), strict=True):
+    names = ("SHIPPED", "SHIPPED_PREVIEW", "PAGE", "FIGURE", "OTHERS")
+    for name, file in zip(names, ("a.json", "b.json", "page.md", "figure.png", "others.png"), strict=True):
         monkeypatch.setattr(calibrate, name, tmp_path / file)
     (tmp_path / "page.md").write_text("\n".join(MARKS))
     frame = rows(noise=0.3)
@@ -102,10 +105,38 @@ def test_two_calibrations_and_their_page_are_written_at_once(
     monkeypatch.setattr(calibrate, "collect", lambda *_, **__: frame)
     calibrate.main(["--write"])
     alone, ahead = (read(tmp_path / file) for file in ("a.json", "b.json"))
-    assert alone.signals == calibrate.SIGNALS and ahead.signals == (*calibrate.SIGNALS, "lead", "preview")
+    assert alone.signals == calibrate.SIGNALS and ahead.signals == (*calibrate.SIGNALS, "preview")
     assert ahead.auc > alone.auc > 0.5
     assert f"| look ahead, shipped | {ahead.auc:.3f} |" in (tmp_path / "page.md").read_text()
-    assert (tmp_path / "figure.png").stat().st_size > 0
+    assert all((tmp_path / file).stat().st_size > 0 for file in ("figure.png", "others.png"))
+
+
+def test_the_threshold_is_where_f1_is_largest():
+    """By hand: from 0.6 on both are right, of three (F1 0.8); from 0.4 on all three are found, of four (6/7)."""
+    neglected = np.array([True, True, False, True, False, False])
+    chances = np.array([0.9, 0.6, 0.5, 0.4, 0.2, 0.1])
+    found = calibrate.Fit("x", neglected, chances, np.arange(6))
+    assert calibrate.best_threshold(found) == 0.4
+    assert calibrate.at_threshold(found) == "from 0.40 on, where 100% are found and 75% right"
+
+
+def test_what_is_known_of_some_subjects_is_fitted_to_these(tmp_path: Path):
+    frame = rows(noise=0.3).assign(subject=["cat", "dog"] * 40)
+    some = frame.loc[frame["picture"] < 20, ["picture", "subject"]]
+    more = some.assign(relevancy=frame["relative"], leave_one_out=0.5)
+    joined = calibrate.with_explained(frame.assign(relevancy=np.nan), more)
+    assert joined["relevancy"].notna().sum() == 40
+    assert [fit.name for fit in calibrate.partly(joined)] == [
+        "relevancy, of 40 subjects",
+        "leave_one_out, of 40 subjects",
+    ]
+
+
+def test_explaining_ends_the_run_where_nothing_more_is_looked_at():
+    pipe = probe.load()
+    found = list(calibrate.explain(pipe, 0, steps=4, until=2))
+    assert [set(row) for row in found] == [{"picture", "subject", "relevancy", "leave_one_out"}] * 2
+    assert sum(row["relevancy"] for row in found) == pytest.approx(1, abs=1e-3)
 
 
 def test_nothing_is_told_ahead_of_a_finished_picture(capsys: pytest.CaptureFixture[str]):

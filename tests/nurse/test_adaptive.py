@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 import probe
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeWarning
 from probe.intervention import Maps, Score
 from probe.nurse import Adaptive, AttendAndExcite
 from probe.nurse.diagnosis_calibration import shipped
@@ -113,7 +113,7 @@ def test_of_one_subject_alone_the_rule_decides():
 
 def test_it_sees_what_a_diagnosis_reads_of_the_trace():
     pipe = pipelines.load("sd1")
-    looking = Adaptive(subjects=("cat", "balloon"), watch=3, certain=2.0)
+    looking = Adaptive(subjects=("cat", "balloon"), watch=3, needed=0.0, predictor=None)
     scores = list[Score]()
 
     class Kept(Adaptive):
@@ -134,7 +134,7 @@ def test_a_run_that_ends_while_it_still_looks_is_refused():
     pipe = pipelines.load("sd1")
     with (
         pytest.raises(BadInput, match="watches 10 steps, and there are 4 that it may nurse: lower watch"),
-        probe.record(pipe, interventions=[Adaptive(subjects=("cat", "balloon"))]),
+        probe.record(pipe, interventions=[Adaptive(subjects=("cat", "balloon"), predictor=None)]),
     ):
         pipe("a cat and a balloon", **CALL)
 
@@ -163,3 +163,25 @@ def test_where_nothing_is_expected_to_fail_the_picture_is_the_same_to_the_bit():
     log = recording.trace.extra["nursing"]
     assert [entry["shift"] > 0 for entry in log] == [False, False] + [True] * 2
     assert torch.isfinite(torch.tensor([entry["shift"] for entry in log])).all()
+
+
+def test_on_other_weights_the_rule_decides_and_says_so():
+    pipe = pipelines.load("sd1")
+    ours = Adaptive(subjects=("cat", "balloon"), watch=2)
+    with (
+        pytest.warns(ProbeWarning, match="calibration is of other weights .menagerie .*so the rule decides here"),
+        probe.record(pipe, interventions=[ours]) as recording,
+    ):
+        pipe("a cat and a balloon", **CALL, generator=torch.Generator().manual_seed(3))
+    assert recording.trace.extra["interventions"][0]["predictor"]["weights"] == shipped().weights  # as it was asked for
+    own = shipped()
+    assert ours.on_weights(own.model, own.weights) is ours
+    theirs = Adaptive(subjects=("cat",), predictor=own.model_copy(update={"weights": "f" * 32}))
+    assert theirs.on_weights("sd", None) is theirs  # who gives a calibration knows of what it is
+
+
+def test_without_a_bar_of_its_own_it_goes_by_that_of_the_calibration():
+    certain = Adaptive(subjects=("cat", "balloon"))
+    assert certain._bar == shipped().threshold
+    assert certain.model_copy(update={"certain": 0.7})._bar == 0.7
+    assert ADAPTIVE.model_copy(update={"predictor": Sure()})._bar == 0.25

@@ -117,7 +117,7 @@ def test_uncalibrated_rules_are_said_to_be_so():
 
 FITTED = Calibration(
     signals=("relative", "kept"), mean=(0.5, 1.0), scale=(0.25, 1.0), coefficients=(-2.0, 1.0), intercept=0.5,
-    until=2, steps=3, auc=0.93, pictures=500, model="menagerie", weights="0" * 40,
+    threshold=0.5, until=2, steps=3, auc=0.93, pictures=500, model="menagerie", weights="0" * 40,
 )  # fmt: skip
 
 
@@ -132,13 +132,39 @@ def test_a_calibration_gives_the_probability(uncalibrated: Callable[[Calibration
     assert f"risk of neglect {expected:.0%}" in str(found)
 
 
-def test_a_calibration_of_other_weights_is_said_to_be_so(uncalibrated: Callable[[Calibration], None]):
+def test_from_its_threshold_on_a_calibration_says_neglected(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED)
+    risk = probe.diagnose(pair(dog=0.3))["dog"].probability
+    assert risk is not None
+    for bar, verdict in ((risk * 0.99, "neglected"), (risk * 1.01, "present")):
+        uncalibrated(FITTED.model_copy(update={"threshold": bar}))
+        found = probe.diagnose(pair(dog=0.3))
+        assert found["dog"].verdict == verdict and f"neglected from a risk of {bar:.0%} on" in found.basis
+
+
+def test_of_other_weights_the_rules_decide(uncalibrated: Callable[[Calibration], None]):
     uncalibrated(FITTED)
     assert probe.diagnose(pair(), until=2).notes == ()
     uncalibrated(FITTED.model_copy(update={"weights": "f" * 32}))
-    assert probe.diagnose(pair(), until=2).notes == (
-        "the calibration is of other weights (menagerie ffffffffffff): read it as a guess",
-    )
+    found = probe.diagnose(pair(dog=0.05), until=2)
+    assert found["dog"].verdict == "neglected" and found["dog"].probability is None
+    assert found.basis.startswith("By uncalibrated rules")
+    assert found.notes == ("the calibration is of other weights (menagerie ffffffffffff), so the rules decide",)
+
+
+def test_the_calibration_that_is_shipped_finds_whom_nobody_looks_at(uncalibrated: Callable[[Calibration], None]):
+    held = diagnosis_calibration.shipped()
+    assert held is not None
+    uncalibrated(held.model_copy(update={"weights": FITTED.weights}))
+    found = probe.diagnose(pair(dog=0.01, steps=10))
+    assert verdicts(found) == [("cat", "present", None), ("dog", "neglected", None)]
+    assert 0.1 < held.threshold < 0.5
+
+
+def test_a_run_of_another_length_is_read_over_the_same_share_of_its_steps(uncalibrated: Callable[[Calibration], None]):
+    uncalibrated(FITTED)
+    longer = trace_of(PROMPT, {"cat": [spot(4, 4)] * 6, "dog": [*[spot(4, 12)] * 4, *[spot(4, 12, 0.0)] * 2]})
+    assert probe.diagnose(longer)["dog"].probability == probe.diagnose(pair())["dog"].probability
 
 
 def test_a_calibration_of_other_steps_is_said_to_be_so(uncalibrated: Callable[[Calibration], None]):
@@ -304,7 +330,7 @@ def test_a_judge_that_looks_ahead_reads_the_picture_that_the_last_step_predicts(
     assert found["dog"].sight.present is None  # the finished picture was not looked at
     assert found.basis == (
         "By a calibration on 500 pictures (AUC 0.93), with what a judge (there Menagerie's) expects of the predicted "
-        "picture. 2 of 3 steps looked at."
+        "picture: neglected from a risk of 50% on. 2 of 3 steps looked at."
     )
     assert found.notes == ()
     assert "the judge expects it with 20%; risk of neglect 80%" in str(found["dog"])
@@ -328,7 +354,7 @@ def test_of_a_subject_that_the_judge_cannot_tell_attention_decides(uncalibrated)
         assert found["dog"].probability is None and math.isnan(found["dog"].signals["preview"])
         assert "expects" not in str(found["dog"]) and found["dog"].verdict == "neglected"  # by the rule
     one = probe.diagnose(trace, judge=lambda picture, words: {"cat": 0.9}, until=2)
-    assert "expects of the predicted picture. Of dog: By uncalibrated rules: neglected below" in one.basis
+    assert "from a risk of 50% on. Of dog: By uncalibrated rules: neglected below" in one.basis
     uncalibrated(FITTED)  # of attention
     told = probe.diagnose(trace, judge=lambda picture, words: {}, until=2)
     assert told["dog"].probability == probe.diagnose(trace, until=2)["dog"].probability is not None
