@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PlainSerializer, PositiveInt
 
 from probe.errors import BadInput
 from probe.words import Prompt
 
 Array = Any  # a torch.Tensor; this module needs no torch
+Side = Annotated[int, Field(ge=2)]  # of a grid of cells; maps are smoothed over neighbours
 Run = Annotated[Any, PlainSerializer(lambda trace: trace.run.model_dump(mode="json"))]  # a probe.Trace
 
 
@@ -29,7 +30,7 @@ def chosen(steps: Sequence[int] | None, step: int, *, count: int, method: str) -
 class Intervention(BaseModel, ABC):
     """What every intervention has: a name, the words that it needs, and a check of itself."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @property
     def method(self) -> str:
@@ -91,46 +92,43 @@ class Score:
 class Search(BaseModel):
     """How a better noise is looked for before the first step: z = z0 * exp(logvar / 2) + mu, by Adam.
 
-    Up to `rounds` noises get `iterations` updates each; if none is good, the best of them gets `last` more. After each
-    update, mu and logvar are pulled back until KL(N(mu, exp(logvar)) || N(0, 1)), a mean over elements, is within `kl`.
+    Up to `rounds` noises get `iterations` updates each; if none is good, the best of them gets `last` more.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rounds: int = 5
-    iterations: int = 10
-    last: int = 50
-    rate: float = 1e-2
-    eps: float = 1e-3
-    kl: float = 1e-3
-    seed: int = 0  # of the second noise and those after it, with the first one's own values
+    rounds: NonNegativeInt = 5
+    iterations: PositiveInt = 10
+    last: NonNegativeInt = 50
+    rate: NonNegativeFloat = 1e-2
+    eps: NonNegativeFloat = 1e-3
+    kl: NonNegativeFloat = 1e-3  # most of KL(N(mu, exp(logvar)) || N(0, 1)), a mean; pulled back to after each update
+    seed: NonNegativeInt = 0  # of the second noise and those after it, with the first one's own values
 
 
 class LatentIntervention(Intervention):
     """z <- z - step_size(i) * dL/dz before each of the first `max_steps` steps, and more often at the thresholds.
 
-    `strength` 0 leaves the picture as it is, to the bit. `resolution` is the grid of the sites that are read; None
-    takes those nearest to 16 x 16 cells. `sites` are patterns that narrow them down; the pass ends at the last one.
-    `encoder` names the text encoder whose columns are read, where several follow one another (default: the first).
     Sizes of steps are for latents of one variance, as DDIM's. Where a scheduler's latents grow with the noise (Euler,
     LMS), the step is times their variance over the denoiser's input's, so that the denoiser sees the same move.
     """
 
     looks_at_cells: ClassVar[bool] = False  # whether the loss needs Maps.S
     memory: ClassVar[float] = 0.9  # weight of what was, in Maps.past
+    last_piece: ClassVar[bool] = False  # whether of a word in several pieces the last stands for it
     by_noise: ClassVar[bool] = False  # whether the step is also times the variance of the noise in the latents
 
     subjects: tuple[str, ...] = ()
-    strength: float = 1.0
+    strength: float = 1.0  # 0 leaves the picture as it is, to the bit
     scale_factor: float = 20.0
-    scale_range: tuple[float, float] = (1.0, 0.5)
+    scale_range: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 0.5)
     linear: bool = False  # the paper's decay, from scale_factor to half of it; the released code takes the root
-    max_steps: int = 25
-    thresholds: Mapping[int, float] = {}
-    max_refinements: int = 20
-    resolution: tuple[int, int] | None = None
-    sites: tuple[str, ...] = ()
-    encoder: str | None = None
+    max_steps: NonNegativeInt = 25
+    thresholds: Mapping[NonNegativeInt, float] = {}
+    max_refinements: NonNegativeInt = 20
+    resolution: tuple[Side, Side] | None = None  # rows, columns of the sites that are read; None: nearest to 16 x 16
+    sites: tuple[str, ...] = ()  # patterns that narrow these sites down; the pass ends at the last one
+    encoder: str | None = None  # whose columns are read, where those of several follow one another; None: the first
     search: Search | None = None
 
     @property
@@ -141,11 +139,15 @@ class LatentIntervention(Intervention):
     def check(self) -> None:
         """Raises BadInput where there is nothing to nurse."""
         if not self.names:
-            raise BadInput(f"{self.method} has no subjects; name them: {self.method}(subjects=('cat', 'dog'))")
+            raise BadInput(f"{self.method} has no subjects; name them: subjects=['cat', 'dog']")
 
     def check_run(self, steps: int) -> None:
         """Raises BadInput for a run of so many steps if nothing would come of it."""
         return
+
+    def on_weights(self, model: str, revision: str | None) -> "LatentIntervention":
+        """The same as it is to run on these weights; may warn of what does not fit them."""
+        return self
 
     def now(self, step: int, seen: Sequence[Score]) -> "LatentIntervention | None":
         """What acts at this step, from what this picture has shown so far; one of strength 0 looks and moves nothing.
@@ -169,6 +171,14 @@ class LatentIntervention(Intervention):
         """Whether this step needs no refinement (any more), from the scores of its passes so far."""
         target = self.target(step)
         return target is None or scores[-1].value <= target
+
+    def refined(self, step: int, scores: Sequence[Score]) -> bool:
+        """Whether refinement ends: one update after a pass has met the target, as in the code of Attend-and-Excite."""
+        return self.met(step, scores[:-1] or scores)
+
+    def finishes(self, step: int, scores: Sequence[Score]) -> bool:
+        """Whether an update follows the refinement, from the scores of this step's passes."""
+        return step < self.max_steps
 
     @abstractmethod
     def score(self, maps: Maps) -> Score:
@@ -230,8 +240,8 @@ class AttentionIntervention(Intervention):
     joint: ClassVar[bool] = False  # whether it can change a joint attention
 
     sites: tuple[str, ...] = ()  # patterns of module names; none: all
-    prompt: int | None = None  # the rank of the only prompt that is changed
-    source: int | None = None  # the rank of the prompt whose attention is taken
+    prompt: NonNegativeInt | None = None  # the rank of the only prompt that is changed
+    source: NonNegativeInt | None = None  # the rank of the prompt whose attention is taken
     recorded: Run | None = None
 
     @property
@@ -264,7 +274,7 @@ class PromptIntervention(Intervention):
     def check(self) -> None:
         """Raises BadInput where there is no text, or no site that could read it."""
         if not self.texts:
-            raise BadInput(f"{self.method} has no prompts; name them: {self.method}(prompts=...)")
+            raise BadInput(f"{self.method} has no prompts; name some in its settings")
         if self.sites and self.by_predictions:
             raise BadInput(f"{self.method} adds up predictions, which are of no site; leave out sites={self.sites!r}")
 

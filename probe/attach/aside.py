@@ -1,6 +1,7 @@
 """What runs beside the pipeline's own passes: interventions that move latents, and inquiries at chosen steps."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -9,18 +10,20 @@ import xarray as xr
 from torch import Tensor, nn
 
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
-from probe.attach.change.alter import Alteration, name_of, warn_of
+from probe.attach.change.alter import Alteration, name_of
 from probe.attach.change.edit import Edit, Editor
+from probe.attach.change.forgetful import warn_of
 from probe.attach.change.modules import Module
 from probe.attach.change.reword import Rewording
 from probe.attach.kept.passes import Pass
 from probe.attach.model.attention import named_attention
 from probe.attach.model.families import Family, denoisers
+from probe.attach.model.name import model_of, revision_of
 from probe.attach.take import STATES, Take
-from probe.attach.text.columns import check_reads, everywhere, place
+from probe.attach.text.columns import Placed, check_reads, everywhere, place
 from probe.attach.text.encode import Text, encode
 from probe.attach.waist import Call, Waist
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeWarning
 from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention
 from probe.words import Prompt
 
@@ -48,11 +51,11 @@ class Asides:
             check_reads(family)
         self.alterations = [
             Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], scheduler, family)
-            for item in self.interventions
-            if isinstance(item, LatentIntervention)
+            for item in _latent(self.interventions, scene)
         ]
         for alteration in self.alterations:
             warn_of(scheduler, alteration.intervention)
+        _warn_of_pieces(self.alterations, prompts)
         self.rewordings = [
             Rewording(item, _as_long(item, _encoded(item, scene), scene), scheduler)
             for item in self.interventions
@@ -119,6 +122,11 @@ class Asides:
         for alteration in self.alterations:
             alteration.stepping(sample)
 
+    def give_back(self) -> None:
+        """The generation is over: tensors of others that were written to hold again what they held."""
+        for alteration in self.alterations:
+            alteration.give_back()
+
     def change(self, call: Call) -> Tensor | None:
         """The output of an attention call; None where nothing is changed."""
         return None if self.editor is None else self.editor.change(call)
@@ -138,6 +146,36 @@ class Asides:
         asked = [{"method": item.method, **item.model_dump(mode="json")} for item in self.interventions]
         log = [entry for alteration in self.alterations for entry in alteration.log]
         return ({"interventions": asked} if asked else {}) | ({"nursing": log} if log else {})
+
+
+def _latent(interventions: Sequence[Intervention], scene: Scene) -> list[LatentIntervention]:
+    """Those that move latents, as they are to run on these weights."""
+    known = model_of(scene.pipe), revision_of(scene.pipe)
+    return [item.on_weights(*known) for item in interventions if isinstance(item, LatentIntervention)]
+
+
+def _warn_of_pieces(alterations: Sequence[Alteration], prompts: Sequence[Prompt]) -> None:
+    """Once for all: which subjects a tokenizer has split, and that the last piece stands for each."""
+    found = dict.fromkeys(
+        said
+        for each in alterations
+        if each.intervention.last_piece and each.intervention.strength != 0
+        for placed, prompt in zip(each.words, prompts, strict=True)
+        for said in _split(each.intervention.method, placed, prompt)
+    )
+    if found:
+        remedy = "if it does too little, name the subject by a word in one piece, in the prompt too"
+        warnings.warn(f"{'; '.join(found)}: {remedy}", ProbeWarning, stacklevel=2)
+
+
+def _split(method: str, placed: Placed, prompt: Prompt) -> Iterator[str]:
+    """What to say of each word that one encoder reads in several pieces."""
+    texts = {t.index: prompt.text[t.start : t.end].strip() for t in prompt.tokens if t.encoder == placed.encoder}
+    for name, positions in placed.positions.items():
+        pieces = [texts[i] for i in positions]
+        if len(pieces) > 1:
+            listed = f"{len(pieces)} pieces ({', '.join(pieces)})"
+            yield f"{placed.encoder} reads {name!r} in {listed}, and {method} goes by the last of them, {pieces[-1]!r}"
 
 
 def _encoded(item: Intervention, scene: Scene) -> dict[str, Text]:

@@ -18,7 +18,7 @@ from probe.attach.aside import Asides
 from probe.attach.asked.controlnets import Leads
 from probe.attach.asked.inquiry import Scene
 from probe.attach.assemble import assemble
-from probe.attach.borrow import around, by_name, here, lease
+from probe.attach.borrow import ONCE, around, by_name, here, leases
 from probe.attach.change.edit import edit_waist
 from probe.attach.change.modules import Module, changed_modules
 from probe.attach.kept.attention import AttentionReader
@@ -51,13 +51,12 @@ class Recording:
     def __init__(self, pipe: Any, request: Request, wait: float = 0.0):
         self._pipe: Any = pipe
         self._request, self._wait = request, wait
-        self._stack = ExitStack()
+        self._stack, self._entered, self._began = ExitStack(), False, time.monotonic()
         self._take: Take | None = None
         self._asides, self._leads = Asides(), Leads()
         self._edits: Waist | None = None  # below the reader's, which sees what the model itself asks
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
-        self._began = time.monotonic()
         self._budget = Budget(pipe, request.budget)
         self._unstepped = False  # whether a generation ran without a step of the pipeline's scheduler
         self.traces: list[Trace] = []
@@ -75,28 +74,30 @@ class Recording:
         return self.traces[-1]
 
     def __enter__(self) -> Self:
+        if self._entered:
+            raise RecordingError(ONCE)
         check_runs_plainly(self._pipe)
         self._modules: dict[str, nn.Module] = denoisers(self._pipe)
         self._family: Family = family(self._pipe)
         if self._family.text == "none" and self._request.words:
             raise BadInput(f"words={list(self._request.words)}: {self._family.name} cannot tell. {self._family.note}")
         with ExitStack() as stack:
-            for module in self._modules.values():
-                stack.enter_context(lease(module, self._wait))
+            stack.enter_context(leases(self._modules.values(), self._wait))
             self._attach(stack)
-            self._stack = stack.pop_all()
+            self._stack, self._entered = stack.pop_all(), True
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
             self._stack.close()
+            if self._take is not None and (kind is None or issubclass(kind, Diverged)):
+                self._finish(self._take, stopped=kind is not None)
         finally:
-            take, self._take = self._take, None
-        if take is not None and (kind is None or issubclass(kind, Diverged)):
-            self._finish(take, stopped=kind is not None)
-        self._pipe = self._budget.pipe = None  # what is returned holds no model
-        self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
-        self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
+            self._take = None
+            self._asides.give_back()
+            self._pipe = self._budget.pipe = None  # what is returned holds no model
+            self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
+            self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
 
     def _attach(self, stack: ExitStack) -> None:
         paths = named_attention(self._modules)
@@ -291,6 +292,7 @@ class Recording:
         """What was recorded becomes a trace. `stopped`: by an error, which says itself that steps are missing."""
         self._unstepped = not take.step and bool(take.attention.ran)
         self._take = None
+        self._asides.give_back()
         if take.step:
             self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
             self._request.check_branches({branch for _, _, branch in take.attention.ran})

@@ -1,8 +1,10 @@
 """Attend-and-Excite (Chefer, Alaluf, Vinker, Wolf, Cohen-Or 2023): excite the subject that is attended to least."""
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeInt, PositiveFloat
 from torch import Tensor
 
 from probe.intervention import LatentIntervention, Maps, Score
@@ -17,9 +19,11 @@ class AttendAndExcite(LatentIntervention):
     last piece stands for it.
     """
 
-    thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
+    last_piece: ClassVar[bool] = True
+
+    thresholds: Mapping[NonNegativeInt, float] = {0: 0.05, 10: 0.5, 20: 0.8}
     normalise_end: bool = False
-    sigma: float | None = 0.5  # None switches smoothing off
+    sigma: PositiveFloat | None = 0.5  # None switches smoothing off
 
     def score(self, maps: Maps) -> Score:
         found = peaks(sharp_planes(maps, self.subjects, normalise_end=self.normalise_end), self.sigma)

@@ -1,14 +1,17 @@
 """Losses that bind attributes to their nouns: SynGen, and CONFORM's contrast of groups."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Maps, Score
 from probe.nurse.maps import distribution, sharp_planes, smooth, symmetric_kl, word_plane
+from probe.nurse.settings import Temperature
 
 
 class SynGen(LatentIntervention):
@@ -20,13 +23,21 @@ class SynGen(LatentIntervention):
     """
 
     bindings: Mapping[str, tuple[str, ...]]
-    scale_range: tuple[float, float] = (1.0, 1.0)
+    scale_range: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
 
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(
             dict.fromkeys([*self.bindings, *(m for row in self.bindings.values() for m in row), *self.subjects])
         )
+
+    def check(self) -> None:
+        """Raises BadInput without a noun to bind."""
+        if not self.bindings:
+            raise BadInput(
+                f"{self.method} has no bindings; name nouns and what describes each: "
+                "bindings={'car': ['red'], 'bowl': ['blue']}"
+            )
 
     def score(self, maps: Maps) -> Score:
         terms, shown = [], {}
@@ -54,10 +65,12 @@ class Conform(LatentIntervention):
     `sharpened` the maps first go through the sharpening softmax, as by the pipeline's default (not in its notebook).
     """
 
+    last_piece: ClassVar[bool] = True
+
     groups: tuple[tuple[str, ...], ...]
-    tau: float = 0.5
+    tau: Temperature = 0.5
     sharpened: bool = False
-    thresholds: Mapping[int, float] = {0: 1.0, 10: 1.0, 20: 1.0}
+    thresholds: Mapping[NonNegativeInt, float] = {0: 1.0, 10: 1.0, 20: 1.0}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,9 +79,10 @@ class Conform(LatentIntervention):
     def check(self) -> None:
         """Raises BadInput where there is nothing to tell apart."""
         if len(self.groups) < 2 or not all(self.groups):
+            found = [list(group) for group in self.groups]
             raise BadInput(
-                f"Conform tells groups of words apart, and groups={self.groups!r}; "
-                "give two or more: Conform(groups=(('red', 'car'), ('blue', 'bowl')))"
+                f"{self.method} tells groups of words apart, and groups={found}; "
+                "give two or more, none of them empty: groups=[['red', 'car'], ['blue', 'bowl']]"
             )
 
     def target(self, step: int) -> float | None:

@@ -5,11 +5,13 @@ from math import floor
 from typing import ClassVar
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Maps, Score
 from probe.nurse.maps import sharp_planes, smooth, word_plane
+from probe.nurse.settings import SomeShare
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom as shares of the picture
 
@@ -27,7 +29,8 @@ class Boxed(LatentIntervention):
         """Raises BadInput without boxes, or for one outside of the picture."""
         if not self.boxes:
             raise BadInput(
-                f"{self.method} has no boxes; give one a subject: {self.method}(boxes={{'cat': (0, 0, 0.5, 1)}})"
+                f"{self.method} has no boxes; give each subject its left, top, right, bottom: "
+                "boxes={'cat': [0, 0, 0.5, 1]}"
             )
         for name, box in self.boxes.items():
             check_box(box, name)
@@ -41,9 +44,11 @@ class BoxDiff(Boxed):
     Thresholds are, as in the released code, on the subject that is least inside: refined until 1 - its mean is met.
     """
 
-    share: float = 0.2
-    reach: int = 1  # cells on either side of an edge
-    thresholds: Mapping[int, float] = {0: 0.05, 10: 0.5, 20: 0.8}
+    last_piece: ClassVar[bool] = True
+
+    share: SomeShare = 0.2
+    reach: NonNegativeInt = 1  # cells on either side of an edge
+    thresholds: Mapping[NonNegativeInt, float] = {0: 0.05, 10: 0.5, 20: 0.8}
 
     def met(self, step: int, scores: Sequence[Score]) -> bool:
         """Whether the subject that is least inside of its box is so enough."""
@@ -91,14 +96,22 @@ class LayoutGuidance(Boxed):
     by_noise: ClassVar[bool] = True
 
     scale_factor: float = 30.0
-    scale_range: tuple[float, float] = (1.0, 1.0)
-    max_steps: int = 10
-    max_refinements: int = 4  # and one update: five iterations in all
-    enough: float = 0.2
+    scale_range: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
+    max_steps: NonNegativeInt = 10
+    max_refinements: NonNegativeInt = 4  # and one update: five iterations in all
+    enough: NonNegativeFloat = 0.2
 
     def target(self, step: int) -> float | None:
         """Every early step is refined to `enough`."""
         return self.enough if step < self.max_steps else None
+
+    def refined(self, step: int, scores: Sequence[Score]) -> bool:
+        """As soon as a pass is good enough."""
+        return self.met(step, scores)
+
+    def finishes(self, step: int, scores: Sequence[Score]) -> bool:
+        """What is good enough is not moved."""
+        return super().finishes(step, scores) and not self.met(step, scores)
 
     def score(self, maps: Maps) -> Score:
         energies = {}

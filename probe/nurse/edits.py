@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import model_validator
+from pydantic import NonNegativeInt, model_validator
 from torch import Tensor
 
 from probe.errors import BadInput
 from probe.intervention import AttentionIntervention, Seen
 from probe.nurse.align import Pairs, refinement, replacement
 from probe.nurse.prompts import phrases_of
+from probe.nurse.settings import Share
 
 ALIGN = {"replace": replacement, "refine": refinement}
 
@@ -25,8 +26,8 @@ class ScaleAttention(AttentionIntervention):
     joint: ClassVar[bool] = True
 
     factors: Mapping[str, float] = {}
-    first: float = 0.0
-    last: float = 1.0
+    first: Share = 0.0
+    last: Share = 1.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -35,7 +36,7 @@ class ScaleAttention(AttentionIntervention):
     def check(self) -> None:
         """Raises BadInput without words."""
         if not self.factors:
-            raise BadInput("ScaleAttention has no words; name them: ScaleAttention(factors={'red': 2.0})")
+            raise BadInput("ScaleAttention has no words; give each its factor: factors={'red': 2.0}")
 
     def due(self, kind: str, step: int, steps: int) -> bool:
         inside = self.first * steps <= step < self.last * steps
@@ -52,8 +53,8 @@ class Sourced(AttentionIntervention):
     trace of as many steps, which holds what the attention modules projected (see `AttentionIntervention`).
     """
 
-    prompt: int | None = 1
-    source: int | None = 0
+    prompt: NonNegativeInt | None = 1
+    source: NonNegativeInt | None = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -68,7 +69,7 @@ class Sourced(AttentionIntervention):
         if self.recorded is None and (self.prompt is None or self.source is None or self.prompt == self.source):
             raise BadInput(
                 f"{self.method} needs two prompts: prompt={self.prompt!r}, source={self.source!r}; "
-                "they are ranks in pipe([source, edited]); or give recorded=trace"
+                "they are ranks in pipe([source, edited]); or give `recorded`, a trace (on the command line its folder)"
             )
 
 
@@ -82,9 +83,9 @@ class PromptToPrompt(Sourced):
     """
 
     mode: Literal["replace", "refine"]
-    cross: float = 0.8
-    own: float = 0.4
-    cells: int = 256
+    cross: Share = 0.8
+    own: Share = 0.4
+    cells: NonNegativeInt = 256
     factors: Mapping[str, float] = {}
 
     @property
@@ -127,7 +128,7 @@ class StructuredDiffusion(AttentionIntervention):
     def check(self) -> None:
         """Raises BadInput without phrases."""
         if not self.texts:
-            raise BadInput("StructuredDiffusion has no phrases; name them: phrases=('a red car', 'a blue bowl')")
+            raise BadInput("StructuredDiffusion has no phrases; name them: phrases=['a red car', 'a blue bowl']")
 
     def due(self, kind: str, step: int, steps: int) -> bool:
         return kind == "cross"

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from scipy import ndimage
 from torch import Tensor
 
@@ -26,14 +27,15 @@ class InitNO(LatentIntervention):
     """
 
     looks_at_cells: ClassVar[bool] = True
+    last_piece: ClassVar[bool] = True
 
-    thresholds: Mapping[int, float] = {10: 0.8, 20: 0.8}
+    thresholds: Mapping[NonNegativeInt, float] = {10: 0.8, 20: 0.8}
     search: Search | None = Search()
-    conflict: float = 0.3  # at most this much is good
-    response: float = 0.2  # the same for the search; at the thresholds it is 1 - threshold
-    responding: float = 0.5
-    clean: float = 0.1
-    steady: float = 0.1
+    conflict: NonNegativeFloat = 0.3  # at most this much is good
+    response: NonNegativeFloat = 0.2  # the same for the search; at the thresholds it is 1 - threshold
+    responding: NonNegativeFloat = 0.5
+    clean: NonNegativeFloat = 0.1
+    steady: NonNegativeFloat = 0.1
 
     def score(self, maps: Maps) -> Score:
         planes, terms = self._terms(maps)

@@ -1,14 +1,16 @@
 """Losses that make every subject appear, apart from the others: Divide & Bind and A-STAR."""
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Maps, Score
 from probe.nurse.maps import distribution, jensen_shannon, overlap, sharp_planes, smooth, total_variation
+from probe.nurse.settings import SomeShare
 
 
 class DivideAndBind(LatentIntervention):
@@ -19,10 +21,12 @@ class DivideAndBind(LatentIntervention):
     on. Thresholds are on the smallest TV, and `at_first` refinements are allowed at step 0.
     """
 
+    last_piece: ClassVar[bool] = True
+
     attributes: Mapping[str, str] = {}
-    weights: Mapping[int, float] = {0: 1.0, 10: 5.0, 20: 10.0}
-    thresholds: Mapping[int, float] = {0: 0.05, 10: 0.2, 20: 0.3}
-    at_first: int = 50
+    weights: Mapping[NonNegativeInt, NonNegativeFloat] = {0: 1.0, 10: 5.0, 20: 10.0}
+    thresholds: Mapping[NonNegativeInt, float] = {0: 0.05, 10: 0.2, 20: 0.3}
+    at_first: NonNegativeInt = 50
     weight: float = 1.0  # the lambda of a step; set while it runs
 
     @property
@@ -70,16 +74,19 @@ class AStar(LatentIntervention):
     The paper does not give the threshold of the binarisation (`high`: share of the maximum) nor the step size.
     """
 
-    max_steps: int = 1_000_000
-    high: float = 0.5
-    scale_range: tuple[float, float] = (1.0, 1.0)
+    last_piece: ClassVar[bool] = True
+
+    max_steps: NonNegativeInt = 1_000_000
+    high: SomeShare = 0.5
+    scale_range: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
 
     def check(self) -> None:
         """Raises BadInput for fewer than two subjects."""
         super().check()
         if len(self.subjects) < 2:
             raise BadInput(
-                f"AStar keeps subjects apart, and there is only {', '.join(self.subjects)}; name two or more"
+                f"AStar keeps subjects apart, and there is only {', '.join(self.subjects)}; "
+                "name two or more: subjects=['cat', 'dog']"
             )
 
     def score(self, maps: Maps) -> Score:

@@ -24,6 +24,10 @@ class PromptSchedule(PromptIntervention):
 
     def check(self) -> None:
         """Raises BadInput without prompts, or for a step before the first."""
+        if not self.prompts:
+            raise BadInput(
+                f"{self.method} has no prompts; give each the step from which it is read: prompts={{10: 'a dog'}}"
+            )
         super().check()
         if min(self.prompts) < 0:
             raise BadInput(f"prompts starts at step {min(self.prompts)}; steps count from 0")
@@ -54,6 +58,8 @@ class ComposableDiffusion(PromptIntervention):
 
     def check(self) -> None:
         """Raises BadInput without prompts, or where prompts and scales do not match."""
+        if not self.texts:
+            raise BadInput(f"{self.method} has no prompts; name them: prompts=['a cat', 'a red balloon']")
         super().check()
         if self.scales and len(self.scales) != len(self.texts):
             raise BadInput(f"there are {len(self.texts)} prompts and {len(self.scales)} scales; give one each")

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
+from pydantic import NonNegativeInt
+
 from probe.intervention import Maps, Score
 from probe.nurse.binding import Conform, contrast
+from probe.nurse.settings import Share
 
 
 class Separate(Conform):
@@ -16,9 +19,9 @@ class Separate(Conform):
     23 pictures of two subjects at seeds that no benchmark uses.
     """
 
-    max_steps: int = 5
-    thresholds: Mapping[int, float] = {0: 1.0}
-    gain: float = 0.02
+    max_steps: NonNegativeInt = 5
+    thresholds: Mapping[NonNegativeInt, float] = {0: 1.0}
+    gain: Share = 0.02
 
     def met(self, step: int, scores: Sequence[Score]) -> bool:
         """Whether the last update helped too little for another one."""

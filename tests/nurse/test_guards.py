@@ -1,20 +1,41 @@
 """What cannot be done says so, what would be lost is told, and what runs away keeps the trace."""
 
+import re
+from ast import literal_eval
+
 import diffusers
 import pytest
 import torch
 
 import probe
-from probe.attach.change.alter import FORGETFUL, gain
+from probe.attach.change.alter import gain
+from probe.attach.change.forgetful import FORGETFUL
 from probe.attach.model.prediction import Level
 from probe.errors import BadInput, Diverged, NoSuchWord, ProbeWarning, RecordingError
-from probe.intervention import Maps, Score, Seen
-from probe.nurse import AStar, AttendAndExcite, BoxDiff, Conform, DivideAndBind, LayoutGuidance, ScaleAttention, SynGen
+from probe.intervention import Maps, Score, Search, Seen
+from probe.nurse import (
+    Adaptive,
+    AStar,
+    AttendAndExcite,
+    BoxDiff,
+    ComposableDiffusion,
+    Conform,
+    DivideAndBind,
+    InitNO,
+    LayoutGuidance,
+    PromptSchedule,
+    ScaleAttention,
+    Separate,
+    StructuredDiffusion,
+    SynGen,
+)
+from probe.study.nursing import nurse_for, settings_of
 from tests import pipelines
 from tests.fingerprint import fingerprint
 from tests.nurse.drawing import FEW, PROMPT, SIZES, draw, drawn, pipe
 
 OPTIONS = {"PNDMScheduler": {"skip_prk_steps": True}, "DDIMScheduler": {"clip_sample": False}}
+SPLIT = "a xylophonist and a cat"
 EXCITE = AttendAndExcite(subjects=("cat",), thresholds={}, max_steps=3)
 
 
@@ -50,7 +71,7 @@ def test_which_schedulers_forget_what_is_moved_at_their_second_call(name, lost):
     "method",
     [
         AttendAndExcite(subjects=("cat",), thresholds={}, max_steps=1),
-        LayoutGuidance(boxes={"cat": (0, 0, 0.5, 1)}, max_steps=1, max_refinements=0, enough=1.0),
+        LayoutGuidance(boxes={"cat": (0, 0, 0.5, 1)}, max_steps=1, max_refinements=0, enough=0.0),
     ],
 )
 def test_a_scheduler_whose_latents_grow_with_the_noise_is_moved_as_far(method):
@@ -131,19 +152,54 @@ def test_a_loss_of_zero_is_no_step():
 
 
 def test_a_subject_in_several_pieces_is_read_by_its_last():
-    text = "a xylophonist and a cat"
-    _, recording = drawn("sd1", text, EXCITE.model_copy(update={"subjects": ("xylophonist",), "max_steps": 1}))
+    one = EXCITE.model_copy(update={"subjects": ("xylophonist",), "max_steps": 1})
+    says = r"text_encoder reads 'xylophonist' in 9 pieces \(x, y, lo, p, .*, t\), and AttendAndExcite goes by the last"
+    with pytest.warns(ProbeWarning, match=says):
+        _, recording = drawn("sd1", SPLIT, one)
     assert len(recording.trace.words[1].tokens["text_encoder"]) > 1
     assert recording.trace.extra["nursing"][0]["shift"] > 0
 
 
+def test_what_is_split_is_told_once_for_all_prompts_and_methods():
+    one = EXCITE.model_copy(update={"subjects": ("xylophonist", "cat"), "max_steps": 1})
+    boxed = BoxDiff(boxes={"xylophonist": (0, 0, 0.5, 1)}, thresholds={}, max_steps=1)
+    with pytest.warns(ProbeWarning) as told:
+        draw("sd1", [SPLIT, SPLIT], one, boxed)
+    [said] = [str(each.message) for each in told]
+    assert [said.count(f"and {name} goes by the last") for name in ("AttendAndExcite", "BoxDiff")] == [1, 1]
+    assert "'cat'" not in said and said.endswith("by a word in one piece, in the prompt too")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        SynGen(bindings={"xylophonist": ()}, max_steps=1),  # takes the largest of the pieces at each cell
+        LayoutGuidance(boxes={"xylophonist": (0, 0, 0.5, 1)}, max_steps=1, enough=1.0),
+        EXCITE.model_copy(update={"subjects": ("xylophonist",), "strength": 0.0}),
+        ScaleAttention(factors={"xylophonist": 2.0}),
+    ],
+    ids=lambda item: item.method,
+)
+def test_nothing_is_told_where_every_piece_counts_or_nothing_is_moved(item):
+    draw("sd1", SPLIT, item)  # a warning is an error here
+
+
 BAD = {
-    "no subjects": (AttendAndExcite(), BadInput, "AttendAndExcite has no subjects; name them"),
+    "no subjects": (
+        AttendAndExcite(),
+        BadInput,
+        r"AttendAndExcite has no subjects; name them: subjects=\['cat'",
+    ),
     "unknown": (AttendAndExcite(subjects=("zebra",)), NoSuchWord, "'zebra' is not in the prompt; its words are"),
     "one subject": (AStar(subjects=("cat",)), BadInput, "keeps subjects apart, and there is only cat"),
-    "one group": (Conform(groups=(("cat",),)), BadInput, "tells groups of words apart"),
-    "no bindings": (SynGen(bindings={}), BadInput, "SynGen has no subjects"),
-    "no boxes": (BoxDiff(boxes={}), BadInput, "BoxDiff has no boxes"),
+    "one group": (
+        Conform(groups=(("cat",),)),
+        BadInput,
+        r"^Conform tells .* groups=\[\['cat'\]\]; give two or more",
+    ),
+    "one group to separate": (Separate(groups=(("cat",),)), BadInput, "^Separate tells groups of words apart"),
+    "no bindings": (SynGen(bindings={}, subjects=("cat",)), BadInput, r"^SynGen has no bindings; .*: bindings=\{'car'"),
+    "no boxes": (BoxDiff(boxes={}), BadInput, r"BoxDiff has no boxes; .*: boxes=\{'cat': \[0, 0, 0.5, 1\]\}$"),
     "outside": (LayoutGuidance(boxes={"cat": (0, 0, 1, 1.5)}), BadInput, "the box of cat is .*between 0 and 1"),
     "small": (BoxDiff(boxes={"cat": (0.5, 0.5, 0.501, 0.501)}), BadInput, "smaller than a cell of the"),
     "stranger": (
@@ -151,6 +207,7 @@ BAD = {
         BadInput,
         "'dog', which is not a subject",
     ),
+    "not nursed": (Adaptive(subjects=("cat",), nursed=("dog",)), BadInput, "nursed names 'dog', which is no subject"),
     "encoder": (EXCITE.model_copy(update={"encoder": "t5"}), BadInput, "there are text_encoder"),
 }
 
@@ -160,6 +217,84 @@ def test_what_cannot_be_says_so(name):
     item, error, says = BAD[name]
     with pytest.raises(error, match=says):
         draw("sd1", PROMPT, item)
+
+
+REFUSED = {
+    "BoxDiff.share": [3, 0, -0.1],
+    "BoxDiff.reach": [-1],
+    "AttendAndExcite.sigma": [0, -1],
+    "AttendAndExcite.max_steps": [-1],
+    "AttendAndExcite.max_refinements": [-1],
+    "AttendAndExcite.scale_range": [[1, -1]],
+    "AttendAndExcite.resolution": [[0, 0], [16, 1], [-4, 4]],
+    "AttendAndExcite.thresholds": [{-1: 0.5}],
+    "AttendAndExcite.strength": [float("nan"), float("inf")],
+    "Conform.tau": [0, -1, 1e-3],
+    "Separate.gain": [-0.1, 2],
+    "Adaptive.watch": [0, -3],
+    "Adaptive.steady": [0],
+    "Adaptive.needed": [-0.1, 1.1],
+    "InitNO.search": [{"iterations": 0}, {"rounds": -1}, {"last": -1}, {"seed": -1}],
+    "InitNO.clean": [-1],
+    "DivideAndBind.weights": [{-1: 1.0}, {0: -1.0}],
+    "DivideAndBind.at_first": [-1],
+    "AStar.high": [0, 2],
+    "LayoutGuidance.enough": [-1],
+    "ScaleAttention.last": [10],
+    "PatchAttention.source": [-1],
+}
+
+
+@pytest.mark.parametrize(("place", "value"), [(place, value) for place in REFUSED for value in REFUSED[place]])
+def test_settings_that_no_run_could_follow_are_refused_by_their_name(place, value):
+    method, _, setting = place.partition(".")
+    needed = {"boxes": {"cat": (0, 0, 0.5, 1)}} if method in ("BoxDiff", "LayoutGuidance") else {}
+    says = rf"^the settings of '{method}' cannot be used:\n  {setting}\b.*: Input should be .* \(found "
+    with pytest.raises(BadInput, match=says):
+        nurse_for(method, "a red cat and a blue bowl", settings={setting: value} | needed)
+
+
+ALLOWED = [
+    AttendAndExcite(subjects=("cat",), sigma=None, max_steps=0, thresholds={0: 1.0}, max_refinements=0),
+    AttendAndExcite(subjects=("cat",), scale_range=(0, 0), thresholds={}, resolution=(2, 3)),
+    BoxDiff(boxes={"cat": (0, 0, 0.5, 1)}, share=1, reach=0, thresholds={}),
+    Conform(groups=(("cat",), ("balloon",)), tau=0.02, thresholds={}),
+    AStar(subjects=("cat", "balloon"), high=1, thresholds={}),
+    Adaptive(subjects=("cat", "balloon"), watch=1, steady=1, needed=1, predictor=None, thresholds={}),
+    InitNO(subjects=("cat",), thresholds={}, search=Search(rounds=0, last=0, iterations=1)),
+    ScaleAttention(factors={"cat": 0.5}, first=0, last=1),
+]
+
+
+@pytest.mark.parametrize("item", ALLOWED, ids=lambda item: item.method)
+def test_the_last_settings_that_are_allowed_run(item):
+    item.check()
+    result, _ = drawn("sd1", PROMPT, item)
+    assert torch.isfinite(torch.as_tensor(result)).all()
+
+
+REMEDIES = [
+    AttendAndExcite(),
+    SynGen(bindings={}),
+    Conform(groups=()),
+    BoxDiff(boxes={}),
+    AStar(subjects=("cat",)),
+    ScaleAttention(),
+    StructuredDiffusion(),
+    PromptSchedule(),
+    ComposableDiffusion(),
+]
+
+
+@pytest.mark.parametrize("item", REMEDIES, ids=lambda item: item.method)
+def test_a_remedy_can_be_typed_in_python_and_on_the_command_line(item):
+    """What stands behind the colon is a setting with a value that is both Python and YAML."""
+    with pytest.raises(BadInput) as told:
+        item.check()
+    setting, value = re.findall(r": (\w+)=([\[{].*[\]}])$", str(told.value))[0]
+    typed = settings_of(f"{setting}={value}")
+    assert typed == {setting: literal_eval(value)}
+    type(item)(**typed).check()
 
 
 def test_bindings_alone_are_enough():

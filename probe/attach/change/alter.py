@@ -2,9 +2,10 @@
 
 At the first pass of a step the pipeline's latents are optimised, written back into the very tensor that the pipeline
 holds, and put into the denoiser's input. With strength 0 nothing is written, so the picture stays the same to the bit.
+When the generation is over, a tensor that somebody else holds too gets its own values back.
 """
 
-import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,20 +21,9 @@ from probe.attach.model.prediction import Level, level
 from probe.attach.take import SAMPLES
 from probe.attach.text.columns import Placed
 from probe.attach.text.rows import Row
-from probe.errors import BadInput, Diverged, ProbeWarning, RecordingError
+from probe.errors import BadInput, Diverged, RecordingError
 from probe.intervention import LatentIntervention, Maps, Score
 
-FORGETFUL = (  # go on from a latent that they kept, so that what is moved in between is lost
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-    "HeunDiscreteScheduler",
-    "FlowMatchHeunDiscreteScheduler",
-    "KDPM2DiscreteScheduler",
-    "KDPM2AncestralDiscreteScheduler",
-    "DPMSolverSinglestepScheduler",
-    "DPMSolverSDEScheduler",
-    "SASolverScheduler",
-)
 SCALES = (2.0**14, 2.0**7, 1.0)  # of the loss, so that a gradient in half precision neither vanishes nor overflows
 
 REPLACED = (
@@ -60,6 +50,7 @@ class Alteration:
     _latest: dict[int, Maps] = field(default_factory=dict)  # of this step
     _before: dict[int, Maps] = field(default_factory=dict)  # of the step before
     _past: dict[int, Tensor] = field(default_factory=dict)
+    _written: list[tuple[weakref.ref[Tensor], Tensor]] = field(default_factory=list)  # tensors, and what they held
 
     def due(self, step: int) -> bool:
         """Whether this is the first pass of a step that is to be altered."""
@@ -82,6 +73,7 @@ class Alteration:
                 moved.append(self._image(scene, latents[image : image + 1].detach()))
         if all(z is None for z in moved):
             return given
+        self._written.append((weakref.ref(latents), latents.clone()))
         for own, z in zip(latents, moved, strict=True):
             if z is not None:
                 own.copy_(z[0])
@@ -124,7 +116,7 @@ class Alteration:
 
         found, losses = better_noise(look, z.float() / sigma, acting)
         self.log.append({"method": acting.method, "step": 0, "image": scene.row.image, "search": losses})
-        return found * sigma
+        return torch.lerp(z.float(), found * sigma, acting.strength)
 
     def _optimise(self, acting: LatentIntervention, scene: "_Scene", z: Tensor, start: Tensor) -> Tensor:
         """Refine until the target is met, then one update; each forward pass is used once."""
@@ -134,13 +126,13 @@ class Alteration:
         try:
             z, score = self._forward(acting, scene, z)
             scores.append(settled(score))
-            met, count = acting.met(scene.step, scores), 0
-            while not met:
-                met = acting.met(scene.step, scores) or count + 1 >= acting.max_refinements
-                z, score = self._forward(acting, scene, self._update(acting, z, score, alpha))
+            while len(scores) <= acting.max_refinements and not acting.refined(scene.step, scores):
+                better = self._update(acting, z, score, alpha)
+                if better is z:  # no gradient leads further
+                    break
+                z, score = self._forward(acting, scene, better)
                 scores.append(settled(score))
-                count += 1
-            if scene.step < acting.max_steps:
+            if acting.finishes(scene.step, scores):
                 z = self._update(acting, z, score, alpha)
         finally:
             self._note(acting, scene, scores, float((z.detach() - start).norm()), start)
@@ -187,6 +179,14 @@ class Alteration:
             if bool(torch.isfinite(gradient).all()):
                 return z - alpha * gradient / scale
         raise diverged(acting, self._done, "the gradient is not finite")
+
+    def give_back(self) -> None:
+        """The generation is over: who still holds a tensor that was written to, finds in it what it held."""
+        for held, own in self._written:
+            tensor = held()
+            if tensor is not None:
+                tensor.copy_(own)
+        self._written.clear()
 
     def stepping(self, sample: Any) -> None:
         """The scheduler is about to step: with the tensor that was written to."""
@@ -260,19 +260,6 @@ def diverged(intervention: LatentIntervention, step: int, what: str) -> Diverged
         f"{intervention.method}: {what} at step {step}; lower scale_factor, or run the denoiser in float32. "
         "What was recorded until then is in recording.traces"
     )
-
-
-def warn_of(scheduler: Any, intervention: LatentIntervention) -> None:
-    """Some schedulers throw a moved latent away."""
-    name = type(scheduler).__name__
-    if name in FORGETFUL and intervention.strength != 0 and intervention.max_steps > 1:
-        warnings.warn(
-            f"{name} goes on from a latent that it kept, so what {intervention.method} does to the latents in between "
-            "is lost, at its second call at least. Use DDIM: "
-            "pipe.scheduler = diffusers.DDIMScheduler.from_config(pipe.scheduler.config)",
-            ProbeWarning,
-            stacklevel=2,
-        )
 
 
 def name_of(given: Arguments, names: Sequence[str]) -> str:
