@@ -76,6 +76,16 @@ def test_a_noun_without_modifiers_is_only_pushed_away():
     assert float(SynGen(bindings={"car": ()}).score(maps()).loss.detach()) < 0
 
 
+@pytest.mark.parametrize("tau", [0.02, 0.5, 100.0])
+def test_the_contrast_is_finite_at_every_temperature_that_is_allowed(tau):
+    seen = maps()
+    alike = Maps(torch.ones_like(seen.A).requires_grad_(True), POSITIONS, 8)
+    for each in (seen, alike):
+        loss = Separate(groups=(("red", "car"), ("blue", "bowl")), tau=tau).score(each).loss
+        (gradient,) = torch.autograd.grad(loss, each.A)
+        assert torch.isfinite(loss) and torch.isfinite(gradient).all()
+
+
 def test_conform_prefers_groups_that_are_together():
     method = Conform(groups=(("red", "car"), ("blue", "bowl")))
     bound = maps(red=(3, 3), car=(3, 3), blue=(12, 12), bowl=(12, 12))
