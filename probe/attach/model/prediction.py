@@ -2,7 +2,8 @@
 
 x_t = alpha * x_0 + sigma * eps. A denoiser predicts eps, x_0, v = alpha * eps - sigma * x_0 (Salimans & Ho 2022)
 or a flow's velocity eps - x_0 (with alpha = 1 - sigma). A trigonometric flow (sCM, Lu & Song 2024) predicts v with
-alpha = cos t, sigma = sin t; the pipelines make it of what their denoiser says, which is something else.
+alpha = cos t, sigma = sin t; the pipelines make it of what their denoiser says, which is something else. Of a
+preconditioned denoiser (EDM, Karras et al. 2022) x_0 = c_skip * z + c_out * output, z what the scheduler keeps.
 """
 
 from dataclasses import dataclass
@@ -19,10 +20,12 @@ from probe.errors import RecordingError
 class Level:
     """The noise level of one step. `scale` divides what the scheduler keeps, to give x_t as above."""
 
-    kind: str  # "epsilon", "sample", "v_prediction", "flow" or "trigflow"
+    kind: str  # "epsilon", "sample", "v_prediction", "flow", "trigflow" or "edm"
     alpha: float
     sigma: float
     scale: float = 1.0
+    skip: float = 0.0  # EDM's c_skip and c_out
+    out: float = 0.0
 
     def x0(self, output: Tensor, sample: Tensor) -> Tensor:
         """The predicted clean latents; `sample` as the scheduler keeps it."""
@@ -33,6 +36,8 @@ class Level:
             return self.alpha * x - self.sigma * y
         if self.kind == "flow":
             return x - self.sigma * y
+        if self.kind == "edm":
+            return self.skip * sample.float() + self.out * y
         return (x - self.sigma * y) / max(self.alpha, 1e-8)
 
     def epsilon(self, output: Tensor, sample: Tensor) -> Tensor:
@@ -44,6 +49,8 @@ class Level:
             return self.alpha * y + self.sigma * x
         if self.kind == "flow":
             return x + self.alpha * y
+        if self.kind == "edm":
+            return (x - self.alpha * self.x0(output, sample)) / max(self.sigma, 1e-8)
         return y
 
 
@@ -51,6 +58,18 @@ def flows(scheduler: Any) -> bool:
     """Whether a scheduler follows a flow."""
     named = "FlowMatch" in type(scheduler).__name__ or scheduler.config.get("prediction_type") == "flow_prediction"
     return named or bool(scheduler.config.get("use_flow_sigmas"))
+
+
+def preconditions(scheduler: Any) -> bool:
+    """Whether a scheduler makes x_0 of what it keeps and of what the denoiser says, as EDM does."""
+    return hasattr(scheduler, "precondition_outputs")
+
+
+def _skip_and_out(sigma: float, sigma_data: float, kind: str) -> tuple[float, float]:
+    """c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), below 0 for v (s: sigma_data)."""
+    total = sigma**2 + sigma_data**2
+    sign = -1 if kind == "v_prediction" else 1
+    return sigma_data**2 / total, sign * sigma * sigma_data / total**0.5
 
 
 def level(scheduler: Any, timestep: Any) -> Level:
@@ -63,6 +82,8 @@ def level(scheduler: Any, timestep: Any) -> Level:
     if hasattr(scheduler, "sigmas") and not _variance_preserving(scheduler):
         sigma = _sigma(scheduler, timestep)
         root = (sigma**2 + 1) ** 0.5
+        if preconditions(scheduler):
+            return Level("edm", 1 / root, sigma / root, root, *_skip_and_out(sigma, config.sigma_data, kind))
         return Level(kind, 1 / root, sigma / root, root)
     time = float(torch.as_tensor(timestep).flatten()[0])  # the same for all rows
     if kind == "trigflow":
@@ -114,4 +135,5 @@ def _sigma(scheduler: Any, timestep: Any) -> float:
     index = scheduler.step_index
     if index is None:
         index = int((scheduler.timesteps.double().cpu() - t).abs().argmin())
-    return float(scheduler.sigmas[index])
+    between = hasattr(scheduler, "sigmas_interpol") and not scheduler.state_in_first_order  # KDPM2's second halves
+    return float((scheduler.sigmas_interpol if between else scheduler.sigmas)[index])

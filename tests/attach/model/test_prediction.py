@@ -48,6 +48,38 @@ def test_equals_the_schedulers_own_prediction_of_the_picture(name, prediction):
         sample = step.prev_sample
 
 
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("name", ["EDMEulerScheduler", "EDMDPMSolverMultistepScheduler"])
+def test_preconditioned_predictions_are_the_schedulers_own(name, prediction):
+    scheduler = getattr(diffusers, name)(prediction_type=prediction)
+    scheduler.set_timesteps(6)
+    rng = torch.Generator().manual_seed(1)
+    sample = torch.randn(1, 4, 8, 8, generator=rng) * scheduler.init_noise_sigma
+    for i, t in enumerate(scheduler.timesteps):
+        output = torch.randn(sample.shape, generator=rng)
+        scheduler.scale_model_input(sample, t)
+        noise, sigma = level(scheduler, t), float(scheduler.sigmas[i])
+        x0 = scheduler.precondition_outputs(sample, output, sigma)
+        torch.testing.assert_close(noise.x0(output, sample), x0, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(noise.epsilon(output, sample), (sample - x0) / sigma, atol=1e-3, rtol=1e-3)
+        sample = scheduler.step(output, t, sample).prev_sample
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers with numpy
+def test_between_two_steps_a_scheduler_of_second_order_has_levels_of_their_own():
+    scheduler = diffusers.KDPM2DiscreteScheduler(**SCHEDULE)
+    scheduler.set_timesteps(4)
+    rng = torch.Generator().manual_seed(1)
+    sample = torch.randn(1, 4, 8, 8, generator=rng) * scheduler.init_noise_sigma
+    for t in scheduler.timesteps[:5]:
+        output = torch.randn(sample.shape, generator=rng)
+        scheduler.scale_model_input(sample, t)
+        ours = level(scheduler, t).x0(output, sample)
+        step = scheduler.step(output, t, sample)
+        torch.testing.assert_close(ours, step.pred_original_sample, atol=1e-4, rtol=1e-4)
+        sample = step.prev_sample
+
+
 def test_flow_matching_reads_its_own_sigmas():
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
     scheduler.set_timesteps(8)
