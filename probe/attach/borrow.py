@@ -4,14 +4,18 @@ import copy
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import islice
 from typing import Any
 
 from probe.errors import AlreadyRecording
 
+ONCE = (
+    "this recording has been entered before, and one recording is one `with` block (any number of generations run "
+    "in it): make another with probe.record(pipe, ...)"
+)
 _leases: "weakref.WeakKeyDictionary[Any, threading.RLock]" = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
 
@@ -24,7 +28,7 @@ def lease(weights: Any, wait: float = 0.0) -> Iterator[None]:
     """
     with _guard:
         lock = _leases.setdefault(weights, threading.RLock())
-    if not lock.acquire(timeout=wait) if wait > 0 else not lock.acquire(blocking=False):
+    if not lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)) if wait > 0 else not lock.acquire(blocking=False):
         raise AlreadyRecording(
             "these weights are being recorded in another thread; wait for it (record(..., wait=seconds)), "
             "or load the model once per thread"
@@ -33,6 +37,15 @@ def lease(weights: Any, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def leases(modules: Iterable[Any], wait: float = 0.0) -> Iterator[None]:
+    """Hold the weights of several modules, in their order."""
+    with ExitStack() as stack:
+        for module in modules:
+            stack.enter_context(lease(module, wait))
+        yield
 
 
 def here(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,8 +78,9 @@ Around = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
 class _StandIn:
     """What is called in the place of a method of its owner."""
 
-    def __init__(self, owner: Any, original: Callable[..., Any], wrapper: Around):
-        self.__wrapped__ = original  # inspect.signature still tells the truth
+    def __init__(self, owner: Any, name: str, wrapper: Around):
+        self.before = vars(owner).get(name)  # what the object itself had: nothing, another stand-in, or a user's own
+        self.__wrapped__ = getattr(owner, name)  # inspect.signature still tells the truth
         self._owner = id(owner)
         self._wrapper, self._thread = wrapper, threading.get_ident()
 
@@ -89,13 +103,29 @@ def around(owner: Any, name: str, wrapper: Around) -> Iterator[None]:
 
     The class is not touched, and a deep copy of the object has the method itself: its own.
     """
-    own = vars(owner)
-    before = own.get(name)
-    own[name] = _StandIn(owner, getattr(owner, name), wrapper)
+    mine = vars(owner)[name] = _StandIn(owner, name, wrapper)
     try:
         yield
     finally:
-        if before is None:
-            own.pop(name, None)
-        else:
-            own[name] = before
+        _unlink(owner, name, mine)
+
+
+def _unlink(owner: Any, name: str, mine: _StandIn) -> None:
+    """Take one stand-in away; those that were put on after it and are still there stand in for what it stood in for."""
+    own = vars(owner)
+    above = _directly_above(own.get(name), mine)
+    if above is not None:
+        above.before, above.__wrapped__ = mine.before, mine.__wrapped__
+    elif mine.before is None:
+        own.pop(name, None)
+    else:
+        own[name] = mine.before
+
+
+def _directly_above(top: Any, mine: _StandIn) -> _StandIn | None:
+    """The stand-in that was put on next after mine, if there is one."""
+    while isinstance(top, _StandIn) and top is not mine:
+        if top.before is mine:
+            return top
+        top = top.before
+    return None

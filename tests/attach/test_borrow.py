@@ -2,6 +2,10 @@
 
 import copy
 import threading
+from contextlib import ExitStack
+from functools import partial
+from itertools import permutations
+from math import inf, prod
 
 import pytest
 
@@ -29,6 +33,24 @@ def test_stand_ins_nest_and_go_away_when_the_body_raises():
         assert machine.run(1) == 4
         raise KeyboardInterrupt
     assert "run" not in vars(machine)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("own", [False, True])
+def test_stand_ins_that_go_away_in_any_order_leave_the_others_and_then_nothing(order: tuple[int, ...], own: bool):
+    machine, factors = Machine(), (2, 3, 5)
+    if own:
+        machine.run = mine = lambda x: x + 1
+    stacks = [ExitStack() for _ in factors]
+    for stack, factor in zip(stacks, factors, strict=True):
+        wrapper = partial(lambda factor, original, args, kwargs: factor * original(*args, **kwargs), factor)
+        stack.enter_context(around(machine, "run", wrapper))
+    left = prod(factors)
+    for gone in order:
+        assert machine.run(0) == left
+        stacks[gone].close()
+        left //= factors[gone]
+    assert machine.run(0) == 1 and (machine.run is mine if own else "run" not in vars(machine))
 
 
 def test_a_users_own_replacement_survives():
@@ -64,6 +86,11 @@ def test_one_thread_may_nest_its_lease():
     with lease(machine), lease(machine):
         pass
     with lease(machine):
+        pass
+
+
+def test_one_may_wait_for_ever():
+    with lease(Machine(), wait=inf):
         pass
 
 

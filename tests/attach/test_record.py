@@ -1,6 +1,7 @@
 """Recording: the picture stays the same, everything is given back, and what comes out is right."""
 
 import threading
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 
 import probe
 from probe.attach.kept.attention import AttentionReader
-from probe.errors import AlreadyRecording, BadInput, MissingReadings, NoMatch, NoSuchWord, NotRecorded
+from probe.errors import AlreadyRecording, BadInput, MissingReadings, NoMatch, NoSuchWord, NotRecorded, RecordingError
 from tests import pipelines
 from tests.fingerprint import fingerprint
 
@@ -49,6 +50,49 @@ def test_an_error_at_any_attention_call_leaves_nothing_behind(pipe, monkeypatch,
             pipelines.run(pipe, "sd1")
     assert fingerprint(pipe) == before
     assert np.array_equal(pipelines.run(pipe, "sd1"), plain)
+
+
+def test_recordings_that_end_in_the_order_in_which_they_began_leave_nothing_behind(pipe):
+    plain, before = pipelines.run(pipe, "sd1"), fingerprint(pipe)
+    first, second = probe.record(pipe), probe.record(pipe)
+    with ExitStack() as rest:
+        with first:
+            rest.enter_context(second)
+            pipelines.run(pipe, "sd1")
+        assert np.array_equal(pipelines.run(pipe, "sd1"), plain)
+    assert fingerprint(pipe) == before and np.array_equal(pipelines.run(pipe, "sd1"), plain)
+    assert (len(first.traces), len(second.traces)) == (1, 2)
+    assert second.traces[0].tree["latents"].identical(second.traces[1].tree["latents"])
+
+
+def test_a_recording_is_entered_once(pipe):
+    plain, before = pipelines.run(pipe, "sd1"), fingerprint(pipe)
+    with pytest.raises(RecordingError, match=r"entered before.*make another"), probe.record(pipe) as twice, twice:
+        pytest.fail("entered twice")
+    assert fingerprint(pipe) == before
+    with probe.record(pipe) as recording:
+        assert np.array_equal(pipelines.run(pipe, "sd1"), plain)
+    with pytest.raises(RecordingError, match="make another"), recording:
+        pytest.fail("entered after its end")
+    assert fingerprint(pipe) == before and recording.trace.run.steps == pipelines.STEPS
+
+
+def test_a_recording_that_could_not_begin_may_try_again(pipe):
+    recording = probe.record(pipe, sites="mid_block")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(recording), "_attach", lambda *_: pytest.fail("no"))
+        with pytest.raises(pytest.fail.Exception), recording:
+            pass
+    with recording:
+        pipelines.run(pipe, "sd1")
+    assert recording.trace.run.steps == pipelines.STEPS
+
+
+def test_what_ends_with_an_error_holds_no_model(pipe):
+    recording = probe.record(pipe, branches=["cond", "negative"])
+    with pytest.raises(NoMatch, match="negative did not run"), recording:
+        pipelines.run(pipe, "sd1")
+    assert recording._pipe is None and len(recording.traces) == 1
 
 
 def test_nested_recordings_see_the_same(pipe):
