@@ -3,6 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+from probe.attach.arguments import (
+    cells_of,
+    check_limits,
+    check_pipeline,
+    heads_of,
+    inquiries_of,
+    interventions_of,
+    layers_of,
+    steps_of,
+    texts_of,
+    words_of,
+)
 from probe.attach.asked.inquiry import Inquiry
 from probe.attach.kept.budget import BUDGET
 from probe.attach.kept.keeping import GROUPS, Heads, Level, Steps, wish
@@ -11,7 +23,6 @@ from probe.attach.kept.states import Layers
 from probe.attach.recording import Recording
 from probe.attach.request import Request
 from probe.attach.text.lexicon import EVERY
-from probe.errors import BadInput
 from probe.intervention import Intervention
 
 
@@ -26,12 +37,12 @@ def record(
     groups: int = GROUPS,
     budget: int = BUDGET,
     branches: str | Sequence[str] = ("cond",),
-    relations: Sequence[str] = (WORDS,),
-    cells: Sequence[Spot] = ((0.5, 0.5),),
+    relations: str | Sequence[str] = (WORDS,),
+    cells: Spot | Sequence[Spot] = ((0.5, 0.5),),
     modules: str | Sequence[str] = (),
     text_states: Layers = False,
     exact: bool = False,
-    interventions: Sequence[Intervention] = (),
+    interventions: Intervention | Sequence[Intervention] = (),
     explain: Inquiry | Sequence[Inquiry] = (),
     wait: float = 0.0,
 ) -> Recording:
@@ -61,24 +72,22 @@ def record(
     - `explain`: explanations that need extra passes at chosen steps (`probe.Relevancy`, `probe.LeaveOneOut`, ...).
 
     `wait`: seconds to wait for another thread's recording of the same weights.
-    Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, UnknownFamily, BadInput.
+    Raises OverBudget, NoSuchWord, NoMatch, MissingReadings, AlreadyRecording, NotAPipeline, UnknownFamily, BadInput.
     """
-    if isinstance(words, str):
-        raise BadInput(f"words is one string ({words!r}); give a list of words: words=[{words!r}]")
-    for item in interventions:
-        item.check()
+    check_pipeline(pipe)
+    check_limits(groups, budget, wait)
     chosen = words if words is not None or keep == "summary" else (EVERY,)
     request = Request(
-        words=None if chosen is None else tuple(chosen),
-        sites=sites,
-        branches=(branches,) if isinstance(branches, str) else tuple(branches),
-        interventions=tuple(interventions),
-        inquiries=(explain,) if isinstance(explain, Inquiry) else tuple(explain),
-        keep=wish(keep, steps, heads, groups),
+        words=words_of(chosen),
+        sites=sites if sites is None or isinstance(sites, str) else list(texts_of("sites", sites, "['up_blocks']")),
+        branches=texts_of("branches", branches, "['cond', 'uncond']"),
+        interventions=interventions_of(interventions),
+        inquiries=inquiries_of(explain),
+        keep=wish(keep, steps_of(steps), heads_of(heads), int(groups)),
         budget=budget,
-        related=asked(relations, cells),
-        modules=(modules,) if isinstance(modules, str) else tuple(modules),
-        text_states=text_states,
+        related=asked(texts_of("relations", relations, "['image->text', 'text->image']"), cells_of(cells)),
+        modules=texts_of("modules", modules, "['mid_block', '*.ff']"),
+        text_states=layers_of(text_states),
         exact=exact,
     )
     return Recording(pipe, request, wait)
