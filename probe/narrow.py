@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probe.axes import BRANCH
+from probe.axes import BRANCH, IMAGE, SITE, STEP, WORD
 from probe.errors import NoMatch
 
 
@@ -38,6 +38,8 @@ def narrow(tree: xr.DataTree, wanted: Mapping[str, set[Any]]) -> xr.DataTree:
         whole, own = node.to_dataset(), node.to_dataset(inherit=False)
         mine = ((axis, some) for axis, some in wanted.items() if axis in own.dims)
         places = {axis: np.isin(whole[axis].values, list(some)).nonzero()[0] for axis, some in mine}
+        if len(places.get(STEP, "some")) == 0:
+            check_groups(own, wanted[STEP], node.path)
         if all(len(place) for place in places.values()):
             kept[node.path] = own.isel(places)
     lost = [axis for axis in wanted if axis != "time" and not any(axis in d.dims for d in kept.values())]
@@ -46,3 +48,54 @@ def narrow(tree: xr.DataTree, wanted: Mapping[str, set[Any]]) -> xr.DataTree:
             f"no node of this trace holds {lost[0]} {sorted(wanted[lost[0]])} with all else that was asked for"
         )
     return xr.DataTree.from_dict(kept)
+
+
+def check_groups(node: xr.Dataset, wanted: set[Any], path: str) -> None:
+    """Raises NoMatch for steps that a node holds in its means of several steps, none of which begins with one."""
+    if "steps" not in node.coords:
+        return
+    first, counts = node[STEP].values.tolist(), node["steps"].values.tolist()
+    inside = sorted(step for step in wanted if first[0] <= step < first[-1] + counts[-1])
+    if inside:
+        groups = ", ".join(f"{step} ({count})" for step, count in zip(first, counts, strict=True))
+        raise NoMatch(
+            f"step {inside[0]} was not kept apart in {path}, which holds means of groups of steps; they begin at (and "
+            f'are of so many): {groups}. Select one of these, or record with keep="maps", which keeps every step'
+        )
+
+
+def read_words(nodes: Sequence[xr.Dataset], image: int, branch: str | None = None) -> tuple[str, ...]:
+    """Labels of which the first of some nodes of attention has readings for a picture, in a branch or in any."""
+    images: list[Any] = nodes[0][IMAGE].values.tolist() if nodes else []
+    if image not in images:
+        return ()
+    array = nodes[0]["attention"].isel({SITE: 0, IMAGE: images.index(image)})
+    if branch is not None:
+        array = array.isel({BRANCH: array[BRANCH].values == branch})
+    there = array.notnull().any([axis for axis in array.dims if axis != WORD])
+    return tuple(str(label) for label in array[WORD].values[there.values])
+
+
+def silent(nodes: Iterable[xr.Dataset]) -> list[Any]:
+    """Labels of which no node of attention has a reading. It looks at one site after the other until all are found."""
+    left: list[Any] | None = None
+    for array in (node["attention"].isel({SITE: i}) for node in nodes for i in range(node.sizes[SITE])):
+        part = array if left is None else array.sel({WORD: left})
+        nothing = part.isnull().all([axis for axis in part.dims if axis != WORD])
+        left = part[WORD].values[nothing.values].tolist()
+        if not left:
+            break
+    return left or []
+
+
+def silence(nodes: Sequence[xr.Dataset], label: str, image: int, branch: str | None, texts: Mapping[str, str]) -> str:
+    """What to say of a word without readings: where it has none, where else it has, which words there are.
+
+    `texts` say what each branch reads for this picture.
+    """
+    where = f"picture {image}" if branch is None else f"picture {image}, branch {branch!r}"
+    others = [other for other in texts if branch is not None and label in read_words(nodes, image, other)]
+    elsewhere = f"it is a word of the {texts[others[0]]}, which branch {others[0]!r} reads; " if others else ""
+    there = ", ".join(read_words(nodes, image, branch)) or "none"
+    said = f"{label!r} has no readings for {where}, of the {texts[branch or 'cond']}"
+    return f"{said}; {elsewhere}the words of {where} are: {there}"

@@ -198,11 +198,7 @@ def _check_read(labels: Sequence[str], silent: np.ndarray, choice: Choice, trace
     """A word without any reading is an error: it is of another prompt, or no encoder's columns hold it."""
     lost = [label for label, nothing in zip(labels, silent, strict=True) if nothing]
     if lost:
-        there = ", ".join(trace.labels_of(choice.image)) or "none"
-        raise NoSuchWord(
-            f"{lost[0]!r} has no readings for picture {choice.image}, branch {choice.branch!r}, of the prompt "
-            f"{trace.run.prompt_of(choice.image)!r}; the words of this picture are: {there}"
-        )
+        raise NoSuchWord(trace.silence(lost[0], choice.image, choice.branch))
 
 
 def chosen_steps(wanted: Steps, there: list[int], total: int) -> list[int]:

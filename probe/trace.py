@@ -65,10 +65,10 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from probe.axes import BRANCH, IMAGE, SITE, STEP, WORD
-from probe.errors import NoSuchWord, NotRecorded
-from probe.narrow import members, narrow, several
+from probe.errors import NoMatch, NoSuchWord, NotRecorded
+from probe.narrow import members, narrow, read_words, several, silence, silent
 from probe.site import Site, select
-from probe.words import Token, Word
+from probe.words import Token, Word, label_like
 
 
 class Run(BaseModel):
@@ -104,12 +104,19 @@ class Run(BaseModel):
         """The prompt that a picture was made for."""
         return self.prompts[self.rank_of(image)]
 
+    def text_of(self, image: int, branch: str) -> str:
+        """The text that a branch reads for a picture, and which of the two it is: "prompt 'a cat'"."""
+        if branch.partition("#")[0] == "cond":
+            return f"prompt {self.prompt_of(image)!r}"
+        texts = self.negative_prompts or ("",)
+        return f"negative prompt {texts[min(self.rank_of(image), len(texts) - 1)]!r}"
+
 
 @dataclass(frozen=True, eq=False)
 class Trace:
     """The frozen record of one generation; see the module's docstring for the nodes of `tree`.
 
-    `words` and `tokens` are those of all prompts, one after the other.
+    `words` and `tokens` are of all prompts, one after the other; `negative_words`, `negative_tokens` of negative ones.
     """
 
     run: Run
@@ -119,11 +126,13 @@ class Trace:
     tree: xr.DataTree
     pictures: tuple[Image.Image, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
+    negative_words: tuple[Word, ...] = ()
+    negative_tokens: tuple[Token, ...] = ()
 
     @property
     def prompt(self) -> str:
-        """The first prompt."""
-        return self.run.prompts[0]
+        """The prompt of its first picture."""
+        return self.run.prompt_of(min(self.along(IMAGE), default=0) if len(self.run.prompts) > 1 else 0)
 
     def node(self, name: str) -> xr.Dataset:
         """One node as a Dataset. Raises NotRecorded, naming what there is."""
@@ -132,14 +141,11 @@ class Trace:
         return self.tree[name].to_dataset()
 
     def word(self, label: str) -> str:
-        """The label of a word, or of a special token. Raises NoSuchWord, listing the words."""
-        labels = self.labels
-        if label in labels:
-            return label
-        found = [w.label for w in self.words if w.text.casefold() == label.casefold() and w.label in labels]
-        if not found:
-            raise NoSuchWord(f"{label!r} was not recorded; the words of this trace are: {', '.join(labels)}")
-        return found[0]
+        """The label of a word, however it is spelt, or of a special token. Raises NoSuchWord, listing the words."""
+        found = label_like(f"{label}", self.labels)
+        if found is None:
+            raise NoSuchWord(f"{label!r} was not recorded; the words of this trace are: {', '.join(self.labels)}")
+        return found
 
     def words_of(self, image: int) -> tuple[Word, ...]:
         """The words of the prompt that a picture was made for."""
@@ -149,15 +155,14 @@ class Trace:
         """The tokens of the prompt that a picture was made for."""
         return tuple(token for token in self.tokens if token.prompt == self.run.rank_of(image))
 
-    def labels_of(self, image: int) -> tuple[str, ...]:
-        """Labels that have readings for a picture: words of another picture's prompt have none."""
-        nodes = self.attention_nodes()
-        images: list[Any] = nodes[0][IMAGE].values.tolist() if nodes else []
-        if image not in images:
-            return ()
-        array = nodes[0]["attention"].isel(site=0, image=images.index(image))
-        there = array.notnull().any([axis for axis in array.dims if axis != WORD])
-        return tuple(str(label) for label in array[WORD].values[there.values])
+    def labels_of(self, image: int, branch: str | None = None) -> tuple[str, ...]:
+        """Labels that have readings for a picture, in a branch or in any: words of another prompt have none."""
+        return read_words(self.attention_nodes(), image, branch)
+
+    def silence(self, label: str, image: int, branch: str | None = None) -> str:
+        """What to say of a word without readings for a picture, in a branch or in any."""
+        texts = {each: self.run.text_of(image, each) for each in ("cond", *self.along(BRANCH))}
+        return silence(self.attention_nodes(), label, image, branch, texts)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -212,7 +217,11 @@ class Trace:
         paths, images = wanted.get(SITE), wanted.get(IMAGE)
         sites = tuple(s for s in self.sites if paths is None or s.path in paths)
         pictures = self.pictures if images is None else tuple(p for i in sorted(images) for p in self.shown(i))
-        return replace(self, sites=sites, tree=narrow(self.tree, wanted), pictures=pictures)
+        part = replace(self, sites=sites, tree=narrow(self.tree, wanted), pictures=pictures)
+        if WORD in wanted and (BRANCH in wanted or IMAGE in wanted) and (lost := silent(part.attention_nodes())):
+            first = part.along(BRANCH)[0] if BRANCH in wanted else None
+            raise NoMatch(self.silence(lost[0], min(part.along(IMAGE)), first))
+        return part
 
     def along(self, axis: str) -> tuple[Any, ...]:
         """The entries of an axis, over all nodes that have it: labels, or numbers."""
@@ -243,13 +252,13 @@ class Trace:
 
     def equals(self, other: "Trace") -> bool:
         """Whether two traces hold the same: run, words, arrays with names and attributes, pixels. Reads everything."""
-        return (
-            _listed(self.run.model_dump()) == _listed(other.run.model_dump())
-            and (self.words, self.tokens, self.sites) == (other.words, other.tokens, other.sites)
-            and _listed(self.extra) == _listed(other.extra)
-            and self.tree.identical(other.tree)
-            and [_pixels(picture) for picture in self.pictures] == [_pixels(picture) for picture in other.pictures]
-        )
+        return self._flat() == other._flat() and self.tree.identical(other.tree)
+
+    def _flat(self) -> tuple[Any, ...]:
+        """All but the tree, as values that compare."""
+        tables = self.words, self.tokens, self.sites, self.negative_words, self.negative_tokens
+        pixels = [(picture.mode, picture.size, picture.tobytes()) for picture in self.pictures]
+        return tables, _listed(self.run.model_dump()), _listed(self.extra), pixels
 
     def _repr_html_(self) -> str:
         rows = [("seed", self.run.seed), ("steps", self.run.steps), ("model", self.run.model)]
@@ -279,10 +288,6 @@ def _listed(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_listed(item) for item in cast(Sequence[Any], value)]
     return "nan" if isinstance(value, float) and math.isnan(value) else value
-
-
-def _pixels(picture: Image.Image) -> tuple[str, tuple[int, int], bytes]:
-    return picture.mode, picture.size, picture.tobytes()
 
 
 def inline(picture: Image.Image, side: int = 96) -> str:

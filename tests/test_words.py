@@ -243,7 +243,7 @@ class TestLengths:
         prompt = one(" ".join(["a cat"] * 40), lengths=77)
         assert prompt.lengths == {"e": 77}
         assert prompt.fallen == {"e": ("cat#38", "a#39", "cat#39", "a#40", "cat#40")}
-        assert prompt.notice == "e reads 77 tokens, and not all of: cat#38, a#39, cat#39, a#40, cat#40"
+        assert prompt.notice == "e reads 77 tokens, and not all of: cat#38, a#39 and 3 more"
         assert prompt.columns("cat#37", "e") == (74,)
         with pytest.raises(NoSuchWord, match=r"no encoder reads a token of 'cat#40': e reads 77 tokens.*Shorten"):
             prompt.find("cat#40")
@@ -261,7 +261,14 @@ class TestLengths:
         assert prompt.columns("cat", "t5") == (2,)
 
     def test_a_long_notice_is_short(self) -> None:
-        assert one("cat " * 200, lengths=77).notice.endswith("cat#83 and 117 more")
+        names = " ".join("abcdefghijklm")
+        assert one(f"x {names}", lengths=3).notice.endswith("not all of: b, c, d, e, f, g, h, i and 4 more")
+
+    def test_a_notice_names_things_first_and_each_once(self) -> None:
+        lost = one("a cat " + "very " * 90 + "balloon and a balloon", lengths=77)
+        assert lost.fallen["e"][-1] == "balloon#2" and len(lost.fallen["e"]) > 8
+        more = len(lost.fallen["e"]) - 4
+        assert lost.notice.endswith(f"not all of: balloon, very#74, and, a#2 and {more} more")
 
     def test_nothing_fell(self) -> None:
         assert (one("a cat", lengths=77).notice, one("a cat").fallen) == ("", {"e": ()})

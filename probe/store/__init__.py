@@ -1,7 +1,7 @@
 """Traces on disk. A folder holds
 
 arrays.zarr/            the numbers of `Trace.tree`: zarr v3, sharded, blosc-zstd with bit shuffle and crc32c
-tables/*.parquet        words, tokens, sites
+tables/*.parquet        words, tokens, sites; words and tokens of the negative prompt, if there is one
 pictures/0.png ...      with the run's id in a text chunk
 manifest.json           written last: schema version, run, names on axes, size and BLAKE2b hash of every file
 

@@ -18,7 +18,9 @@ LIMIT = 64 * 2**20  # bytes of a manifest
 REMEDY = "The trace is damaged: copy it again from where it came, or record it anew."
 
 _PART = r"(?!\.)[A-Za-z0-9_.-]{1,200}"
-_LAYOUT = re.compile(rf"arrays\.zarr(/{_PART})+|tables/(words|tokens|sites)\.parquet|pictures/\d{{1,4}}\.png")
+_LAYOUT = re.compile(
+    rf"arrays\.zarr(/{_PART})+|tables/((negative_)?(words|tokens)|sites)\.parquet|pictures/\d{{1,4}}\.png"
+)
 
 
 class _Model(BaseModel):

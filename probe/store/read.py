@@ -49,6 +49,8 @@ def open_trace(folder: str | Path, *, budget: int = BUDGET) -> Trace:
         tree=_tree(root, manifest, metas),
         pictures=_pictures(root, manifest),
         extra=manifest.extra,
+        negative_words=_table(root, manifest, Word, "negative_"),
+        negative_tokens=_table(root, manifest, Token, "negative_"),
     )
 
 
@@ -79,8 +81,11 @@ def _small(root: Path, path: str, manifest: Manifest) -> bytes:
     return read_checked(root, path, entry)
 
 
-def _table(root: Path, manifest: Manifest, kind: type[Row]) -> tuple[Row, ...]:
-    path = f"tables/{kind.__name__.lower()}s.parquet"
+def _table(root: Path, manifest: Manifest, kind: type[Row], which: str = "") -> tuple[Row, ...]:
+    """The rows of a table; those of a negative prompt are not there where it has none."""
+    path = f"tables/{which}{kind.__name__.lower()}s.parquet"
+    if which and path not in manifest.files:
+        return ()
     return decode_table(_small(root, path, manifest), kind, path)
 
 

@@ -15,6 +15,7 @@ from probe.words import Token, Word
 
 Row = TypeVar("Row", bound=BaseModel)
 TABLES: dict[str, type[BaseModel]] = {"words": Word, "tokens": Token, "sites": Site}
+NEGATIVE: dict[str, type[BaseModel]] = {"negative_words": Word, "negative_tokens": Token}  # there only if not empty
 SCALARS: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), bool: pa.bool_(), float: pa.float64()}
 ROWS, BYTES = 1_000_000, 256 * 2**20  # the largest table that is read
 

@@ -11,7 +11,7 @@ from probe.store.folder import new_folder
 from probe.store.manifest import ARRAYS, NAME, Entry, Manifest, Names, Node, belongs, digest, dump, run_id
 from probe.store.pictures import encode_picture
 from probe.store.plain import plain
-from probe.store.tables import TABLES, encode_table
+from probe.store.tables import NEGATIVE, TABLES, encode_table
 from probe.trace import Trace
 
 
@@ -33,8 +33,9 @@ def write_trace(trace: Trace, folder: str | Path, *, exist_ok: bool = False) -> 
 
 
 def _files(trace: Trace, run: str) -> Iterator[tuple[str, bytes]]:
-    for name, kind in TABLES.items():
-        yield f"tables/{name}.parquet", encode_table(getattr(trace, name), kind)
+    for name, kind in (TABLES | NEGATIVE).items():
+        if name in TABLES or getattr(trace, name):
+            yield f"tables/{name}.parquet", encode_table(getattr(trace, name), kind)
     for i, picture in enumerate(trace.pictures):
         yield f"pictures/{i}.png", encode_picture(picture, run)
     for node in trace.tree.subtree:

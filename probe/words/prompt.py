@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from probe.axes import SPECIAL
 from probe.errors import NoMatch, NoSuchWord
 from probe.words.model import Token, Word
-from probe.words.segment import Span, phrase, segment
+from probe.words.segment import Span, labels, phrase, segment
 
 LISTED = 8  # words in a notice
 
@@ -50,9 +50,9 @@ class Prompt(BaseModel):
 
     @property
     def notice(self) -> str:
-        """One line on the words that were truncated, or nothing."""
+        """One line on the words that were truncated, or nothing: those that name something first, each once."""
         lines = (
-            f"{encoder} reads {self.lengths[encoder]} tokens, and not all of: {_few(fallen)}"
+            f"{encoder} reads {self.lengths[encoder]} tokens, and not all of: {self._few(fallen)}"
             for encoder, fallen in self.fallen.items()
             if fallen
         )
@@ -92,6 +92,15 @@ class Prompt(BaseModel):
         self._row(encoder)
         return self.find(name).tokens.get(encoder, ())
 
+    def _few(self, fallen: Sequence[str]) -> str:
+        """The first of some labels, content words before others, without repeats; and how many more there are."""
+        lost = sorted((word for word in self.words if word.label in fallen), key=lambda word: not word.content)
+        once = [
+            word.label for word, label in zip(lost, labels(w.text for w in lost), strict=True) if label == word.text
+        ]
+        listed = once[:LISTED]
+        return ", ".join(listed) + (f" and {len(fallen) - len(listed)} more" if len(fallen) > len(listed) else "")
+
     def _row(self, encoder: str) -> tuple[Token, ...]:
         if encoder not in self.lengths:
             raise NoMatch(f"no encoder is called {encoder!r}; there are: {', '.join(self.encoders) or 'none'}")
@@ -104,24 +113,45 @@ class Prompt(BaseModel):
         return f"it shares its tokens with {', '.join(w.label for w in neighbours) or 'nothing'}; ask for them together"
 
 
-def _few(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - LISTED} more" if len(labels) > LISTED else ""
-    return ", ".join(labels[:LISTED]) + more
-
-
 def find_word(text: str, words: Sequence[Word], name: str) -> Word:
     """A word of `text` by its label or text, or several that follow each other as one. Raises NoSuchWord."""
     for word in words:
         if word.label == name:
             return word
-    base, _, number = name.rpartition("#") if re.search(r".#[1-9]\d*$", name) else (name, "", "1")
+    base, number = _numbered(name)
     found = _occurrences(text, words, base)
-    if len(found) < int(number):
+    if len(found) < number:
         held = f"; it holds {base!r} {len(found)} times" if found else ""
         listed = ", ".join(word.label for word in words) or "none"
         raise NoSuchWord(f"{name!r} is not in the prompt{held}; its words are: {listed}")
-    chosen = found[int(number) - 1]
-    return chosen[0] if len(chosen) == 1 else _together(text, chosen, int(number))
+    chosen = found[number - 1]
+    return chosen[0] if len(chosen) == 1 else _together(text, chosen, number)
+
+
+def label_like(name: str, among: Sequence[str]) -> str | None:
+    """The label of the same word or phrase, as "café#2" is "CAFÉ#2"; without a number, else the first that is there.
+
+    Labels of special tokens ("<start>") are only themselves.
+    """
+    if name in among:
+        return name
+    own = {label: _spelling(label) for label in among if not label.startswith("<")}
+    wanted, number = _spelling(name)
+    alike = [label for label, (spelt, _) in own.items() if spelt == wanted]
+    exact = [label for label in alike if own[label][1] == number]
+    return next(iter(exact or (alike if number == 1 else [])), None)
+
+
+def _spelling(name: str) -> tuple[str, int]:
+    """What all spellings of a word or phrase have in common, and which occurrence it is."""
+    base, number = _numbered(name)
+    return "".join(phrase(base, segment(base))), number
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    """("cat", 2) of "cat#2"."""
+    base, _, number = name.rpartition("#") if re.search(r".#[1-9]\d*$", name) else (name, "", "1")
+    return base, int(number)
 
 
 def _occurrences(text: str, words: Sequence[Word], name: str) -> list[Sequence[Word]]:

@@ -50,6 +50,7 @@ TRACES = {
     "default": make_trace(),
     "batch": make_trace(steps=3, images=2, branches=("cond", "uncond"), seed=1),
     "long": make_trace(steps=30, grids=((64, 64),), words=("a", "b", "c", "d", "e", "f", "g", "h", "i")),
+    "negative": replace(make_trace(), negative_words=make_trace().words, negative_tokens=make_trace().tokens[:3]),
     "odd": odd_trace(),
     "bare": replace(make_trace(), tree=xr.DataTree(), pictures=(), words=(), tokens=(), sites=()),
 }
@@ -76,12 +77,23 @@ def test_equality_notices_every_part() -> None:
     others = [
         replace(trace, run=trace.run.model_copy(update={"seed": 9})),
         replace(trace, words=trace.words[:1]),
+        replace(trace, negative_words=trace.words[:1]),
+        replace(trace, negative_tokens=trace.tokens[:1]),
         replace(trace, extra={"a": 1}),
         replace(trace, tree=changed),
         replace(trace, pictures=(Image.new("RGB", (128, 128)),)),
         make_trace(seed=5),
     ]
     assert trace.equals(make_trace()) and not any(trace.equals(other) for other in others)
+
+
+def test_a_trace_without_a_negative_prompt_has_the_tables_that_it_always_had(tmp_path: Path) -> None:
+    make_trace().save(tmp_path / "t")
+    assert sorted(p.name for p in (tmp_path / "t/tables").iterdir()) == [
+        "sites.parquet",
+        "tokens.parquet",
+        "words.parquet",
+    ]
 
 
 def test_saving_again_gives_the_same_bytes(tmp_path: Path) -> None:
