@@ -1,12 +1,13 @@
 """Does a trace folder still hold what was written?"""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from probe.errors import DamagedFile, OverBudget
 from probe.store.check import differences, read_checked
-from probe.store.manifest import Manifest, load
+from probe.store.manifest import NAME, Manifest, load
 from probe.store.read import open_trace
 
 
@@ -18,6 +19,7 @@ class Report:
     files: int
     nbytes: int
     problems: tuple[str, ...]
+    is_trace: bool = True  # whether there is a manifest, so that files can be compared at all
 
     @property
     def ok(self) -> bool:
@@ -25,7 +27,10 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        verdict = "as written" if self.ok else f"DAMAGED, {len(self.problems)} problems"
+        if not self.is_trace:
+            return f"{self.folder}: not a trace\n  {self.problems[0]}"
+        many = "problem" if len(self.problems) == 1 else "problems"
+        verdict = "as written" if self.ok else f"DAMAGED, {len(self.problems)} {many}"
         head = f"{self.folder}: {verdict} ({self.files} files, {self.nbytes:,} bytes)"
         return "\n".join([head, *(f"  {problem}" for problem in self.problems)])
 
@@ -36,7 +41,7 @@ def verify(folder: str | Path) -> Report:
     try:
         manifest = load(root)
     except DamagedFile as error:
-        return Report(root, 0, 0, (str(error),))
+        return Report(root, 0, 0, (str(error),), is_trace=os.path.lexists(root / NAME))
     problems = tuple(_problems(root, manifest))
     size = sum(entry.size for entry in manifest.files.values())
     return Report(root, len(manifest.files) + 1, size, problems or tuple(_reopen(root)))

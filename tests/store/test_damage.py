@@ -1,6 +1,7 @@
 """Damage of any kind is noticed, and only DamagedFile is raised."""
 
 import random
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -135,4 +136,16 @@ def test_what_is_no_trace_says_so(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(DamagedFile, match=r"not a finished trace|cannot read"):
         open_trace(tmp_path / name)
-    assert not verify(tmp_path / name).ok
+    report = verify(tmp_path / name)
+    assert not report.ok and not report.is_trace and str(report).startswith(f"{tmp_path / name}: not a trace\n")
+
+
+def test_a_report_counts_in_words(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    (copy / "pictures/0.png").unlink()
+    assert "DAMAGED, 1 problem (" in str(verify(copy))
+    (copy / "manifest.json").write_text("{}")
+    cut = verify(copy)
+    assert cut.is_trace and "DAMAGED, 1 problem (" in str(cut)
+    (copy / "manifest.json").unlink()
+    assert re.search(r": not a trace\n  .* holds no manifest\.json", str(verify(copy)))
