@@ -68,6 +68,29 @@ def test_strength_zero_changes_nothing(model: str, tmp_path: Path, capsys: pytes
     assert re.search(r"plain\n  cat: .*\n  balloon: .*\nAttendAndExcite\n  cat: ", said)
 
 
+def test_notes_say_what_is_split_and_how_the_command_takes_another_scheduler(model: str, tmp_path: Path, capsys):
+    chosen = ["--subjects", "xylophonist", "--set", "thresholds={}; max_steps=2", "--out", str(tmp_path / "n")]
+    drawn = ["--model", model, "--steps", "4", "--scheduler", "PNDMScheduler"]
+    assert main(["nurse", "a xylophonist and a cat", *drawn, *chosen]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
+    [lost] = [note for note in notes if "PNDMScheduler goes on" in note]
+    [split] = [note for note in notes if "'xylophonist' in 9 pieces" in note]
+    assert lost.endswith("(here: --scheduler DDIMScheduler)") and "goes by the last of them, 't'" in split
+    assert probe.open(tmp_path / "n" / "trace").run.scheduler["class"] == "PNDMScheduler"
+    assert "scheduler: PNDMScheduler" in (tmp_path / "n" / "settings.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["trace", "diagnose"])
+def test_another_scheduler_draws_another_picture(command: str, model: str, tmp_path: Path):
+    pictures = []
+    for name in ("DDIMScheduler", "DDPMScheduler"):
+        chosen = ["--model", model, "--steps", "2", "--scheduler", name, "--out", str(tmp_path / name)]
+        assert main([command, PROMPT, *chosen]) == 0
+        [picture] = (tmp_path / name).glob("*.png")
+        pictures.append(picture.read_bytes())
+    assert pictures[0] != pictures[1]
+
+
 def test_diagnose_says_a_row_a_seed_and_sums_up(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     chosen = ["--seeds", "3-4", "--steps", "2", "--out", str(tmp_path / "d")]
     assert main(["diagnose", PROMPT, "--model", model, *chosen]) == 0
@@ -94,7 +117,7 @@ def test_on_menagerie_the_judge_looks_ahead(capsys: pytest.CaptureFixture[str]):
     assert main(["diagnose", PROMPT, "--until", "2"]) == 0
     said = capsys.readouterr()
     assert re.search(r"^  cat: .*the judge expects it with \d+%; risk of neglect \d+%", said.out, re.MULTILINE)
-    assert "expects of the predicted picture. 2 of 50 steps looked at." in said.out
+    assert re.search(r"expects of the predicted picture\b.* 2 of 50 steps looked at\.", said.out)
     assert "the calibration is of the first 10 of 50 steps, this is of the first 2 of 50 steps" in said.err
     assert main(["diagnose", PROMPT, "--steps", "2", "--until", "2"]) == 0  # no step is left to look ahead
     assert "The judge's word counts where it can tell" in capsys.readouterr().out
@@ -121,6 +144,28 @@ REFUSED = {
         "--boxes 'cat=a,b': could not convert",
         2,
     ),
+    "no scheduler": (
+        ["nurse", PROMPT, "--scheduler", "DDIM"],
+        "there is no scheduler 'DDIM' for this model; take DDIMScheduler, DDPMScheduler, ",
+        2,
+    ),
+    "a share of three": (
+        ["nurse", PROMPT, "--method", "BoxDiff", "--boxes", "cat=0,0,.5,1", "--set", "share=3"],
+        r"share: Input should be less than or equal to 1 \(found 3\)",
+        2,
+    ),
+    "a search of nothing": (
+        ["nurse", PROMPT, "--method", "InitNO", "--set", "search={iterations: 0}"],
+        r"search\.iterations: Input should be greater than 0 \(found 0\)",
+        2,
+    ),
+    "one group": (
+        ["nurse", PROMPT, "--method", "Separate", "--subjects", "cat"],
+        r"Separate tells groups of words apart, .*: groups=\[\['red', 'car'\]",
+        2,
+    ),
+    "nothing bound": (["nurse", PROMPT, "--method", "SynGen", "--set", "bindings={}"], "SynGen has no bindings; ", 2),
+    "a second prompt": (["nurse", PROMPT, "--method", "PatchAttention"], "draws one prompt: .*--set 'recorded=FOL", 2),
     "nobody to nurse": (["nurse", PROMPT, "--subjects", "owl"], "'owl' is not in the prompt", 2),
 }
 
@@ -134,6 +179,15 @@ def test_bad_input_is_refused_clearly(case: str, model: str, tmp_path: Path, cap
     assert "Traceback" not in said.err
     assert listing(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_that_lacks_a_package_is_refused(model: str, monkeypatch: pytest.MonkeyPatch, capsys):
+    def lacking(*given: object) -> None:
+        raise ImportError("\nit requires the torchsde library\n")
+
+    monkeypatch.setattr("probe.cli.drawing.scheduled", lacking)
+    assert main(["diagnose", PROMPT, "--model", model, "--scheduler", "DPMSolverSDEScheduler"]) == 2
+    assert "--scheduler DPMSolverSDEScheduler: it requires the torchsde library; or take" in capsys.readouterr().err
 
 
 def test_an_existing_folder_is_refused_and_kept(tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]):

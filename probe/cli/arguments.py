@@ -71,6 +71,8 @@ def add_sampling(parser: ArgumentParser) -> None:
     """How one picture is drawn."""
     add_steps(parser)
     add_guidance(parser)
+    scheduler = "scheduler of diffusers, such as DDIMScheduler (default: the model's own)"
+    parser.add_argument("--scheduler", type=str, metavar="NAME", help=scheduler)
     parser.add_argument("--width", type=PositiveInt, metavar="PIXELS", help="image width (default: the model's)")
     parser.add_argument("--height", type=PositiveInt, metavar="PIXELS", help="image height (default: the model's)")
 

@@ -1,6 +1,7 @@
 """Draws as a command's options say: loads the model and runs its own loop under a recording."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -15,8 +16,12 @@ import probe
 from probe.cli import say
 from probe.errors import BadInput, BadPrompt, ProbeWarning
 from probe.generator.names import own_guidance
+from probe.study.prompts import PromptRow
+from probe.study.question import Study
+from probe.study.scheduler import scheduled
 
 TRUNCATED = r"the end of .* was truncated"
+SCHEDULER = re.compile(r"pipe\.scheduler = diffusers\.(?P<name>\w+)")
 BAR = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
@@ -29,9 +34,16 @@ def check_prompt(prompt: str, command: str) -> None:
 
 
 def load(options: Namespace) -> Any:
-    """The pipeline of --model on --device; while it loads, that is said."""
+    """The pipeline of --model on --device, with --scheduler; while it loads, that is said. Raises BadInput."""
     with Console(stderr=True).status("loading the model"):
-        return probe.load(options.model, device=options.device)
+        pipe = probe.load(options.model, device=options.device)
+    if options.scheduler is None:
+        return pipe
+    try:
+        return scheduled(pipe, Study(prompts=(PromptRow(prompt=options.prompt),), scheduler=options.scheduler))
+    except ImportError as error:
+        why = " ".join(str(error).split())
+        raise BadInput(f"--scheduler {options.scheduler}: {why}; or take another, such as DDIMScheduler") from error
 
 
 def generate(pipe: Any, options: Namespace, *, label: str = "step", **asked: Any) -> "probe.Trace":
@@ -88,7 +100,13 @@ def _heed_warnings(cut: bool) -> Generator[None]:
             ) from lost
     for note in noted:
         if issubclass(note.category, ProbeWarning):
-            say.aside(f"note: {note.message}")
+            say.aside(f"note: {_here(str(note.message))}")
+
+
+def _here(note: str) -> str:
+    """A note, and where its remedy is Python that sets a scheduler, how to say that to a command."""
+    found = SCHEDULER.search(note)
+    return f"{note} (here: --scheduler {found['name']})" if found else note
 
 
 def _ticker(progress: Progress, label: str) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:

@@ -12,6 +12,7 @@ from probe.cli.drawing import check_prompt, generate, load
 from probe.cli.parser import nurse_options
 from probe.cli.values import split
 from probe.errors import BadInput
+from probe.intervention import AttentionIntervention, Intervention
 from probe.study.nursing import nurse_for, pairs, settings_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def run(options: Namespace) -> int:
     subjects = split(options.subjects)
     asked = settings_of(options.set) | ({"boxes": _boxes(options.boxes)} if options.boxes else {})
     method = nurse_for(options.method, options.prompt, subjects or None, settings=asked)
+    _check_alone(method)
     target = output.target_of(options, options.prompt)
     with output.folder(target, options, nurse_options) as work:
         pipe, judge = load(options), judge_of(options.model)
@@ -37,6 +39,15 @@ def run(options: Namespace) -> int:
         figures = _write(list(traces.values()), list(found.values()), work)
     _announce(found, target, figures)
     return 0
+
+
+def _check_alone(method: Intervention) -> None:
+    """Raises BadInput for a method that needs a second prompt in the same call."""
+    if isinstance(method, AttentionIntervention) and method.source is not None:
+        raise BadInput(
+            f"{method.method} takes attention from another run, and this command draws one prompt: name the folder of "
+            "a recorded trace, --set 'recorded=FOLDER' (docs/methods.md says what it has to hold)"
+        )
 
 
 def _boxes(text: str) -> dict[str, list[float]]:
