@@ -138,11 +138,12 @@ class Budget:
         branches = max(len(together), 1 + two)
         numbers = 8 * steps * images + steps * images * cells if branches > 1 else 4 * steps * images
         latents = ((2 + branches * (branches > 1)) * steps + 1) * images * shape[1] * cells
+        axes, small = 8 * (2 * steps + images), thumbnail_bytes(shape, steps)  # steps, timesteps, pictures
         return {
-            "guidance": 4 * numbers,
-            "scheduler": 4 * steps * (5 + 3 * images),
-            "latents": 2 * latents,
-            "thumbnails": thumbnail_bytes(shape, steps),
+            "guidance": 4 * numbers + axes,
+            "scheduler": 12 * steps * (1 + images) + axes,
+            "latents": 2 * latents + axes + 8 * (steps + 1),
+            "thumbnails": small + axes if small else 0,
         }
 
     def _further(self, take: Take) -> dict[str, int]:

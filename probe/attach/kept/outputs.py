@@ -156,7 +156,7 @@ class OutputReader:
                 array[at] = (value / own.count).cpu().numpy()
         named = zip(NAMES, _kinds(self.axes[name]), arrays, strict=False)
         variables = {kind: ((STEP, BRANCH, IMAGE, *axes), array) for kind, axes, array in named}
-        return xr.Dataset(variables, coords={**clock, BRANCH: branches})
+        return xr.Dataset(variables, coords={**clock, BRANCH: branches, IMAGE: images})
 
 
 def tensors(output: Any) -> Iterator[tuple[int, Tensor]]:

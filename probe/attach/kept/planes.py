@@ -8,7 +8,7 @@ import xarray as xr
 
 from probe.attach.kept.keeping import Place, Reading
 from probe.attach.take import Take
-from probe.axes import FRAME, HEAD, READING
+from probe.axes import BRANCH, FRAME, HEAD, IMAGE, READING, SITE, WORD
 from probe.errors import MissingReadings
 from probe.site import Site
 
@@ -115,4 +115,4 @@ class _Grid:
     def _coords(self) -> dict[str, Any]:
         clock = self.take.attention.kept.clock(self.take.guidance.timesteps)
         paths = [site.path for site in self.sites.values()]
-        return {"site": paths, **clock, "branch": self.branches, "word": list(self.labels)}
+        return {SITE: paths, **clock, BRANCH: self.branches, IMAGE: self.images, WORD: list(self.labels)}

@@ -212,8 +212,10 @@ def _unfolded(values: Tensor, view: View) -> Tensor:
     return values.unflatten(0, (-1, view.folded)).transpose(1, 2).flatten(2)
 
 
-def nodes(reader: RelationReader, kept: Kept, labels: Sequence[str], steps: int) -> Iterator[tuple[str, xr.Dataset]]:
-    """(path, dataset) of every relation that was read, one a grid."""
+def nodes(
+    reader: RelationReader, kept: Kept, labels: Sequence[str], times: Sequence[float]
+) -> Iterator[tuple[str, xr.Dataset]]:
+    """(path, dataset) of every relation that was read, one a grid. `times` are the timesteps of the steps that ran."""
     for kind, places in reader.held.items():
         shapes: dict[tuple[int, ...], list[tuple[str, int]]] = {}
         for place, _ in places:
@@ -225,7 +227,7 @@ def nodes(reader: RelationReader, kept: Kept, labels: Sequence[str], steps: int)
         for shape, own in shapes.items():
             flat = shape[1:] if shape and shape[0] == 1 else shape
             name = "/".join(["/relations", KINDS[kind], *(["x".join(map(str, flat))] if flat else [])])
-            yield name, _Layout(reader, kept, kind, own).dataset(flat, list(labels), steps)
+            yield name, _Layout(reader, kept, kind, own).dataset(flat, list(labels), times)
 
 
 class _Layout:
@@ -237,14 +239,15 @@ class _Layout:
         self.branches = list(dict.fromkeys(branch for _, branch in self.found))
         self.images = sorted({image for held in self.found.values() for _, image in held})
 
-    def dataset(self, shape: tuple[int, ...], labels: list[str], steps: int) -> xr.Dataset:
-        slots = [slot for slot, group in enumerate(self.kept.slots.slots) if group[0] < steps]
+    def dataset(self, shape: tuple[int, ...], labels: list[str], times: Sequence[float]) -> xr.Dataset:
+        slots = [slot for slot, group in enumerate(self.kept.slots.slots) if group[0] < len(times)]
         outer = (SITE, STEP, BRANCH, IMAGE)
         plane = ((FRAME,) if len(shape) == 3 else ()) + (Y, X)
         coords: dict[str, Any] = {
             SITE: [self._name(place) for place in self.places],
-            STEP: [self.kept.slots.slots[slot][0] for slot in slots],
+            **self.kept.clock(times),
             BRANCH: self.branches,
+            IMAGE: self.images,
         }
         variables = {}
         for name, rank, axes, sizes in self._variables(plane, shape, labels):
@@ -267,8 +270,6 @@ class _Layout:
             return [("share", 0, (FRAME, "to_frame"), tuple(first[0].shape))]
         if self.kind.endswith("mean"):
             return [("received", 0, plane, shape)]
-        if self.kind.endswith("full"):
-            return [("share", 0, ("cell", *plane), (first[0].shape[0], *shape))]
         if self.kind.endswith("low-rank"):
             rank = first[0].shape[0]
             axes, sizes = ("rank", *plane), (rank, *shape)
