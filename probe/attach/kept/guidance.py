@@ -16,6 +16,7 @@ from torch import Tensor
 
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
+from probe.attach.model.schedule import number, numbers
 from probe.errors import RecordingError
 
 Row = dict[str, Tensor]
@@ -67,7 +68,7 @@ class GuidanceReader:
                 "these are not the steps of one generation. Record a pipeline that keeps the size and the number of "
                 "its pictures, or each stage by itself"
             )
-        now = float(torch.as_tensor(timestep).flatten()[0])
+        now = number(timestep, self.scheduler.timesteps)
         self._count(now)
         noise = level(self.scheduler, timestep)
         channels = sample.shape[1]
@@ -87,7 +88,7 @@ class GuidanceReader:
     def _count(self, now: float) -> None:
         """Some schedulers have a timestep twice, none steps it more often than it has it."""
         if not self.timesteps:
-            self.planned = Counter(self.scheduler.timesteps.tolist())
+            self.planned = Counter(numbers(self.scheduler.timesteps))
         if 0 < self.planned[now] <= self.timesteps.count(now):
             raise RecordingError(
                 f"the pipeline steps timestep {now:g} once more than {type(self.scheduler).__name__} has it: it "

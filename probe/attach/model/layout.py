@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probe.attach.model.families import Family
+from probe.attach.model.schedule import once
 from probe.errors import UnknownFamily
 
 Arguments = dict[str, Any]
@@ -48,7 +49,7 @@ def _packed(given: Arguments, tokens: int) -> Plane:
     """From the places that come with packed tokens: ids, shapes, or plain numbers."""
     ids, shapes = given.get("img_ids"), given.get("img_shapes")
     if isinstance(ids, Tensor):
-        return _by_ids(ids[0] if ids.ndim == 3 else ids, tokens)
+        return once(ids, tokens, lambda: _by_ids(ids[0] if ids.ndim == 3 else ids, tokens))
     if shapes:
         first = shapes[0][0] if isinstance(shapes[0], list) else shapes[0]
         frames, height, width = (int(side) for side in first)
@@ -71,6 +72,10 @@ def _by_coordinates(places: Any, tokens: int) -> Plane | None:
     """The plane of tokens at places [b, (frame, row, column), n] in pixels, where they are one film in its order."""
     if not isinstance(places, Tensor) or places.ndim != 3 or places.shape[1:] != (3, tokens):
         return None
+    return once(places, tokens, lambda: _film(places, tokens))
+
+
+def _film(places: Tensor, tokens: int) -> Plane | None:
     axes = [axis.unique() for axis in places[0]]
     film = torch.stack(torch.meshgrid(*axes, indexing="ij")).flatten(1)
     frames, height, width = map(len, axes)
@@ -81,8 +86,11 @@ def _among_ids(ids: Any, tokens: int) -> Plane | None:
     """The plane of the picture's ids behind or before those of the text: the ones that fill a grid."""
     if not isinstance(ids, Tensor) or ids.ndim not in (2, 3) or ids.shape[-1] != 3 or ids.shape[-2] < tokens:
         return None
-    every = ids[0] if ids.ndim == 3 else ids
-    planes = (_by_ids(part, tokens) for part in (every[-tokens:], every[:tokens]))
+    return once(ids, tokens, lambda: _grid(ids[0] if ids.ndim == 3 else ids, tokens))
+
+
+def _grid(ids: Tensor, tokens: int) -> Plane | None:
+    planes = (_by_ids(part, tokens) for part in (ids[-tokens:], ids[:tokens]))
     return next((found for found in planes if found.cells == tokens), None)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from math import cos, sin
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from probe.attach.model.schedule import number, numbers
 from probe.errors import RecordingError
 
 
@@ -85,7 +85,7 @@ def level(scheduler: Any, timestep: Any) -> Level:
         if preconditions(scheduler):
             return Level("edm", 1 / root, sigma / root, root, *_skip_and_out(sigma, config.sigma_data, kind))
         return Level(kind, 1 / root, sigma / root, root)
-    time = float(torch.as_tensor(timestep).flatten()[0])  # the same for all rows
+    time = number(timestep, scheduler.timesteps)
     if kind == "trigflow":
         return Level(kind, cos(time), sin(time))
     if not hasattr(scheduler, "alphas_cumprod"):
@@ -94,7 +94,7 @@ def level(scheduler: Any, timestep: Any) -> Level:
             "record with another scheduler of the same model"
         )
     t = min(max(round(time), 0), len(scheduler.alphas_cumprod) - 1)
-    abar = float(scheduler.alphas_cumprod[t])
+    abar = numbers(scheduler.alphas_cumprod)[t]
     return Level(kind, abar**0.5, (1 - abar) ** 0.5)
 
 
@@ -107,7 +107,7 @@ def noise_share(scheduler: Any, position: int) -> float:
         return 0.0
     flow = flows(scheduler)
     if flow or (hasattr(scheduler, "sigmas") and not _variance_preserving(scheduler)):
-        sigma = float(scheduler.sigmas[position])
+        sigma = numbers(scheduler.sigmas)[position]
         alpha = 1 - sigma if flow else 1.0
         return sigma**2 / (alpha**2 + sigma**2)
     return level(scheduler, scheduler.timesteps[position]).sigma ** 2
@@ -131,9 +131,9 @@ def _variance_preserving(scheduler: Any) -> bool:
 
 
 def _sigma(scheduler: Any, timestep: Any) -> float:
-    t = torch.as_tensor(timestep, dtype=torch.float64).flatten()[0].cpu()
     index = scheduler.step_index
     if index is None:
-        index = int((scheduler.timesteps.double().cpu() - t).abs().argmin())
+        time, times = number(timestep, scheduler.timesteps), numbers(scheduler.timesteps)
+        index = min(range(len(times)), key=lambda i: abs(times[i] - time))
     between = hasattr(scheduler, "sigmas_interpol") and not scheduler.state_in_first_order  # KDPM2's second halves
-    return float((scheduler.sigmas_interpol if between else scheduler.sigmas)[index])
+    return numbers(scheduler.sigmas_interpol if between else scheduler.sigmas)[index]
