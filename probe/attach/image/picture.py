@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,24 @@ from torch import Tensor
 
 from probe.attach.kept.thumbnails import decoded, home
 from probe.attach.model.families import Family
+from probe.errors import BadInput
+
+
+def opened(image: Any) -> Image.Image:
+    """A picture, or the one in a file. Raises BadInput."""
+    if isinstance(image, Image.Image):
+        return image
+    if not isinstance(image, str | PathLike):
+        shape = f" {list(image.shape)}" if hasattr(image, "shape") else ""
+        raise BadInput(
+            f"image is {type(image).__name__}{shape}; expected a picture of PIL, or the path of its file. "
+            "Of an array [y, x, rgb] of uint8 it is made by PIL.Image.fromarray(array)"
+        )
+    try:
+        with Image.open(image) as picture:
+            return picture.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as problem:
+        raise BadInput(f"image={str(image)!r} cannot be read ({problem}); give a PNG or JPEG file") from problem
 
 
 def fitted(picture: Image.Image, pipe: Any, family: Family) -> Image.Image:

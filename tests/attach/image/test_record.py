@@ -1,8 +1,12 @@
 """Existing pictures: noised as the formula says, inverted through the pipeline's own loop, everything given back."""
 
 import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from probe.attach.image.picture import drawn, encoded, fitted, psnr
 from probe.attach.kept.thumbnails import home
 from probe.attach.model.families import family
 from probe.attach.model.layout import Plane, packed, unpacked
-from probe.errors import BadInput, NoSuchWord, NotAPipeline
+from probe.errors import AlreadyRecording, BadInput, NoSuchWord, NotAPipeline
 from probe.generator.world import World
 from tests import pipelines
 from tests.fingerprint import fingerprint
@@ -121,17 +125,82 @@ def test_pipelines_that_cannot_take_a_picture_in_say_why(name: str):
     ("given", "said"),
     [
         ({"method": "guess"}, "is not one of noise, invert"),
-        ({"steps": [1000]}, "timesteps between 1 and 999"),
+        ({"steps": [1000]}, r"steps=\[1000\]: expected timesteps between 1 and 999"),
         ({"steps": []}, "timesteps between 1 and 999"),
+        ({"steps": 0}, "steps=0: expected timesteps between 1 and 999"),
+        ({"steps": "5"}, "steps='5': expected timesteps"),
+        ({"steps": 2.0}, r"steps=2.0: expected .*steps=\[800, 500, 200\]"),
+        ({"steps": [1.5]}, r"steps=\[1.5\]: expected .* or how many of them: steps=10"),
+        ({"steps": True}, "steps=True: expected"),
+        ({"steps": 5000}, "^steps=5000: expected .{,120}$"),
+        ({"steps": list(range(2000))}, "^steps=.{,50}: expected .{,120}$"),
         ({"steps": [3], "method": "invert"}, "takes a number of steps"),
+        ({"steps": 0, "method": "invert"}, "steps=0: an inversion takes a number of steps from 1 to 999"),
+        ({"steps": -1, "method": "invert"}, "steps=-1: an inversion takes"),
+        ({"steps": 1000, "method": "invert"}, "steps=1000: an inversion takes"),
+        ({"steps": True, "method": "invert"}, "steps=True: an inversion takes"),
+        ({"seed": "a"}, "seed='a': expected a whole number"),
+        ({"seed": 2**64}, "seed=18446744073709551616: expected a whole number of up to 64 bits"),
+        ({"guidance_scale": "x"}, "guidance_scale='x': expected a number"),
+        ({"prompt": [PROMPT]}, "expected one text"),
+        ({"image": np.zeros((64, 64, 3))}, r"image is ndarray \[64, 64, 3\]; expected .*fromarray"),
+        ({"image": None}, "image is NoneType; expected a picture of PIL, or the path"),
+        ({"image": "nowhere.png"}, "image='nowhere.png' cannot be read .*No such file.*give a PNG or JPEG"),
+        ({"call": [3]}, r"call=\[3\]: expected the pipeline's own arguments by name"),
+        ({"call": {"prompt": "a cat"}}, r"call=\['prompt'\]: give record_image's own prompt, and leave 'prompt' out"),
+        ({"call": {"latents": 0}}, "they are made of the image"),
+        ({"call": {"num_inference_steps": 7}}, "give record_image's own steps="),
+        ({"call": {"num_images_per_prompt": 2}}, "one image is recorded at a time"),
+        ({"call": {"output_type": "latent"}, "method": "invert"}, "the trace holds its pictures"),
+        ({"call": {"height": 128}}, "resize it first"),
+        ({"call": {"generator": torch.Generator()}}, "own seed="),
     ],
 )
 def test_bad_requests(given: dict[str, Any], said: str):
     with pytest.raises(BadInput, match=said):
-        probe.record_image(pipelines.pipeline("sd1"), picture(), PROMPT, **given)
-    several: Any = [PROMPT]
-    with pytest.raises(BadInput, match="expected one text"):
-        probe.record_image(pipelines.pipeline("sd1"), picture(), several)
+        probe.record_image(**{"pipe": pipelines.pipeline("sd1"), "image": picture(), "prompt": PROMPT} | given)
+
+
+def test_what_is_no_pipeline_is_refused():
+    with pytest.raises(NotAPipeline, match="pipe is None; expected a pipeline"):
+        probe.record_image(None, picture(), PROMPT)
+
+
+def test_a_picture_may_be_named_by_its_path(tmp_path: Path):
+    picture().save(tmp_path / "picture.png")
+    (tmp_path / "text.png").write_text("no picture")
+    pipe = pipelines.pipeline("sd1")
+    given = probe.record_image(pipe, picture(), PROMPT, steps=1)
+    for path in (tmp_path / "picture.png", str(tmp_path / "picture.png")):
+        assert probe.record_image(pipe, path, PROMPT, steps=1).tree.identical(given.tree)
+    with pytest.raises(BadInput, match=r"text\.png' cannot be read .*give a PNG or JPEG"):
+        probe.record_image(pipe, tmp_path / "text.png", PROMPT)
+
+
+@pytest.mark.parametrize("method", ["noise", "invert"])
+def test_all_of_it_holds_the_lease(method: Literal["noise", "invert"]):
+    """Another thread's recording is let be: its scheduler stays in the pipeline, and who may wait, waits for it."""
+    pipe = pipelines.load("sd1")
+    alone = probe.record_image(pipe, picture(), PROMPT, method=method, steps=1)
+    held, done, own, found = threading.Event(), threading.Event(), pipe.scheduler, []
+
+    def first() -> None:
+        with probe.record(pipe):
+            held.set()
+            done.wait(20)
+            found.append(pipe.scheduler is own)
+
+    with ThreadPoolExecutor(2) as threads:
+        recording = threads.submit(first)
+        held.wait(20)
+        with pytest.raises(AlreadyRecording, match="another thread"):
+            probe.record_image(pipe, picture(), PROMPT, method=method, steps=1)
+        waiting = threads.submit(probe.record_image, pipe, picture(), PROMPT, method=method, steps=1, wait=60.0)
+        time.sleep(0.3)  # enough for one that does not wait to exchange the scheduler
+        done.set()
+        recording.result()
+        assert found == [True] and waiting.result().tree.identical(alone.tree)
+    assert pipe.scheduler is own
 
 
 # The parts
