@@ -8,7 +8,7 @@
                     timestep     (step)
                     steps        (step): of how many steps, from `step` on, each entry is the mean, if of several
 /heads/{H}x{W}      attention    (site, step, branch, image, head, word, y, x): the same for single heads
-/relations/...      (site, step, branch, image, ...)  float32, means over heads; attention between other tokens:
+/relations/...      (site, step, branch, image, ...)  float32, means over heads, timestep, steps; between other tokens:
   text_to_image/{H}x{W}            share     (word, y, x): what a word, the mean of its tokens, gives to each cell
   text_to_text                     share     (word, to_word): what it gives to each word
   image_to_image/mean/{H}x{W}      received  (y, x): what a cell gets, the mean over cells that ask
@@ -142,7 +142,7 @@ class Trace:
 
     def word(self, label: str) -> str:
         """The label of a word, however it is spelt, or of a special token. Raises NoSuchWord, listing the words."""
-        found = label_like(f"{label}", self.labels)
+        found = label_like(str(label), self.labels)
         if found is None:
             raise NoSuchWord(f"{label!r} was not recorded; the words of this trace are: {', '.join(self.labels)}")
         return found
@@ -197,11 +197,12 @@ class Trace:
         branch: str | Sequence[str] | None = None,
         image: int | slice | Sequence[int] | None = None,
     ) -> "Trace":
-        """The part of this trace that is asked for. All axes stay, with fewer entries; nothing is read from disk.
+        """The part of this trace that is asked for. All axes stay, with fewer entries, which keep their numbers.
 
         Numbers and slices count as in a list: from 0, from the end when negative, without the stop. `site` is a pattern
         as in `probe.select`. The latents keep the states before and after each step, and of readings that are means of
-        several steps (`steps`) those stay that begin with one of them. Run, words and tokens stay whole.
+        several steps (`steps`) those stay that begin with one of them. Run, words and tokens stay whole. Nothing is
+        read from disk, but to see whether the words have readings for the pictures or branches that are asked for.
         Raises NoSuchWord or NoMatch, listing what there is, when something asked for is not in the trace.
         """
         wanted: dict[str, set[Any]] = {}

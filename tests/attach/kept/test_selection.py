@@ -22,7 +22,7 @@ def recorded(prompt: str | tuple[str, ...] = (CAT, DOG), each: int = 2, **option
     """Six steps of the tiny pipeline, `each` pictures a prompt."""
     pipe, asked = pipelines.pipeline("sd1"), prompt if isinstance(prompt, str) else list(prompt)
     negative = options.pop("negative_prompt", None)
-    run = {"negative_prompt": list(negative) if isinstance(negative, tuple) else negative}
+    run: dict[str, Any] = {"negative_prompt": list(negative) if isinstance(negative, tuple) else negative}
     with probe.record(pipe, **options) as recording:
         pipelines.run(pipe, "sd1", prompt=asked, num_images_per_prompt=each, num_inference_steps=6, **run)
     return recording.trace
@@ -113,7 +113,8 @@ def test_labels_are_found_as_record_finds_them():
     spelt = {"CAFE\u0301": "Café", "café#2": "cafÉ#2", "don't": "don’t", "Red Dog": "red dog", "RED": "red"}
     assert {name: trace.word(name) for name in spelt} == spelt
     assert trace.sel(word="café#2").labels == ("cafÉ#2",) and trace.word("<start>") == "<start>"
-    for name in ("café#3", "start", "dog red", "", 3):
+    others: tuple[Any, ...] = ("café#3", "start", "dog red", "", 3)
+    for name in others:
         with pytest.raises(NoSuchWord, match="was not recorded; the words of this trace are: Café, "):
             trace.sel(word=name)
 
