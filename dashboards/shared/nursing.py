@@ -58,7 +58,7 @@ def nurse(job: Job, shelf: Shelf) -> str:
     runs = {"drawing plain": (), f"nursing with {asked.method}": (method,)}
     plain, nursed = (_drawn(job, pipe, stage, steps) for stage, steps in runs.items())
     job.enter("diagnosing")
-    plain, nursed = (_told(trace, asked) for trace in (plain, nursed))
+    plain, nursed = (_told(trace, asked) for trace in (plain, _compared(nursed, plain)))
     job.enter("saving the traces")
     name = traces.save(plain)
     return traces.save(replace(nursed, extra=nursed.extra | {PLAIN: name}))
@@ -77,10 +77,19 @@ def _drawn(job: Job, pipe: Any, stage: str, interventions: tuple[Intervention, .
     return probe.decode_thumbnails(recording.trace, pipe)
 
 
+def _compared(nursed: Trace, plain: Trace) -> Trace:
+    from probe.nurse import with_moved
+
+    return with_moved(nursed, plain)
+
+
 def _told(trace: Trace, asked: Nursing) -> Trace:
-    """The trace with what a diagnosis says of it."""
+    """The trace with what a diagnosis says of it, and how far it is from the plain one."""
+    from probe.nurse import how_far
+
     found = probe.diagnose(trace, asked.subjects, judge=_judge() if asked.drawn.source is None else None)
-    told = {"sentences": list(found.sentences), "basis": found.basis, "notes": list(found.notes)}
+    far = [how_far(trace)] if "moved" in trace.extra else []
+    told = {"sentences": [*found.sentences, *far], "basis": found.basis, "notes": list(found.notes)}
     return replace(trace, extra=trace.extra | {TOLD: told | {"subjects": [f.subject for f in found.findings]}})
 
 

@@ -23,6 +23,8 @@ BOX = "cat=0,0,.5,1; dog=.5,0,1,1"
 
 def run(options: Namespace) -> int:
     """Everything is checked that can be before the model is loaded; nothing is visible before everything is there."""
+    from probe.nurse import how_far, with_moved
+
     check_prompt(options.prompt, "nurse")
     subjects = split(options.subjects)
     asked = settings_of(options.set) | ({"boxes": _boxes(options.boxes)} if options.boxes else {})
@@ -36,8 +38,10 @@ def run(options: Namespace) -> int:
             trace = generate(pipe, options, words=watched(subjects), interventions=interventions, label=name)
             traces[name] = probe.decode_thumbnails(trace, pipe)
             found[name] = probe.diagnose(traces[name], subjects or None, judge=judge)
-        figures = _write(list(traces.values()), list(found.values()), work)
-    _announce(found, target, figures)
+        plain, nursed = traces.values()
+        nursed = with_moved(nursed, plain)
+        figures = _write([plain, nursed], list(found.values()), how_far(nursed), work)
+    _announce(found, how_far(nursed), target, figures)
     return 0
 
 
@@ -58,14 +62,14 @@ def _boxes(text: str) -> dict[str, list[float]]:
         raise BadInput(f"--boxes {text!r}: {error}; write it like {BOX!r}") from error
 
 
-def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path) -> list[str]:
+def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", far: str, work: Path) -> list[str]:
     """Both pictures and traces, figures, and the report of the nursed run; returns the names of the figures."""
     plain, nursed = traces
     for name, trace in (("before", plain), ("after", nursed)):
         trace.pictures[0].save(work / f"{name}.png")
     plain.save(work / "trace-before")
     nursed.save(work / "trace")
-    story = probe.show.Story(found[1].sentences, found[0].sentences, plain)
+    story = probe.show.Story((*found[1].sentences, far), found[0].sentences, plain)
     probe.show.report(nursed, work / "report.html", story=story)
     (work / "figures").mkdir()
     words = [finding.subject for finding in found[1].findings][:4]
@@ -75,9 +79,10 @@ def _write(traces: "list[probe.Trace]", found: "list[Diagnosis]", work: Path) ->
     return output.save(figures, work / "figures")
 
 
-def _announce(found: "dict[str, Diagnosis]", target: Path, figures: list[str]) -> None:
+def _announce(found: "dict[str, Diagnosis]", far: str, target: Path, figures: list[str]) -> None:
     for name, diagnosis in found.items():
         say.result("\n  ".join([name, *diagnosis.sentences]))
+    say.result(far)
     last = list(found.values())[-1]
     say.result(last.basis)
     for note in last.notes:

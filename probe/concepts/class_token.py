@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from probe.attach.model.name import model_of
 from probe.attach.borrow import around
 from probe.attach.model.families import denoiser
+from probe.attach.model.name import model_of
 from probe.concepts.own import Tick, options, quiet
 from probe.concepts.pseudo_token import Encoder, Gap, check_expressible, encoders, filled, gap, own_words
 from probe.concepts.recipe import Recipe

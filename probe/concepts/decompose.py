@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from probe.attach.assemble import versions
-from probe.attach.model.name import model_of
 from probe.attach.model.families import denoiser, family
+from probe.attach.model.name import model_of
 from probe.concepts import checkpoint as saved
 from probe.concepts.baselines import BASELINES
 from probe.concepts.concept import CONCEPT, DECOMPOSITION, Concept

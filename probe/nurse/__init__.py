@@ -6,7 +6,7 @@ from probe.nurse.binding import Conform, SynGen
 from probe.nurse.boxes import BoxDiff, LayoutGuidance
 from probe.nurse.edits import PromptToPrompt, ScaleAttention, StructuredDiffusion
 from probe.nurse.initno import InitNO
-from probe.nurse.moved import moved
+from probe.nurse.moved import how_far, moved, with_moved
 from probe.nurse.patching import PatchAttention, PatchModules
 from probe.nurse.presence import AStar, DivideAndBind
 from probe.nurse.prompts import ComposableDiffusion, PromptSchedule
@@ -30,5 +30,7 @@ __all__ = [
     "Separate",
     "StructuredDiffusion",
     "SynGen",
+    "how_far",
     "moved",
+    "with_moved",
 ]

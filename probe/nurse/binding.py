@@ -90,8 +90,20 @@ class Conform(LatentIntervention):
         return -1.0 if step in self.thresholds else None
 
     def score(self, maps: Maps) -> Score:
+        return self.contrasted(maps)
+
+    def contrasted(self, maps: Maps, *, itself: bool = False) -> Score:
+        """The contrast of all maps, and by group the mean over its own pairs; 0 where it has none."""
         rows, labels = self.embedded(maps)
-        return Score(contrast(rows, labels, self.tau))
+        each, positive = contrasts(rows, labels, self.tau, itself=itself)
+        own = {self._subject(g): (labels == g)[:, None] & positive for g in range(len(self.groups))}
+        shown = {name: float(mean_of(each, pairs).detach()) for name, pairs in own.items()}
+        return Score(mean_of(each, positive), shown)
+
+    def _subject(self, group: int) -> str:
+        """What a group is called: the subject in it, or its last word."""
+        named = [name for name in self.groups[group] if name in self.subjects]
+        return (named or list(self.groups[group]))[-1]
 
     def embedded(self, maps: Maps) -> tuple[Tensor, Tensor]:
         """(maps [token, cell] of this step, and of the one before if there is one; the group of each [token])."""
@@ -110,7 +122,12 @@ class Conform(LatentIntervention):
 
 
 def contrast(rows: Tensor, labels: Tensor, tau: float, *, itself: bool = False) -> Tensor:
-    """Mean over positive pairs (i, p) of -log(e^s_ip / (e^s_ip + sum over negatives n of e^s_in)), s = cosine / tau.
+    """The mean of `contrasts` over all positive pairs."""
+    return mean_of(*contrasts(rows, labels, tau, itself=itself))
+
+
+def contrasts(rows: Tensor, labels: Tensor, tau: float, *, itself: bool = False) -> tuple[Tensor, Tensor]:
+    """([i, p]: -log(e^s_ip / (e^s_ip + sum over negatives n of e^s_in)), s = cosine / tau; which pairs are positive).
 
     If `itself`, (i, i) is a positive pair as well.
     """
@@ -118,5 +135,9 @@ def contrast(rows: Tensor, labels: Tensor, tau: float, *, itself: bool = False) 
     same = labels[:, None] == labels
     negatives = (s * ~same).sum(1, keepdim=True)
     positive = same if itself else same & ~torch.eye(len(rows), dtype=torch.bool, device=rows.device)
-    each = -torch.log(s / (s + negatives))
-    return each[positive].mean() if bool(positive.any()) else s.sum() * 0
+    return -torch.log(s / (s + negatives)), positive
+
+
+def mean_of(each: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen pairs; 0 if none is."""
+    return each[chosen].mean() if bool(chosen.any()) else each.sum() * 0

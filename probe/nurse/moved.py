@@ -1,10 +1,12 @@
 """How far an intervention moved a picture from the plain run with the same seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import xarray as xr
 
 from probe.axes import IMAGE, STEP
-from probe.errors import BadInput
+from probe.errors import BadInput, NotRecorded
 from probe.trace import Trace
 
 
@@ -29,6 +31,26 @@ def moved(trace: Trace, plain: Trace) -> xr.Dataset:
     pictures = zip(trace.pictures, plain.pictures, strict=False)
     pixels = [_pixels(np.asarray(a.convert("RGB")), np.asarray(b.convert("RGB"))) for a, b in pictures]
     return xr.Dataset(found | ({"picture": ((IMAGE,), np.array(pixels))} if pixels else {}))
+
+
+def with_moved(trace: Trace, plain: Trace) -> Trace:
+    """The trace with how far its ends are from the plain run's in `extra["moved"]`, as numbers of each picture."""
+    found = moved(trace, plain)
+    ends = {"latents": found["latents"].isel(time=-1).values.tolist()}
+    ends |= {"picture": found["picture"].values.tolist()} if "picture" in found else {}
+    return replace(trace, extra=trace.extra | {"moved": ends})
+
+
+def how_far(trace: Trace, image: int = 0) -> str:
+    """The same in words. Raises NotRecorded for a trace without it."""
+    if "moved" not in trace.extra:
+        raise NotRecorded("this trace was not compared with a plain run; use probe.nurse.with_moved(trace, plain)")
+    ends = trace.extra["moved"]
+    pixels = f", its pixels by {ends['picture'][image]:.0%} of white" if "picture" in ends else ""
+    return (
+        f"from the plain picture the nursed one is away by {ends['latents'][image]:.0%} of the latents' norm"
+        f"{pixels} (root mean square)"
+    )
 
 
 AXES = {"latents": "time", "predicted": STEP}

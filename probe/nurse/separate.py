@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import NonNegativeInt
 
 from probe.intervention import Maps, Score
-from probe.nurse.binding import Conform, contrast
+from probe.nurse.binding import Conform
 from probe.nurse.settings import Share
 
 
@@ -31,5 +31,4 @@ class Separate(Conform):
         return len(last) == 2 and last[0] - last[1] < self.gain * last[0]
 
     def score(self, maps: Maps) -> Score:
-        rows, labels = self.embedded(maps)
-        return Score(contrast(rows, labels, self.tau, itself=True))
+        return self.contrasted(maps, itself=True)

@@ -182,3 +182,13 @@ def test_every_loss_has_a_finite_gradient_that_lowers_it(method):
     scale = 1e-4 / float(gradient.abs().max())
     after = method.score(Maps(given_maps.A.detach() - scale * gradient, POSITIONS, 8)).loss
     assert float(after.detach()) < float(before.detach())
+
+
+def test_the_contrast_of_each_group_is_the_mean_over_its_own_pairs():
+    A = torch.rand(16, 16, 12, generator=torch.Generator().manual_seed(0))
+    maps = Maps(A, {"red": (1,), "car": (2,), "bowl": (4,)}, 8)
+    found = Conform(groups=(("red", "car"), ("bowl",)), subjects=("car", "bowl")).score(maps)
+    assert set(found.subjects) == {"car", "bowl"}
+    assert found.subjects["car"] == pytest.approx(found.value) and found.subjects["bowl"] == 0  # it has no pair
+    apart = Separate(groups=(("red", "car"), ("bowl",)), subjects=("car", "bowl")).score(maps)
+    assert apart.value == pytest.approx((4 * apart.subjects["car"] + apart.subjects["bowl"]) / 5)

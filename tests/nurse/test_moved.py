@@ -8,7 +8,7 @@ import xarray as xr
 from PIL import Image
 
 from probe.errors import BadInput, NotRecorded
-from probe.nurse import moved
+from probe.nurse import how_far, moved, with_moved
 from probe.trace import Trace
 from tests.factories import make_small_trace
 
@@ -42,3 +42,15 @@ def test_runs_that_do_not_go_together():
         moved(other, trace)
     with pytest.raises(NotRecorded, match="holds no 'latents'"):
         moved(replace(trace, tree=xr.DataTree()), trace)
+
+
+def test_a_trace_keeps_how_far_it_is_from_the_plain_one_and_says_it():
+    trace = plain()
+    kept = with_moved(shifted(trace, 1.5), trace)
+    assert kept.extra["moved"]["latents"] == pytest.approx([0.5] * len(kept.extra["moved"]["latents"]), rel=2e-3)
+    assert how_far(kept) == (
+        "from the plain picture the nursed one is away by 50% of the latents' norm, its pixels by 0% of white "
+        "(root mean square)"
+    )
+    with pytest.raises(NotRecorded, match=r"not compared with a plain run; use probe.nurse.with_moved"):
+        how_far(trace)
