@@ -10,11 +10,22 @@ import xarray as xr
 from torch import Tensor
 
 from probe.attach.kept.keeping import Kept
-from probe.attach.kept.relations import RANK, by_frame, looked_at, looks, low_rank, matrix, received, row_sums
+from probe.attach.kept.relations import (
+    RANK,
+    View,
+    by_frame,
+    looked_at,
+    looks,
+    low_rank,
+    matrix,
+    of_words,
+    received,
+    row_sums,
+)
 from probe.attach.text.lexicon import Lexicon
 from probe.attach.waist import Call
 from probe.axes import BRANCH, FRAME, IMAGE, SITE, STEP, WORD, X, Y
-from probe.errors import BadInput, NoMatch, OverBudget
+from probe.errors import BadInput, MissingReadings, NoMatch, OverBudget
 from probe.site import Site
 
 WORDS = "image->text"
@@ -55,28 +66,13 @@ def asked(relations: Sequence[str], cells: Sequence[Spot]) -> Asked:
     return Asked(kinds, tuple(cells), WORDS in relations)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """One call's rows of one prompt and branch: where picture and text lie in it."""
-
-    place: tuple[str, int]
-    branch: str
-    step: int
-    images: tuple[int, ...]
-    site: Site | None
-    picture: slice | None  # rows and columns of the cells, where cells ask cells
-    first: int  # the text's first row and column
-    text: int  # columns of text that take part; 0 where there are no rows of text
-    folded: int = 1
-    temporal: bool = False
-
-
 @dataclass
 class Held:
-    """Sums over steps, and of how many."""
+    """Sums over steps, and of how many; `seen` counts those too that are not in the sum."""
 
     values: list[Tensor]
     count: int = 1
+    seen: int = 1
 
     def add(self, values: Sequence[Tensor]) -> None:
         """One more step."""
@@ -94,6 +90,7 @@ class RelationReader:
     held: dict[str, dict[tuple[tuple[str, int], str], dict[tuple[int, int], Held]]] = field(default_factory=dict)
     sites: dict[tuple[str, int], Site | None] = field(default_factory=dict)
     words: dict[tuple[str, int], Lexicon] = field(default_factory=dict)
+    ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     width: int = 0  # labels on the axis of words, over all branches
     projected: int = 0  # bytes that will be held at the end
     counts_only: bool = False  # what it would hold, not what it reads
@@ -128,7 +125,8 @@ class RelationReader:
     def _values(self, kind: str, call: Call, lse: Tensor | None, view: View, lexicon: Lexicon | None) -> list[Tensor]:
         if kind.startswith("text"):
             assert lexicon is not None
-            return [_of_words(kind, call, view, lexicon, exact=self.exact)]
+            picture = view.picture if kind == "text->image" else None
+            return [of_words(call, lexicon, range(view.first, view.first + view.text), picture, exact=self.exact)]
         assert view.picture is not None
         rows, chosen = view.picture, self._cells(view, call.q.device) + view.picture.start
         if kind.endswith("rows"):
@@ -185,26 +183,22 @@ class RelationReader:
             before = found.get((slot, image))
             if before is None:
                 found[slot, image] = Held(own)
-            elif kind != "image->image:low-rank":  # factors have no mean: those of the group's first step stay
+                continue
+            before.seen += 1
+            if kind != "image->image:low-rank":  # factors have no mean: those of the group's first step stay
                 before.add(own)
 
-
-def _of_words(kind: str, call: Call, view: View, lexicon: Lexicon, *, exact: bool) -> Tensor:
-    """[b, w, n] or [b, w, w]: the mean over a word's tokens of what they give to cells, or to each word."""
-    device = call.q.device
-    inside = [column for column in lexicon.columns if column < view.text]
-    place = {column: i for i, column in enumerate(inside)}
-    members = [[place[lexicon.columns[m]] for m in own if lexicon.columns[m] in place] for own in lexicon.members]
-    sums = torch.zeros(len(inside), len(members), device=device)
-    for i, own in enumerate(members):
-        sums[own, i] = 1.0
-    mean = sums / sums.sum(0)  # words without a token here are NaN
-    columns = torch.tensor(inside, dtype=torch.long, device=device) + view.first
-    if kind == "text->image":
-        assert view.picture is not None
-        return mean.T @ looks(call, columns, columns=view.picture, exact=exact)
-    given = looks(call, columns, exact=exact).index_select(-1, columns)
-    return mean.T @ given @ torch.where(sums.sum(0) > 0, sums, torch.nan)
+    def check(self, kind: str, kept: Kept, steps: int) -> None:
+        """What was read at a place is read at every step, but of branches that run again. Raises MissingReadings."""
+        for ((path, _), branch), found in self.held[kind].items():
+            for slot, group in enumerate(kept.slots.slots):
+                ran = [step for step in group if step < steps and (step, path.partition(".")[0], branch) in self.ran]
+                seen = [held.seen for (own, _), held in found.items() if own == slot] or [0]
+                if min(seen) < len(ran) and "#" not in branch:
+                    raise MissingReadings(
+                        f"site {path} gave no {kind} at one of the steps {ran} (branch {branch}); it did at others. "
+                        "Record it alone (sites=...) or switch off what skips it (caches, layer skipping)"
+                    )
 
 
 def _unfolded(values: Tensor, view: View) -> Tensor:
@@ -215,8 +209,12 @@ def _unfolded(values: Tensor, view: View) -> Tensor:
 def nodes(
     reader: RelationReader, kept: Kept, labels: Sequence[str], times: Sequence[float]
 ) -> Iterator[tuple[str, xr.Dataset]]:
-    """(path, dataset) of every relation that was read, one a grid. `times` are the timesteps of the steps that ran."""
+    """(path, dataset) of every relation that was read, one a grid. `times` are the timesteps of the steps that ran.
+
+    Raises MissingReadings.
+    """
     for kind, places in reader.held.items():
+        reader.check(kind, kept, len(times))
         shapes: dict[tuple[int, ...], list[tuple[str, int]]] = {}
         for place, _ in places:
             site = reader.sites[place]

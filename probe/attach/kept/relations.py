@@ -5,15 +5,33 @@ blocks, with the log-sum-exp of each row over all columns; scores are of the typ
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from probe.attach.text.lexicon import Lexicon
 from probe.attach.waist import ALL, Call, chunks, log_sum_exp, probabilities, scores, widest
+from probe.site import Site
 
 RANK = 4
 OVERSAMPLED = 4  # further directions that a random basis needs to be sure of the first ones
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One call's rows of one prompt and branch: where picture and text lie in it."""
+
+    place: tuple[str, int]
+    branch: str
+    step: int
+    images: tuple[int, ...]
+    site: Site | None
+    picture: slice | None  # rows and columns of the cells, where cells ask cells
+    first: int  # the text's first row and column
+    text: int  # columns of text that take part; 0 where there are no rows of text
+    folded: int = 1
+    temporal: bool = False
 
 
 def row_sums(call: Call, lse: Tensor | None, *, exact: bool = False) -> Tensor:
@@ -90,6 +108,25 @@ def _transposed_times(call: Call, rows: slice, columns: slice, lse: Tensor, left
         total = product if total is None else total + product
     assert total is not None
     return total
+
+
+def of_words(call: Call, lexicon: Lexicon, text: range, picture: slice | None, *, exact: bool = False) -> Tensor:
+    """[b, w, n] or [b, w, w]: the mean over a word's tokens of what they give to the picture's cells; without these, to
+    each word. `text` are the rows and columns of the text that take part; words without a token there are NaN.
+    """
+    device = call.q.device
+    inside = [column for column in lexicon.columns if column < len(text)]
+    place = {column: i for i, column in enumerate(inside)}
+    members = [[place[lexicon.columns[m]] for m in own if lexicon.columns[m] in place] for own in lexicon.members]
+    sums = torch.zeros(len(inside), len(members), device=device)
+    for i, own in enumerate(members):
+        sums[own, i] = 1.0
+    mean = sums / sums.sum(0)
+    columns = torch.tensor(inside, dtype=torch.long, device=device) + text.start
+    if picture is not None:
+        return mean.T @ looks(call, columns, columns=picture, exact=exact)
+    given = looks(call, columns, exact=exact).index_select(-1, columns)
+    return mean.T @ given @ torch.where(sums.sum(0) > 0, sums, torch.nan)
 
 
 def by_frame(call: Call, rows: slice, columns: slice, lse: Tensor, frames: int) -> Tensor:
