@@ -1,7 +1,9 @@
 """What a recording was asked for."""
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from probe.attach.asked.inquiry import Inquiry
 from probe.attach.kept.budget import BUDGET
@@ -13,7 +15,9 @@ from probe.errors import NoMatch, UnknownFamily
 from probe.intervention import Intervention
 from probe.site import matches
 
+Module = TypeVar("Module")
 BRANCHES = ("cond", "uncond", "negative")
+NAMES = re.compile(rf"({'|'.join(BRANCHES)}|further)(#([2-9]|[1-9]\d+))?")
 
 
 @dataclass(frozen=True)
@@ -32,10 +36,20 @@ class Request:
     text_states: Layers = False
     exact: bool = False
 
+    def __post_init__(self) -> None:
+        """Raises NoMatch for branches that no pipeline has."""
+        wrong = [name for name in self.branches if not (name == EVERY or NAMES.fullmatch(str(name)))]
+        if wrong or not self.branches:
+            raise NoMatch(
+                f"branches={list(self.branches)} "
+                f"{f'names {wrong[0]!r}, which no pipeline has' if wrong else 'names none'}; there are "
+                f"{', '.join(BRANCHES)}, with a number where they run again in a step ('cond#2'), and '*', all that run"
+            )
+
     @property
     def reads(self) -> tuple[str, ...]:
-        """The branches by name: "*" are all."""
-        return BRANCHES if EVERY in self.branches else self.branches
+        """The branches by name; of all, those that have one, and "*" for those that run again."""
+        return (*BRANCHES, EVERY) if EVERY in self.branches else self.branches
 
     def check_branches(self, ran: Collection[str]) -> None:
         """Raises NoMatch where a branch that was asked for by its name did not run."""
@@ -47,11 +61,21 @@ class Request:
                 "is 'negative' with a negative prompt, else 'uncond', and needs a guidance_scale above 1"
             )
 
+    def chosen(self, modules: Mapping[str, Module]) -> dict[str, Module]:
+        """The attention modules at the chosen sites. Raises NoMatch if a pattern matches none, UnknownFamily if there
+        is none at all.
+        """
+        wanted = {path: module for path, module in modules.items() if self.wants(path)}
+        if not wanted or self._dead(modules):
+            raise self.nothing(modules)
+        return wanted
+
     def nothing(self, paths: Collection[str]) -> NoMatch | UnknownFamily:
         """The error where no attention module is among the chosen sites, or where there is none at all."""
         if paths:
-            listed = "\n  ".join(paths)
-            return NoMatch(f"sites={self.sites!r} matches none of the attention modules:\n  {listed}")
+            listed, dead = "\n  ".join(paths), self._dead(paths)
+            said = f"sites={self.sites!r}: {dead[0]!r}" if len(self._patterns) > 1 else f"sites={self.sites!r}"
+            return NoMatch(f"{said} matches none of the attention modules:\n  {listed}")
         return UnknownFamily(
             "the denoiser has no attention module that is known as one: a module with a processor and with a part that "
             "projects queries (to_q, to_qkv, img_qkv_proj, ...), as diffusers writes them"
@@ -59,5 +83,12 @@ class Request:
 
     def wants(self, path: str) -> bool:
         """Whether a module is among the chosen sites."""
-        patterns = [self.sites] if isinstance(self.sites, str) else self.sites
-        return patterns is None or any(matches(path, pattern) for pattern in patterns)
+        return self.sites is None or any(matches(path, pattern) for pattern in self._patterns)
+
+    @property
+    def _patterns(self) -> tuple[str, ...]:
+        return (self.sites,) if isinstance(self.sites, str) else tuple(self.sites or ())
+
+    def _dead(self, paths: Collection[str]) -> list[str]:
+        """The patterns that match none of the modules."""
+        return [pattern for pattern in self._patterns if not any(matches(path, pattern) for path in paths)]

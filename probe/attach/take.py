@@ -20,10 +20,9 @@ from probe.attach.model.layout import Arguments, Plane, plane, unpacked
 from probe.attach.precision import own_precision
 from probe.attach.text.gathering import check_attended, further, lead
 from probe.attach.text.hearing import Encoded
-from probe.attach.text.lexicon import IMAGE, dictionary, parted, unread, wanted_labels
+from probe.attach.text.opening import Texts, check_heard, warn_of_second_texts
 from probe.attach.text.reading import PromptReader
 from probe.attach.text.rows import Labeller, Row, sources
-from probe.axes import SPECIAL
 from probe.errors import RecordingError
 from probe.words import Prompt
 
@@ -84,35 +83,28 @@ class Take:
                 "no prompt was encoded as text, so no column can be given to a word: encode it inside the block "
                 "(embeds = pipe.encode_prompt(...)), give the prompt itself, or record no words (words=[])"
             )
-        read = [("cond", i, prompt) for i, prompt in enumerate(self.prompts)]
-        read += [(self.encoded.other, i, prompt) for i, prompt in enumerate(self.others) if prompt is not None]
-        more, before = sum(further(given, self.family)), lead(given, self.family)
-        self.attention.lexicons = {
-            (branch, i): dictionary(prompt, self.family, self._length(branch) + more, before).lexicon(
-                wanted_labels(prompt, self.words, self.family)
-            )
-            for branch, i, prompt in read
-        }
-        for branch in self.attention.branches:  # a further turn of a branch has its words
-            base, again, _ = branch.partition("#")
-            own = {(branch, i): lexicon for (b, i), lexicon in self.attention.lexicons.items() if again and b == base}
-            self.attention.lexicons |= own
-        read = (lexicon for (b, _), lexicon in self.attention.lexicons.items() if b in self.attention.branches)
-        self.attention.relations.width = len({label for lexicon in read for label in lexicon.labels})
-        self._check_words()
+        read = {("cond", i): prompt for i, prompt in enumerate(self.prompts)}
+        read |= {(self.encoded.other, i): prompt for i, prompt in enumerate(self.others) if prompt is not None}
+        texts, more = Texts(read, self.words, self.family), sum(further(given, self.family))
+        lengths = {branch: self._length(branch) + more for branch, _ in read}
+        lexicons = texts.lexicons(lengths, lead(given, self.family))
+        texts.check(self.attention.branches, lexicons)
+        self.attention.open(lexicons)
+        if self.words != ():
+            warn_of_second_texts(self.prompts, self.family, self.encoded)
 
     def _length(self, branch: str) -> int:
         """Columns of the states that the pipeline made of the texts of a branch."""
         return max(map(len, self.encoded.states.get("cond" if branch == "cond" else "other", ())), default=0)
 
-    def _check_words(self) -> None:
-        """Every word asked for must have a column somewhere. Raises NoSuchWord, which says why it has none."""
-        held = {label for lexicon in self.attention.lexicons.values() for label in lexicon.labels}
-        for word in self.words or ():
-            labels = {label for prompt in self.prompts for label in wanted_labels(prompt, (word,), self.family)}
-            if self.prompts and not labels & held and parted(word)[0] not in (*SPECIAL, IMAGE):
-                self.prompts[0].find(parted(word)[0])
-                raise unread(word)
+    def _admit(self, rows: Sequence[Row]) -> None:
+        """The rows of a pass are known: with "*", branches that run again are read as well."""
+        reader = self.attention
+        reader.admit(rows)
+        self.outputs.branches = reader.branches
+        only = self.words != () and reader.relations.asked.words and not reader.relations.asked.kinds
+        if only and self.prompts and not self.outputs.chosen:
+            check_heard({row.branch for row in rows}, reader.branches, reader.lexicons)
 
     def begin_pass(self, denoiser: str, given: Arguments, named: str | None) -> None:
         """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
@@ -130,6 +122,7 @@ class Take:
         self.guidance.told |= any(given.get(name) is not None for name in SCALES)
         self.plane = plane(given, sample, self.family)
         rows, texts = self._rows(given, states, len(sample), named)
+        self._admit(rows)
         own, more = 0 if states is None else max(len(row) for row in states), further(given, self.family)
         full = tuple(text + sum(more) for text in texts)
         attended = _attended(given, len(rows)) if self.family.inferred else ()

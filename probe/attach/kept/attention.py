@@ -1,6 +1,7 @@
 """Reads the attention that each cell gives to each word, from the calls that the waist shows."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import prod
@@ -10,19 +11,21 @@ from torch import Tensor
 
 from probe.attach.kept.keeping import Kept, Reading
 from probe.attach.kept.passes import Pass, Place, at_rows, groups_of, span
-from probe.attach.kept.related import RelationReader, View
-from probe.attach.kept.remedy import SKIPPED, UNSEEN
+from probe.attach.kept.related import RelationReader
+from probe.attach.kept.relations import View
+from probe.attach.kept.remedy import unheard, wordless
 from probe.attach.model.families import Family, grid_of
 from probe.attach.model.infer import Joins, concluded, foreign, pools, settled, unknown
 from probe.attach.model.layout import Plane
 from probe.attach.precision import own_precision
-from probe.attach.text.lexicon import Lexicon
+from probe.attach.text.lexicon import EVERY, Lexicon, by_word
+from probe.attach.text.opening import Whose
+from probe.attach.text.rows import Row
 from probe.attach.waist import Call, probabilities
 from probe.axes import Kind
-from probe.errors import MissingReadings, UnknownFamily
+from probe.errors import UnknownFamily
 from probe.site import Site
 
-Whose = tuple[str, int]  # branch, prompt
 Texts = tuple[str, int, int]  # and the length of its text
 WAITING = 1 << 23  # bytes of calls that wait for the end of their pass: read in one go, small ones take a third less
 
@@ -58,6 +61,29 @@ class AttentionReader:
     joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
     _plane: Plane | None = None
     _weights: dict[tuple[str, int, int, bool], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.relations.ran = self.ran
+
+    def open(self, lexicons: Mapping[Whose, Lexicon]) -> None:
+        """The words of each branch are known."""
+        self.lexicons = dict(lexicons)
+        self.name(tuple(branch for branch in self.branches if "#" in branch))
+        read = (lexicon for (branch, _), lexicon in self.lexicons.items() if branch in self.branches)
+        self.relations.width = len({label for lexicon in read for label in lexicon.labels})
+
+    def admit(self, rows: Sequence[Row]) -> None:
+        """Where all branches are read, those that run again are read too, with the words of the first turn."""
+        if EVERY in self.branches:
+            again = dict.fromkeys(row.branch for row in rows if row.branch.partition("#")[0] in self.branches)
+            self.name(tuple(branch for branch in again if branch not in self.branches))
+
+    def name(self, branches: tuple[str, ...]) -> None:
+        """Read these branches, those that run again ("cond#2") with the words of the first turn."""
+        self.branches = tuple(dict.fromkeys((*self.branches, *branches)))
+        for branch in branches:
+            base = branch.partition("#")[0]
+            self.lexicons |= {(branch, i): lexicon for (b, i), lexicon in self.lexicons.items() if b == base}
 
     def begin_pass(self, current: Pass) -> None:
         """A forward pass starts."""
@@ -136,10 +162,17 @@ class AttentionReader:
         return replace(current, plane=self._plane, texts=current.attended if self.family.effective else current.texts)
 
     def end_pass(self, current: Pass) -> None:
-        """A forward pass has ended: what had to be inferred is known. Raises UnknownFamily if it is not."""
+        """A forward pass has ended. Raises UnknownFamily if the layout is not known, NoMatch if no site has words."""
         if self.joins.running:
             self.joins.stop()
             self.family = concluded(self.family, current.text, reads=bool(self.sites()))
+        if self._heard and self._labelled() and not any(place.reads for place in self.places.values()):
+            raise wordless(self.places)
+
+    def _labelled(self) -> set[str]:
+        """The branches of which words are wanted."""
+        wanted = self.branches if self.relations.asked.words else ()
+        return {branch for (branch, _), lexicon in self.lexicons.items() if branch in wanted and lexicon.labels}
 
     def _share(self, call: Call, current: Pass) -> tuple[int, int]:
         """(first row, batch entries a row): frames and cells may lie in the batch, and calls may share its rows."""
@@ -160,10 +193,10 @@ class AttentionReader:
         columns, weights, offset = self._columns(whose, call.q.device, beside)
         asked = columns + first if first else columns
         p = probabilities(call, cells, asked, lse, exact=self.exact).detach()  # [b * f, h, n, t]
-        mean = _by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
+        mean = by_word(p.mean(1, keepdim=True), weights, offset, place.folded).squeeze(1)
         chosen = self.kept.wish.chosen_heads(call.heads)
         apart = p if len(chosen) == call.heads else p[:, list(chosen)]
-        return mean, _by_word(apart, weights, offset, place.folded) if chosen else None
+        return mean, by_word(apart, weights, offset, place.folded) if chosen else None
 
     def _columns(self, whose: Texts, device: torch.device, beside: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Columns of the text that are read; `beside`: cells ask the picture's keys in the same call."""
@@ -248,17 +281,20 @@ class AttentionReader:
         return {path for path, _ in self.places} - reading
 
     def check(self, ran: set[str], current: Pass) -> None:
-        """Every attention module that ran must have shown a call in this pass: coverage is judged by readings."""
+        """Every attention module that ran must have shown a call in this pass, and so must those that were read in
+        earlier ones: coverage is judged by readings.
+        """
+        ran = ran | self._read_before(current)
         silent = sorted(p for p in ran - self._heard if not any(fnmatch(p, known) for known in self.family.silent))
         if silent:
-            earlier = any((path, 0) in self.places for path in silent)
-            raise MissingReadings(
-                f"{len(silent)} of {len(ran)} attention modules gave no reading at step {current.step}: "
-                f"{', '.join(silent[:4])}. {SKIPPED if earlier else UNSEEN}"
-            )
+            raise unheard(silent, len(ran), current.step, before=any((path, 0) in self.places for path in silent))
 
-
-def _by_word(p: Tensor, weights: Tensor, offset: Tensor, folded: int) -> Tensor:
-    """[b * f, h, n, t] -> [b, h, w, f * n]."""
-    words = (p @ weights + offset).unflatten(0, (-1, folded))  # [b, f, h, n, w]
-    return words.permute(0, 2, 4, 1, 3).flatten(3)
+    def _read_before(self, current: Pass) -> set[str]:
+        """The modules of this denoiser that must be read at every step: a turn that runs again may skip some."""
+        if not self.kept.wants(current.step):
+            return set()
+        here = {row.branch for row in current.rows if "#" not in row.branch}
+        words = {path for (path, _), place in self.places.items() if place.reads} if here & self._labelled() else set()
+        held = (key for places in self.relations.held.values() for key in places)
+        related = {path for (path, _), branch in held if branch in here}
+        return {path for path in words | related if path.partition(".")[0] == current.denoiser}

@@ -1,13 +1,16 @@
 """What a recording costs, and the change that makes it fit and loses least; what to do where nothing was seen."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from probe.attach.kept.keeping import Wish
+from probe.attach.kept.passes import Place
+from probe.errors import MissingReadings, NoMatch
 from probe.site import Site
 
 FLOAT = 4
+LISTED = 8  # modules in a message
 
 SKIPPED = "They did before: switch off what skips them while recording, e.g. a cache (pipe.transformer.disable_cache())"
 UNSEEN = (
@@ -34,6 +37,25 @@ UNSTEPPED = (
     "belongs to. The pipeline steps copies of its scheduler, one a frame, or another one: record a pipeline of the "
     "same model that steps pipe.scheduler itself (SkyReelsV2Pipeline for SkyReelsV2DiffusionForcingPipeline)"
 )
+
+
+def unheard(silent: Sequence[str], ran: int, step: int, *, before: bool) -> MissingReadings:
+    """The error for attention modules without a call in a pass; `before`: whether an earlier pass had one."""
+    return MissingReadings(
+        f"{len(silent)} of {ran} attention modules gave no reading at step {step}: {', '.join(silent[:4])}. "
+        f"{SKIPPED if before else UNSEEN}"
+    )
+
+
+def wordless(places: Mapping[tuple[str, int], Place]) -> NoMatch:
+    """The error where words are wanted and none of the modules that ran has cells that attend to them."""
+    found = {path: "other" if place.site is None else place.site.kind for (path, _), place in places.items()}
+    listed = ", ".join(f"{path} ({kind})" for path, kind in list(found.items())[:LISTED])
+    return NoMatch(
+        f"none of the {len(found)} chosen sites reads words, for no cell attends to the text there: {listed}"
+        f'{", ..." if len(found) > LISTED else ""}. Choose others (of a U-Net: sites="attn2"), ask for what these '
+        'have (relations=["image->image"]), or record no words (words=[])'
+    )
 
 
 @dataclass(frozen=True)

@@ -129,18 +129,32 @@ def _gathered(prompt: Prompt, places: Places, lead: int) -> Places:
     return {place: (column,) for column, place in enumerate(order, lead)}
 
 
+def by_word(p: Tensor, weights: Tensor, offset: Tensor, folded: int) -> Tensor:
+    """The probability of each word, of that of its columns: [b * f, h, n, t] -> [b, h, w, f * n]."""
+    words = (p @ weights + offset).unflatten(0, (-1, folded))  # [b, f, h, n, w]
+    return words.permute(0, 2, 4, 1, 3).flatten(3)
+
+
 def parted(label: str) -> tuple[str, str]:
     """(word, encoder) of "cat@text_encoder_3"; the encoder is empty where none is named."""
     name, at, encoder = label.rpartition("@")
     return (name, encoder) if at and name and "text_encoder" in encoder else (label, "")
 
 
-def unread(word: str) -> NoSuchWord:
+def unread(word: str, prompt: Prompt, family: Family) -> NoSuchWord:
     """The error for a word of the prompt of which an encoder that was named, or any, has no columns."""
     name, encoder = parted(word)
+    columns, reading = dictionary(prompt, family).starts, [e for e, own in prompt.find(name).tokens.items() if own]
+    if not set(columns) & set(reading):
+        return NoSuchWord(
+            f"{name!r} is read by {', '.join(reading)} alone, which has another text (prompt_2, ...) than "
+            f"{', '.join(columns)}, after whose words the columns of {family.name} are named: {prompt.text!r}. "
+            "Ask for a word of that, or give both encoders the same text"
+        )
+    alone = f"ask for {name!r} alone, which is what all encoders read of it, or " if encoder else ""
     return NoSuchWord(
-        f"{encoder or 'no encoder'} reads no token of {name!r} where the denoiser does; ask for {name!r} alone, which "
-        "is what all encoders read of it, or put letters that are to be drawn in quotation marks"
+        f"{encoder or 'no encoder'} reads no token of {name!r} where the denoiser does; {alone}put letters that are to "
+        "be drawn in quotation marks"
     )
 
 

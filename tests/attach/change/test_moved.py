@@ -140,7 +140,7 @@ def test_an_eager_processor_is_refused_with_the_remedy():
 
 
 CACHES = {
-    "of blocks": (FirstBlockCacheConfig(threshold=0.9), r"gave no reading at step 1 .*caches"),
+    "of blocks": (FirstBlockCacheConfig(threshold=0.9), r"of 5 .* at step 1: .*They did before: .*disable_cache\(\)"),
     "of attention": (
         PyramidAttentionBroadcastConfig(spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500),
         r"5 of 5 .* at step 1: .*They did before: .*disable_cache\(\)",

@@ -14,7 +14,7 @@ import probe
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.passes import span
 from tests import pipelines
-from tests.attach.looking import SPECIAL, WORDS, Seen, checking, seen
+from tests.attach.looking import SPECIAL, Seen, checking, seen
 
 UNETS = {"sd1": 7, "sd2": 7, "sdxl": 11}
 STARTED = dict.fromkeys(("sd1_img2img", "sd1_inpaint", "instruct_pix2pix", "sd1_controlnet"), 7)
@@ -33,7 +33,7 @@ ALL = tuple(SITES)
 
 
 def look(family: str) -> Seen:
-    return seen(family, words=(*WORDS, *SPECIAL, *(("<image>",) if family in JOINTLY else ())))
+    return seen(family, words=("*", *SPECIAL, *(("<image>",) if family in JOINTLY else ())))
 
 
 def values(seen: Seen) -> Iterator[np.ndarray]:

@@ -12,7 +12,7 @@ import torch
 import probe
 from probe.errors import ProbeWarning
 from probe.trace import Trace
-from tests.attach.looking import SPECIAL, WORDS, Checks, checking
+from tests.attach.looking import SPECIAL, Checks, checking
 from tests.fingerprint import hooks, modules_of
 from tests.pipelines import parts
 from tests.pipelines.parts import Maker
@@ -36,7 +36,7 @@ def run(pipe: Any, maker: Maker, **more: Any) -> Any:
 
 def watched(pipe: Any, maker: Maker) -> tuple[Any, Trace, Checks]:
     """What a recorded run makes, the trace of every column, and how its readings were checked."""
-    words = [*WORDS, *SPECIAL, "<image>"]
+    words = ["*", *SPECIAL, "<image>"]
     with pytest.warns(ProbeWarning, match="inferred"), checking() as checks, probe.record(pipe, words) as recording:
         recorded = run(pipe, maker)
     return recorded, recording.trace, checks
