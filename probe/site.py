@@ -41,7 +41,7 @@ def select(
 ) -> tuple[Site, ...]:
     """The sites whose path matches a pattern (`*` wildcards, or a part of the path), a kind and a grid.
 
-    Raises NoMatch, listing what there is, when nothing matches.
+    Raises NoMatch, listing what there is, when nothing matches a pattern, or one of several.
     """
     patterns = [pattern] if isinstance(pattern, str) else pattern
     chosen = tuple(
@@ -51,9 +51,10 @@ def select(
         and (kind is None or site.kind == kind)
         and (grid is None or site.grid == tuple(grid))
     )
-    if not chosen:
+    dead = [p for p in patterns or () if not any(matches(site.path, p) for site in chosen)]
+    if not chosen or dead:
         listed = "\n".join(f"  {s.path} ({s.kind}, {s.grid[0]} x {s.grid[1]})" for s in sorted(sites))
-        asked = f"pattern={pattern!r}, kind={kind!r}, grid={grid!r}"
+        asked = f"pattern={dead[0] if chosen else pattern!r}, kind={kind!r}, grid={grid!r}"
         raise NoMatch(f"no site matches {asked}; there are:\n{listed or '  none'}")
     return chosen
 
