@@ -69,7 +69,7 @@ class Sourced(AttentionIntervention):
         if self.recorded is None and (self.prompt is None or self.source is None or self.prompt == self.source):
             raise BadInput(
                 f"{self.method} needs two prompts: prompt={self.prompt!r}, source={self.source!r}; "
-                "they are ranks in pipe([source, edited]); or give `recorded`, a trace (on the command line its folder)"
+                "they are ranks in pipe([source, edited]); or give recorded=trace, on the command line recorded=FOLDER"
             )
 
 
