@@ -196,6 +196,13 @@ REFUSED = {
     "a lens of a picture": ([PROMPT, "--lens", "all", "--image", "x.png"], "--lens generates images.*leave one", 2),
     "no device": ([PROMPT, "--device", "magic"], "device 'magic'.*cpu, cuda", 2),
     "no steps": ([PROMPT, "--steps", "0"], "error: --steps takes a whole number from 1 on, not 0$", 2),
+    "too many steps": ([PROMPT, "--steps", "2000"], "--steps 2000: this model knows 1000 levels of noise; take few", 2),
+    "too many levels": ([PROMPT, "--steps", "2000", "--image", "x.png", "--invert"], "2000: this model knows 1000", 2),
+    "a seed too large": (
+        [PROMPT, "--seed", "9" * 23],
+        r"error: --seed takes a whole number from 0 to \d{20}, not 9",
+        2,
+    ),
     "negative size": ([PROMPT, "--width", "-8"], "error: --width takes a whole number from 1 on, not -8$", 2),
     "no number": ([PROMPT, "--seed", "many"], "error: --seed takes a whole number from 0 on, not many$", 2),
     "no prompt": ([], "error: PROMPT is missing.*in quotes", 2),

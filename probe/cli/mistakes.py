@@ -1,15 +1,16 @@
 """A parser that says what was typed wrong in the words of who typed it, and what to type instead."""
 
 import re
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 NUMBERS = {
     "PositiveInt": "a whole number from 1 on",
     "NonNegativeInt": "a whole number from 0 on",
     "NonNegativeFloat": "a number from 0 on",
 }
+SEEDS = 2**64  # of torch
 WRONG = re.compile(r"Parser key \"(?P<key>[\w.]+)\":\s+Not of type (?P<kind>\w+): (?P<why>.*)", re.DOTALL)
 GIVEN = re.compile(r"'(?P<quoted>.*)'$|^(?P<bare>\S+) does not conform", re.DOTALL)
 MISSING = re.compile(r"the following arguments are required: (?P<names>.+)")
@@ -18,6 +19,14 @@ UNKNOWN = re.compile(r"unrecognized arguments: (?P<words>[^-].*)")
 
 class Parser(ArgumentParser):
     """Leaves with exit code 2 where the words given cannot be read."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Namespace:
+        """The options, with seeds that torch can take."""
+        found = super().parse_args(*args, **kwargs)
+        for name, value in found.items():
+            if name.rpartition(".")[2] == "seed" and isinstance(value, int) and value >= SEEDS:
+                self.error(f"--seed takes a whole number from 0 to {SEEDS - 1}, not {value}")
+        return found
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         super().error(plainly(message), ex)
