@@ -4,6 +4,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,15 @@ from probe.attach.record import record
 from probe.attach.recording import Recording
 from probe.attach.text.lexicon import EVERY, IMAGE, PADDING
 from probe.axes import SPECIAL
-from probe.errors import BadInput
+from probe.errors import BadInput, ProbeError
 from probe.trace import Trace
 
 PROMPT, STEPS, FRAMES = "a cat and a red balloon", 2, 9
 SLACK = {"float32": 1e-4}  # how far all words and the rest together may be from one; elsewhere ROUGH
 ROUGH = 2e-2
+WHY = 300  # characters of a pipeline's own error
 TOLERANCE = 0.1  # of the estimate
+REFUSALS = (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RuntimeError)  # of pipelines
 PICTURES = ("image", "control_image")
 BEGINS = ("strength", "mask_image", "image_guidance_scale")  # arguments of pipelines that begin with a picture
 
@@ -96,12 +99,19 @@ class Bench:
 
     def run(self) -> Any:
         """Pictures [image, y, x, rgb] or films, from the noise of seed 0. Raises BadInput if the pipeline cannot."""
+        if "generator" in self.given:
+            raise BadInput(
+                "generator: both runs of a trial are drawn from seed 0, so that they can be equal; leave it out"
+            )
         call = arguments(self.pipe) | dict(self.given)
         try:
             made = self.pipe(**call, generator=torch.Generator("cpu").manual_seed(0))[0]
-        except (TypeError, AttributeError) as problem:
+        except ProbeError:
+            raise
+        except REFUSALS as problem:
+            why = shorten(f"{type(problem).__name__}: {problem}", WHY, placeholder=" ...")
             raise BadInput(
-                f"{type(self.pipe).__name__} cannot be called with {', '.join(call)}: {problem}. Give what it needs, "
+                f"{type(self.pipe).__name__} cannot be called with {', '.join(call)}: {why}. Give what it needs, "
                 "by name: probe.doctor(pipe, image=...)"
             ) from problem
         return np.asarray(made.float().cpu() if isinstance(made, torch.Tensor) else made)

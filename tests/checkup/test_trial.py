@@ -102,6 +102,37 @@ def test_a_call_that_the_pipeline_does_not_take_is_an_error():
         probe.doctor(pipelines.pipeline("flux1"), wings=2)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"num_inference_steps": 0}, "ZeroDivisionError: .* by zero. Give what it needs"),
+        ({"num_inference_steps": 5000}, "ValueError: .*5000 cannot be larger"),
+        ({"height": 33}, "ValueError: .* divisible by 8"),
+        ({"prompt": {}}, "ValueError: `prompt` has to be of type"),
+        ({"width": -8}, "RuntimeError: .*negative dimension"),
+        ({"generator": 0}, "^generator: both runs of a trial are drawn from seed 0.*leave it out$"),
+    ],
+)
+def test_whatever_a_pipeline_says_of_its_call_is_passed_on(given: dict[str, Any], said: str):
+    with pytest.raises(BadInput, match=said) as refused:
+        probe.doctor(pipelines.pipeline("sd1"), **SMALL | given)
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("error", [IndexError("list index out of range"), KeyError("adapter"), ValueError("x " * 5000)])
+def test_errors_of_any_kind_from_the_call_are_told_shortly(error: Exception, monkeypatch: pytest.MonkeyPatch):
+    pipe = pipelines.load("sd1")
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(pipe, "check_inputs", fail)
+    with pytest.raises(
+        BadInput, match=f"cannot be called with prompt, .*: {type(error).__name__}: .{{1,300}} Give what"
+    ):
+        attempt(pipe, SMALL)
+
+
 def shifted(patch: pytest.MonkeyPatch) -> None:
     """Recording moves the latents by a hair."""
     step = Recording._step
