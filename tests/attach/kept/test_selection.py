@@ -13,6 +13,7 @@ from probe.errors import NoMatch, NoSuchWord, NotRecorded, ProbeWarning
 from probe.readings import Choice
 from probe.trace import Trace
 from tests import pipelines
+from tests.test_trace import kept
 
 CAT, DOG = "a cat", "a red dog"
 
@@ -72,6 +73,15 @@ def test_steps_of_a_part_are_the_same_steps():
     assert np.array_equal(again.node("latents")["latents"].values, states[3:5])
     late = trace.sel(step=slice(3, None)).sel(step=-1)
     assert late.along("step") == (5,) and np.array_equal(late.node("latents")["latents"].values, states[5:])
+
+
+@pytest.mark.parametrize(("step", "image"), [([1, 4], [0, 3]), ([5], [2]), ([0, 1, 2], [1]), ([3], [0, 1, 2, 3])])
+def test_sel_gives_of_a_recording_exactly_what_is_asked_for(step: list[int], image: list[int]):
+    trace = everything()
+    time = {t for s in step for t in (s, s + 1)}
+    found = trace.sel(step=step, image=image, branch="cond")
+    assert found.tree.identical(kept(trace, step=step, time=time, image=image, branch=["cond"]))
+    assert found.pictures == tuple(trace.pictures[i] for i in image)
 
 
 def test_a_trace_that_was_saved_without_these_numbers_opens_and_counts_from_zero(tmp_path: Path):
