@@ -1,7 +1,7 @@
 """What `record_image` is given, checked before any work."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from probe.attach.arguments import check_pipeline, expect, is_number, is_whole, several, shown
@@ -79,7 +79,7 @@ def accepted(pipe: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in taken}
 
 
-def timesteps_of(scheduler: Any, steps: int | Sequence[int]) -> list[int]:
+def timesteps_of(scheduler: Any, steps: Any) -> list[int]:
     """From much noise to little: as many as are asked for, in the middles of equal parts, or these very ones."""
     total = scheduler.config.num_train_timesteps
     expected = f"timesteps between 1 and {total - 1}, such as steps=[800, 500, 200], or how many of them: steps=10"
