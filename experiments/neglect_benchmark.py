@@ -35,6 +35,7 @@ from probe.study.question import PLAIN
 from probe.study.resolve import resolve
 
 RESAMPLES = 2000
+CUT, TIMES = 0.6, 2.0  # the aim: neglect cut by so much at no more than so many times the time
 PAGE, FIGURE = Path("docs/nursing.md"), Path("docs/images/nursing.png")
 MEASURES: Mapping[str, str] = {
     "judge_all_present": "all subjects present",
@@ -128,17 +129,37 @@ def kid(X: np.ndarray, Y: np.ndarray) -> float:
     return float((h.sum() - np.trace(h)) / (n * (n - 1)))
 
 
+def price(table: pd.DataFrame, method: str) -> float:
+    """The median over pictures of a method's time, as a multiple of the plain picture's that was made just before."""
+    pair = [table.loc[table["method"] == name].sort_values(CELL) for name in (method, PLAIN)]
+    return float(np.median(pair[0]["time_picture"].to_numpy() / pair[1]["time_picture"].to_numpy()))
+
+
+def conclusion(table: pd.DataFrame) -> str:
+    """Whether the aim was reached, and which methods cut neglect more than Adaptive, which chooses whom to nurse."""
+    cuts = {name: neglect_cut(table, name) for name in dict.fromkeys(table["method"]) if name != PLAIN}
+    cheap = {name: cut for name, cut in cuts.items() if price(table, name) <= TIMES}
+    told = f"The aim is to cut neglect by {CUT:.0%} at no more than {TIMES:g} times the time. "
+    if not cheap or all(np.isnan(cut) for cut in cheap.values()):
+        return told + "Nothing here tells whether it is reached."
+    best = max(cheap, key=lambda name: (round(cheap[name], 3), -price(table, name)))
+    reached = "reached" if cheap[best] >= CUT else "not reached"
+    told += f"It is {reached}: {best} cuts {cheap[best]:.0%} at {price(table, best):.2f} times."
+    own = cuts.get("Adaptive")
+    ahead = [name for name, cut in cuts.items() if own is not None and cut > own]
+    return told + (f" Adaptive, which nurses on demand, is behind {', '.join(ahead)}." if ahead else "")
+
+
 def row(table: pd.DataFrame, method: str) -> str:
     """One line of the table."""
     cells = [str(estimate(table, method, measure)) for measure in MEASURES]
     if method == PLAIN:
         return f"| {method} | {' | '.join(cells)} | | 1 | |"
     pair = [table.loc[table["method"] == name].sort_values(CELL) for name in (method, PLAIN)]
-    time = np.median(pair[0]["time_picture"].to_numpy() / pair[1]["time_picture"].to_numpy())
     cut = neglect_cut(table, method)
     cells += [
         "" if np.isnan(cut) else f"{0.0 - cut:+.0%}",
-        f"{time:.2f}",
+        f"{price(table, method):.2f}",
         f"{1000 * kid(*map(features, pair)):.1f}",
     ]
     return f"| {method} | {' | '.join(cells)} |"
@@ -185,7 +206,8 @@ def page(table: pd.DataFrame, asked: Asked) -> str:
         "brackets: the difference to plain, and its 95 % interval by a paired bootstrap over prompts."
     )
     lines = [told, "", HEAD, rule, *(row(table, name) for name in names), ""]
-    return "\n".join([*lines, "All subjects present, by subset:", "", *by_subset(table, names), "", PUBLISHED])
+    lines += [conclusion(table), "", "All subjects present, by subset:", "", *by_subset(table, names), ""]
+    return "\n".join([*lines, PUBLISHED])
 
 
 def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 import probe
 from experiments import calibrate_diagnosis as calibrate
-from experiments import kept, neglect_rows, nurse_gallery
+from experiments import kept, neglect_rows, nurse_failures, nurse_gallery
 from experiments import neglect_benchmark as benchmark
 from probe.errors import BadInput, DamagedFile
 from probe.generator import weights
@@ -178,6 +178,37 @@ def test_a_method_of_which_nothing_came_of_one_subset_leaves_its_cell_empty():
     rest = rest.loc[(rest["subset"] == "animal-animal") | (rest["method"] == "plain")]
     line = benchmark.by_subset(rest, ["plain", "AttendAndExcite"])[-1]
     assert line.endswith("|  |") and "| 1.000 (" in line
+
+
+def test_the_page_says_whether_the_aim_is_reached_and_who_is_ahead_of_adaptive():
+    base = table()
+    plain, nursed = (base.loc[base["method"] == name] for name in ("plain", "AttendAndExcite"))
+    plain, good = plain.assign(judge_all_present=False), nursed.assign(judge_all_present=True, method="Conform")
+    slow = good.assign(method="Separate", time_picture=3 * good["time_picture"])
+    told = benchmark.conclusion(pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), good, slow]))
+    assert told == (
+        "The aim is to cut neglect by 60% at no more than 2 times the time. It is reached: Conform cuts 100% at "
+        "1.50 times. Adaptive, which nurses on demand, is behind Conform, Separate."
+    )
+    assert "It is not reached: Adaptive cuts 0%" in benchmark.conclusion(
+        pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), slow])
+    )
+    assert benchmark.conclusion(plain).endswith("Nothing here tells whether it is reached.")
+
+
+def test_the_pictures_that_a_method_spoiled_most_come_first():
+    base = table()
+    plain = base.loc[base["method"] == "plain"].assign(steps=50, clip_full=[0.5, 0.5, 0.5, 0.5])
+    plain["judge_all_present"] = [True, True, False, False]
+    nursed = plain.assign(
+        method="SynGen", judge_all_present=[False, False, False, True], clip_full=[0.4, 0.2, 0.1, 0.5]
+    )
+    said = {"subjects": [["cat", "dog"]] * 8, "judge_present": [[True, False]] * 8}
+    found = nurse_failures.failures(pd.concat([plain, nursed]).assign(**said), 2)
+    assert [one.prompt for one in found] == plain["prompt"].tolist()[1::-1]
+    assert str(found[0]) == "SynGen: no dog" and found[0].steps == 50
+    with pytest.raises(BadInput, match="no rows of these weights are kept; run experiments/neglect_benchmark.py"):
+        nurse_failures.failures(plain.iloc[:0], 2)
 
 
 def test_an_interval_is_paired():
