@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PlainSerializer, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PlainSerializer
 
 from probe.errors import BadInput
+from probe.noise import Search
 from probe.words import Prompt
 
 Array = Any  # a torch.Tensor; this module needs no torch
@@ -87,23 +88,6 @@ class Score:
     def value(self) -> float:
         """The loss as a number."""
         return float(self.loss.detach() if hasattr(self.loss, "detach") else self.loss)
-
-
-class Search(BaseModel):
-    """How a better noise is looked for before the first step: z = z0 * exp(logvar / 2) + mu, by Adam.
-
-    Up to `rounds` noises get `iterations` updates each; if none is good, the best of them gets `last` more.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rounds: NonNegativeInt = 5
-    iterations: PositiveInt = 10
-    last: NonNegativeInt = 50
-    rate: NonNegativeFloat = 1e-2
-    eps: NonNegativeFloat = 1e-3
-    kl: NonNegativeFloat = 1e-3  # most of KL(N(mu, exp(logvar)) || N(0, 1)), a mean; pulled back to after each update
-    seed: NonNegativeInt = 0  # of the second noise and those after it, with the first one's own values
 
 
 class LatentIntervention(Intervention):

@@ -50,7 +50,8 @@ def decode_thumbnails(
     z = torch.from_numpy(predicted.transpose(STEP, IMAGE, CHANNEL, Y, X).values)
     small = xr.DataArray(_decoded(z, vae, side), dims=AXES, attrs={"made": "decoded"})
     nodes = {path: node.to_dataset(inherit=False) for path, node in trace.tree.subtree_with_keys}
-    nodes["thumbnails"] = xr.Dataset({"thumbnails": small}, coords=predicted[STEP].coords)
+    own = {axis: predicted[axis] for axis in (STEP, IMAGE) if axis in predicted.coords}
+    nodes["thumbnails"] = xr.Dataset({"thumbnails": small}, coords=predicted[STEP].coords | own)
     return replace(trace, tree=xr.DataTree.from_dict(nodes))
 
 
