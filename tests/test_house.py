@@ -24,7 +24,7 @@ OURS = ("probe", "dashboards", "experiments")
 FLOORS = (
     {"_version", "axes", "errors"},
     {"narrow", "site", "words"},
-    {"subjects"},
+    {"noise", "subjects"},
     {"heatmap", "intervention", "trace"},
     {"comparison", "readings", "store"},
     {"attach", "explain", "show"},

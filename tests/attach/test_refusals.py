@@ -22,7 +22,8 @@ def record(family: str, call: dict[str, Any] | None = None, **options: Any) -> T
     """A run of "a cat" that makes no picture."""
     pipe = pipelines.pipeline(family)
     with probe.record(pipe, **options) as recording:
-        pipelines.run(pipe, family, **{"prompt": CAT, "output_type": "latent"} | (call or {}))
+        given: dict[str, Any] = {"prompt": CAT, "output_type": "latent"}
+        pipelines.run(pipe, family, **given | (call or {}))
     return recording.trace
 
 
@@ -96,7 +97,7 @@ def test_a_branch_of_zeros_has_no_words():
 
 
 def test_every_pattern_of_sites_must_match():
-    paths = dict.fromkeys(("unet.mid_block.attn1", "unet.up_blocks.1.attn2"))
+    paths: dict[str, None] = dict.fromkeys(("unet.mid_block.attn1", "unet.up_blocks.1.attn2"))
     assert list(Request(sites=["mid_block", "attn2"]).chosen(paths)) == list(paths)
     with pytest.raises(NoMatch, match=r"sites=\['mid_block', 'midd_blok'\]: 'midd_blok' matches none .*\n  unet.mid_b"):
         Request(sites=["mid_block", "midd_blok"]).chosen(paths)
