@@ -11,6 +11,7 @@ import argparse
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.progress import track
 
@@ -18,6 +19,7 @@ import probe
 from probe.checkup import support
 from probe.checkup.support import Support
 from probe.checkup.trial import attempt
+from probe.errors import NoMatch
 from probe.generator.card import insert
 from tests import pipelines
 
@@ -38,18 +40,21 @@ def measured(name: str) -> tuple[Support, tuple[str, ...]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         trial = attempt(pipe, maker.call | maker.inputs())
-        with probe.record(pipe, relations=("image->text", *RELATIONS)) as recording:
-            pipelines.run(pipe, name, output_type="latent")
+        held = [kind for kind in ("image->text", *RELATIONS) if there(pipe, name, kind)]
     extra = next((said for part, said in EXTRAS.items() if name.endswith(part)), "")
-    told = (trial.sites, trial.modules, trial.branches, related(recording.trace))
+    told = (trial.sites, trial.modules, trial.branches, tuple(held))
     return Support(name, trial.family, trial.pipeline, extra, *told), trial.problems
 
 
-def related(trace: probe.Trace) -> tuple[str, ...]:
-    """The relations that a trace holds, as `probe.record` names them."""
-    held = [path.removeprefix("/relations/") for path in trace.tree.groups]
-    found = [kind for kind, folder in RELATIONS.items() if any(path.startswith(folder) for path in held)]
-    return (*(("image->text",) if trace.attention_nodes() else ()), *found)
+def there(pipe: Any, name: str, relation: str) -> bool:
+    """Whether a recording holds a relation; one that the model has not is refused in the first pass."""
+    try:
+        with probe.record(pipe, relations=(relation,)) as recording:
+            pipelines.run(pipe, name, output_type="latent")
+    except NoMatch:
+        return False
+    groups = recording.trace.tree.groups
+    return any(path.startswith(f"/relations/{RELATIONS.get(relation)}") or path == "/attention" for path in groups)
 
 
 def main(argv: Sequence[str] | None = None) -> bool:

@@ -185,7 +185,11 @@ def test_without_out_a_free_folder_is_named_after_the_prompt(tmp_path: Path, mon
 LONG = "a cat " + "and " * 90 + "a red balloon"
 REFUSED = {
     "empty prompt": (["  "], "the prompt is empty", 2),
-    "too long": ([LONG], r"too long: .*reads 77 tokens, and not all of: .*balloon.* and \d+ more\. Shorten it.*--cut", 2),
+    "too long": (
+        [LONG],
+        r"too long: .*reads 77 tokens, and not all of: .*balloon.* and \d+ more\. Shorten it.*--cut",
+        2,
+    ),
     "no such word": ([PROMPT, "--words", "cat,dog"], "'dog' is not in the prompt; its words are: a, cat, and", 2),
     "no such model": ([PROMPT, "--model", "nowhere"], "no folder 'nowhere'.*leave it out for Menagerie", 2),
     "unknown on the hub": ([PROMPT, "--model", "who/knows"], "'who/knows' could not be loaded.*Check the name", 2),

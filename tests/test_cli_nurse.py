@@ -123,6 +123,16 @@ def test_on_menagerie_the_judge_looks_ahead(capsys: pytest.CaptureFixture[str]):
     assert "The judge's word counts where it can tell" in capsys.readouterr().out
 
 
+def test_what_words_do_at_one_step_counts_if_asked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    options = ["--steps", "10", "--explain", "--out", str(tmp_path / "d")]
+    assert main(["diagnose", PROMPT, *options, "--subjects", "cat,balloon"]) == 0
+    assert "with the relevancy of the words at the last of its steps: neglected from a risk" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "d" / "table.csv")
+    assert table["relevancy"].sum() == pytest.approx(1, abs=1e-3)
+    assert table["leave_one_out"].sum() == pytest.approx(1, abs=1e-3)
+    assert main(["diagnose", PROMPT, "--steps", "4", "--until", "2", "--explain"]) == 0
+
+
 REFUSED = {
     "empty prompt": (["diagnose", " "], "the prompt is empty.*probe diagnose", 2),
     "no seeds": (["diagnose", PROMPT, "--seeds", "many"], "--seeds cannot be used:.*'many' is not a seed", 2),

@@ -101,9 +101,7 @@ class Recording:
 
     def _attach(self, stack: ExitStack) -> None:
         paths = named_attention(self._modules)
-        wanted = {path: module for path, module in paths.items() if self._request.wants(path)}
-        if not wanted:
-            raise self._request.nothing(paths)
+        wanted = self._request.chosen(paths)
         self._wanted = tuple(wanted)
         self._weightless = {path for path, module in wanted.items() if weightless(module)}
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):

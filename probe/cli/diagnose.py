@@ -1,5 +1,6 @@
 """`probe diagnose`: one picture a seed, and what became of every subject in each."""
 
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,16 +48,26 @@ def watched(subjects: Sequence[str]) -> list[str]:
     return ["*", *subjects]
 
 
+def explained(pipe: Any, options: Namespace) -> tuple[Any, ...]:
+    """Relevancy and leaving words out, at the step that a diagnosis weighs; with --until, before it."""
+    from probe.nurse.diagnose import telling_step
+
+    usual = inspect.signature(type(pipe).__call__).parameters["num_inference_steps"].default
+    step = telling_step(options.steps or usual) or 0
+    at = [step if options.until is None else min(step, options.until - 1)]
+    return probe.Relevancy(steps=at), probe.LeaveOneOut(steps=at)
+
+
 def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> dict[int, "Diagnosis"]:
     """One after the other, each said as soon as it is known."""
     from probe.nurse.diagnose import steps_ahead
 
     pipe, subjects = load(options), split(options.subjects)
-    judge = judge_of(options.model)
+    judge, inquiries = judge_of(options.model), explained(pipe, options) if options.explain else ()
     found = {}
     for seed in seeds:
         own = Namespace(vars(options) | {"seed": seed})
-        trace = generate(pipe, own, words=watched(subjects), label=f"seed {seed}")
+        trace = generate(pipe, own, words=watched(subjects), explain=inquiries, label=f"seed {seed}")
         ahead = steps_ahead(trace, options.until) if judge is not None else []
         if ahead:
             trace = probe.decode_thumbnails(trace, pipe, steps=ahead, cells=None)

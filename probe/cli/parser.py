@@ -49,6 +49,11 @@ def diagnose_options(parser: ArgumentParser) -> None:
         metavar="N",
         help="predict from the first N steps; Menagerie's judge then sees what they predict",
     )
+    add(
+        "--explain",
+        action="store_true",
+        help="also look at the relevancy of the words, and at what leaving them out changes, at one step",
+    )
     arguments.add_sampling(parser)
     arguments.add_prompting(parser)
     arguments.add_output(parser, NOTHING_WRITTEN)

@@ -17,7 +17,19 @@ from probe.nurse.diagnosis import Diagnosis, Finding, Verdict
 from probe.nurse.diagnosis_ahead import preview
 from probe.nurse.diagnosis_calibration import Calibration, shipped
 from probe.nurse.diagnosis_outside import Judge, Sight, look
-from probe.nurse.diagnosis_signals import LOST, OTHER, PREVIEW, SUBJECT, Cast, chance, lost_at, read_signals, summary
+from probe.nurse.diagnosis_signals import (
+    LOST,
+    OTHER,
+    PREVIEW,
+    RELEVANCY,
+    SUBJECT,
+    Cast,
+    chance,
+    explained_steps,
+    lost_at,
+    read_signals,
+    summary,
+)
 from probe.subjects import Subject, find_subjects
 from probe.trace import Trace
 
@@ -32,6 +44,7 @@ UNCALIBRATED = "the inside signals are not calibrated; experiments/calibrate_dia
 FOREIGN = "the calibration is of other weights ({} {}), so the rules decide"
 SILENT = "the calibration needs signals of these subjects that are not there, so the rules decide"
 AHEAD = ", with what a judge (there Menagerie's) expects of the predicted picture"
+EXPLAINED = ", with the relevancy of the words at the last of its steps"
 LOOKED = "By what the judge expects of the predicted picture alone."
 ALONE = "No rule applies, as one subject has nothing to be compared with: it counts as present."
 
@@ -52,8 +65,9 @@ def diagnose(
     predicts, decoded (`probe.decode_thumbnails(trace, pipe, steps=[until - 1])`): what it expects is one more signal.
 
     Where no judge's word counts, the first of these that can tell decides: the calibration with a look ahead, the look
-    alone (0.5 or less is neglected), the calibration of attention; a calibration counts for its own weights only, and
-    from its own threshold on. Where none can, a subject is neglected if its attention stays below half of the strongest
+    alone (0.5 or less is neglected), the calibration with relevancy (where the trace holds that of `telling_step` and
+    of none before), the calibration of attention. A calibration counts for its own weights only, from its own
+    threshold on. Where none can, a subject is neglected if its attention stays below half of the strongest
     subject's; of one subject alone attention says nothing.
     Raises BadInput, NoSuchWord, NotRecorded (saying what to record).
     """
@@ -76,6 +90,12 @@ def diagnose(
 def steps_ahead(trace: Trace, until: int | None) -> list[int]:
     """The steps whose predicted pictures a judge is shown by `diagnose(trace, until=until)`: one, or none."""
     return [until - 1] if until is not None and until < trace.run.steps else []
+
+
+def telling_step(steps: int) -> int | None:
+    """The step of a run of so many whose relevancy a diagnosis weighs: `probe.Relevancy(steps=[telling_step(50)])`."""
+    by = shipped("relevancy")
+    return None if by is None else by.span(steps) - 1
 
 
 def find_cast(trace: Trace, subjects: Sequence[str] | Mapping[str, str | None] | None, image: int = 0) -> Cast:
@@ -146,8 +166,8 @@ def _risks(
     """The risk of each subject of which one is known, by what can tell best."""
     calibrated = partial(_calibrated, trace, read, until)
     looked = {s: _Risk(1 - chance(odds), UNLIKELY, LOOKED) for s, odds in previews.items() if not isnan(odds)}
-    ahead = calibrated(shipped(preview=True), previews) if previews else {}
-    return calibrated(shipped(), {}) | looked | ahead
+    ahead = calibrated(shipped("preview"), previews) if previews else {}
+    return calibrated(shipped(), {}) | calibrated(shipped("relevancy"), {}) | looked | ahead
 
 
 def _calibrated(
@@ -161,11 +181,14 @@ def _calibrated(
     if by is None or not by.of_these(trace.run.model, trace.run.revision):
         return {}
     span = by.span(trace.run.steps)
+    explained = RELEVANCY in by.signals
+    if explained and explained_steps(trace, RELEVANCY, span) != [span - 1]:
+        return {}
     signals = _with_previews(read(until=span if until is None else min(until, span)), previews)
     found = {subject: by.probability(summary(signals, subject)) for subject in signals[SUBJECT].values.tolist()}
     told = (
-        f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f}){AHEAD if previews else ''}: neglected from a "
-        f"risk of {by.threshold:.0%} on."
+        f"By a calibration on {by.pictures} pictures (AUC {by.auc:.2f}){AHEAD if previews else ''}"
+        f"{EXPLAINED if explained else ''}: neglected from a risk of {by.threshold:.0%} on."
     )
     doubts = tuple(by.doubts(trace, until if previews and until else int(signals.sizes["step"])))
     return {subject: _Risk(risk, by.threshold, told, doubts) for subject, risk in found.items() if risk is not None}

@@ -1,7 +1,8 @@
 """From signals to a probability: coefficients that were fitted on Menagerie against its judge.
 
 They are of one model, one world and one judge, and say nothing of other weights: there the rules of a diagnosis decide.
-There are two: of attention alone, and of attention with what the judge expects when it looks at the predicted picture.
+There are three: of attention alone, with the relevancy of the words at the last step that is looked at, and with what
+the judge expects when it looks at the picture which that step predicts.
 `experiments/calibrate_diagnosis.py` fits them and writes the files.
 """
 
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -17,8 +18,12 @@ from probe.errors import DamagedFile
 from probe.nurse.diagnosis_signals import chance
 from probe.trace import Trace
 
-SHIPPED = Path(__file__).with_name("calibration.json")
-SHIPPED_PREVIEW = Path(__file__).with_name("calibration_preview.json")
+Kind = Literal["attention", "relevancy", "preview"]
+SHIPPED: Mapping[Kind, Path] = {
+    "attention": Path(__file__).with_name("calibration.json"),
+    "relevancy": Path(__file__).with_name("calibration_relevancy.json"),
+    "preview": Path(__file__).with_name("calibration_preview.json"),
+}
 
 
 class Calibration(BaseModel):
@@ -79,12 +84,9 @@ class Calibration(BaseModel):
 
 
 @cache
-def shipped(*, preview: bool = False) -> Calibration | None:
-    """The calibration that comes with the package, if there is one; with the `preview` among its signals, or without.
-
-    Raises DamagedFile.
-    """
-    path = SHIPPED_PREVIEW if preview else SHIPPED
+def shipped(kind: Kind = "attention") -> Calibration | None:
+    """The calibration of a kind that comes with the package, if there is one. Raises DamagedFile."""
+    path = SHIPPED[kind]
     return read(path) if path.is_file() else None
 
 

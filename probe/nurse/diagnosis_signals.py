@@ -23,7 +23,8 @@ CELLS = 256  # the papers' 16 x 16
 LOST = 0.5  # share of the strongest subject's attention below which a subject counts as lost
 SUBJECT, OTHER = "subject", "other"
 PREVIEW = "preview"  # the log-odds that a judge gives a subject in the picture which the last step predicts
-EXPLAINED = {"relevancy": "relevancy", "leave_one_out": "magnitude"}  # node of the trace: its variable
+RELEVANCY = "relevancy"
+EXPLAINED = {RELEVANCY: "relevancy", "leave_one_out": "magnitude"}  # node of the trace: its variable
 NAMES = ("attention", "presence", "relative", "lead", "share", "kept", "overlap", "leak", *EXPLAINED, PREVIEW)
 EDGE = 1e-4  # a probability is taken for one at least this far from 0 and 1
 
@@ -214,6 +215,12 @@ def _explained(trace: Trace, node: str, cast: Cast, image: int, until: int | Non
         return nothing
     sums = maps.sel(step=early, word=list(cast.subjects)).sum((STEP, "y", "x"))
     return _shares(sums.values.astype(np.float64))
+
+
+def explained_steps(trace: Trace, node: str, until: int) -> list[int]:
+    """The steps before `until` at which a trace holds what an inquiry found."""
+    held = trace.node(node)[STEP].values.tolist() if node in trace.tree.children else []
+    return [step for step in held if step < until]
 
 
 def _largest(values: np.ndarray) -> float:

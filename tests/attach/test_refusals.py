@@ -101,6 +101,8 @@ def test_every_pattern_of_sites_must_match():
     assert list(Request(sites=["mid_block", "attn2"]).chosen(paths)) == list(paths)
     with pytest.raises(NoMatch, match=r"sites=\['mid_block', 'midd_blok'\]: 'midd_blok' matches none .*\n  unet.mid_b"):
         Request(sites=["mid_block", "midd_blok"]).chosen(paths)
+    with pytest.raises(NoMatch, match=r"'midd_blok' matches none"):
+        record("sd1", sites=["mid_block", "midd_blok"])
     trace = record("sd1")
     assert len(trace.sel(site=["mid_block", "down_blocks"]).sites) > 1
     with pytest.raises(NoMatch, match=r"no site matches pattern='midd_blok'.*there are:\n  unet.down"):

@@ -9,7 +9,7 @@ import pytest
 
 import probe
 from experiments import calibrate_diagnosis as calibrate
-from experiments import kept, neglect_rows, nurse_failures, nurse_gallery
+from experiments import diagnosis_rows, kept, neglect_rows, nurse_failures, nurse_gallery
 from experiments import neglect_benchmark as benchmark
 from probe.errors import BadInput, DamagedFile
 from probe.generator import weights
@@ -65,7 +65,7 @@ def test_no_prompt_is_in_both_halves(monkeypatch: pytest.MonkeyPatch):
 def test_the_coefficients_are_those_of_the_fit():
     frame = rows(noise=0.3)
     best = calibrate.fit(frame, ["relative"])
-    made = calibrate.calibrated(frame, best, signals=["relative"], steps=50, until=10)
+    made = calibrate.calibrated(frame, best, steps=50, until=10)
     model = calibrate._model().fit(frame[["relative"]].to_numpy(), frame["neglected"].to_numpy())
     expected = model.predict_proba([[0.4]])[0, 1]
     assert made.probability({"relative": 0.4}) == pytest.approx(expected, rel=1e-9)
@@ -86,28 +86,34 @@ def test_what_cannot_be_fitted():
 def test_the_page_says_what_it_rests_on():
     frame = rows()
     found = calibrate.fit(frame, ["relative"])
-    told = calibrate.page(frame, [found], (found, found), signals=["kept"], steps=50, until=10)
+    told = calibrate.page(frame, [found], {"attention": found}, signals=["kept"], steps=50, until=10)
     assert "where 100% are found and 100% right" in told
     assert told.startswith("40 pictures of two subjects each, 40 prompts; signals of the first 10 of 50 steps; 50% of")
     assert "| relative | 1.000 | 1.000 to 1.000 |" in told
     assert len(calibrate.fit(frame, ["relative"]).predictor().false_positives) > 1
 
 
-def test_two_calibrations_and_their_page_are_written_at_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path
+@pytest.mark.parametrize("explained", [False, True])
+def test_calibrations_and_their_page_are_written_at_once(
+    explained: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, root: Path
 ):
-    names = ("SHIPPED", "SHIPPED_PREVIEW", "PAGE", "FIGURE", "OTHERS")
-    for name, file in zip(names, ("a.json", "b.json", "page.md", "figure.png", "others.png"), strict=True):
+    monkeypatch.setattr(calibrate, "LEAST", 40)
+    monkeypatch.setattr(calibrate, "SHIPPED", {kind: tmp_path / f"{kind}.json" for kind in calibrate.SHIPPED})
+    for name, file in (("PAGE", "page.md"), ("FIGURE", "figure.png"), ("OTHERS", "others.png")):
         monkeypatch.setattr(calibrate, name, tmp_path / file)
     (tmp_path / "page.md").write_text("\n".join(MARKS))
-    frame = rows(noise=0.3)
-    frame["preview"] = -3.0 * frame["neglected"] + np.random.default_rng(2).standard_normal(len(frame))
-    monkeypatch.setattr(calibrate, "collect", lambda *_, **__: frame)
-    calibrate.main(["--write"])
-    alone, ahead = (read(tmp_path / file) for file in ("a.json", "b.json"))
-    assert alone.signals == calibrate.SIGNALS and ahead.signals == (*calibrate.SIGNALS, "preview")
-    assert ahead.auc > alone.auc > 0.5
-    assert f"| look ahead, shipped | {ahead.auc:.3f} |" in (tmp_path / "page.md").read_text()
+    frame = rows(noise=0.3).assign(subject=["cat", "dog"] * 40)
+    told = -3.0 * frame["neglected"] + np.random.default_rng(2).standard_normal(len(frame))
+    frame = frame.assign(preview=told, relevancy=told, leave_one_out=1.0)
+    plain = frame if explained else frame.drop(columns=["relevancy", "leave_one_out"])
+    monkeypatch.setattr(calibrate, "collect", lambda folder, *_, **__: frame if folder.name == "explained" else plain)
+    calibrate.main(["--write", *(["--explained", "40"] if explained else [])])
+    made = {path.stem: read(path) for path in sorted(tmp_path.glob("*.json"))}
+    assert list(made) == ["attention", "preview", *(["relevancy"] if explained else [])]
+    assert made["attention"].signals == calibrate.SIGNALS
+    assert made["preview"].signals == (*calibrate.SIGNALS, "preview")
+    assert made["preview"].auc > made["attention"].auc > 0.5
+    assert f"| look ahead, shipped | {made['preview'].auc:.3f} |" in (tmp_path / "page.md").read_text()
     assert all((tmp_path / file).stat().st_size > 0 for file in ("figure.png", "others.png"))
 
 
@@ -124,7 +130,7 @@ def test_what_is_known_of_some_subjects_is_fitted_to_these(tmp_path: Path):
     frame = rows(noise=0.3).assign(subject=["cat", "dog"] * 40)
     some = frame.loc[frame["picture"] < 20, ["picture", "subject"]]
     more = some.assign(relevancy=frame["relative"], leave_one_out=0.5)
-    joined = calibrate.with_explained(frame.assign(relevancy=np.nan), more)
+    joined = diagnosis_rows.with_explained(frame.assign(relevancy=np.nan), more)
     assert joined["relevancy"].notna().sum() == 40
     assert [fit.name for fit in calibrate.partly(joined)] == [
         "relevancy, of 40 subjects",
@@ -134,7 +140,7 @@ def test_what_is_known_of_some_subjects_is_fitted_to_these(tmp_path: Path):
 
 def test_explaining_ends_the_run_where_nothing_more_is_looked_at():
     pipe = probe.load()
-    found = list(calibrate.explain(pipe, 0, steps=4, until=2))
+    found = list(diagnosis_rows.explain(pipe, 0, steps=4, until=2))
     assert [set(row) for row in found] == [{"picture", "subject", "relevancy", "leave_one_out"}] * 2
     assert sum(row["relevancy"] for row in found) == pytest.approx(1, abs=1e-3)
 

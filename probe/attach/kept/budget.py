@@ -91,8 +91,7 @@ class Budget:
         seen = {row.branch for row in take.current.rows} & set(wanted) if take.current else set()
         if related.asked.kinds and wanted and not seen:
             return False
-        for kind in related.missing():
-            logger.warning("relations: no site of this model has %s; it is left out", kind)
+        related.check_there()
         whole = related.projected * len(wanted) // len(seen) if seen else related.projected
         self._extra |= {"relations": whole} if whole else {}
         self._extra |= {"modules": outputs.projected} if outputs.chosen else {}

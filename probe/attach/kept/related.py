@@ -94,9 +94,11 @@ class RelationReader:
     width: int = 0  # labels on the axis of words, over all branches
     projected: int = 0  # bytes that will be held at the end
     counts_only: bool = False  # what it would hold, not what it reads
+    looked: bool = False  # whether any call was seen
 
     def read(self, call: Call, lse: Tensor | None, view: View, lexicon: Lexicon | None, kept: Kept) -> None:
         """Take what one call shows. Raises OverBudget as soon as the run would hold more than it may."""
+        self.looked = True
         if lexicon is not None:
             self.words |= {(view.branch, image): lexicon for image in view.images}
         for kind in self.asked.kinds:
@@ -104,15 +106,16 @@ class RelationReader:
                 self._allow(kind, call, view, kept)
                 self._keep(kind, view, kept, [] if self.counts_only else self._values(kind, call, lse, view, lexicon))
 
-    def missing(self) -> list[str]:
-        """What was asked for and no call has. Raises NoMatch where that is all that was asked for."""
-        absent = [kind for kind in self.asked.kinds if kind not in self.held]
-        if absent and not self.asked.words and not self.held:
+    def check_there(self) -> None:
+        """Raises NoMatch for what was asked for and no call has, once calls of wanted steps and words were seen."""
+        spoken = any(lexicon.columns for lexicon in self.words.values())
+        told = [kind for kind in self.asked.kinds if self.looked and (spoken or not kind.startswith("text"))]
+        absent = [kind for kind in told if kind not in self.held]
+        if absent:
             raise NoMatch(
                 f"relations={absent}: no site of this model has any of them (the text of a U-Net asks nothing, only "
                 f"films have frames). Ask for {WORDS!r} or 'image->image', or for other sites"
             )
-        return absent
 
     def _fits(self, kind: str, view: View, lexicon: Lexicon | None) -> bool:
         if kind.startswith("text"):
