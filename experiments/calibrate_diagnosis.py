@@ -96,8 +96,8 @@ class Fit:
 
 def partly(rows: pd.DataFrame) -> list[Fit]:
     """Fits of the signals that are known of some subjects only, by these."""
-    known = {name: rows[rows[name].notna()] for name in PARTLY if name in rows and rows[name].notna().any()}
-    return [fit(some, [name], f"{name}, of {len(some)} subjects") for name, some in known.items()]
+    known = {name: rows.loc[rows[name].notna()] for name in PARTLY if name in rows}
+    return [fit(some, [name], f"{name}, of {len(some)} subjects") for name, some in known.items() if len(some)]
 
 
 def fit(rows: pd.DataFrame, signals: Sequence[str], name: str = "") -> Fit:
@@ -166,7 +166,7 @@ def shippable(rows: pd.DataFrame, signals: Sequence[str]) -> dict[Kind, Fit]:
     """The fits that are shipped: of these signals, and with relevancy (where enough pictures have it) or the look."""
     explained = RELEVANCY in rows and rows.loc[rows[RELEVANCY].notna(), "picture"].nunique() >= LEAST
     more: dict[Kind, tuple[str, ...]] = {"attention": (), "relevancy": (RELEVANCY,), "preview": (PREVIEW,)}
-    kinds = [kind for kind in more if kind != "relevancy" or explained]
+    kinds: list[Kind] = [kind for kind in more if kind != "relevancy" or explained]
     return {kind: fit(rows, [*signals, *more[kind]], f"{NAMED[kind]}, shipped") for kind in kinds}
 
 

@@ -54,8 +54,8 @@ def explained(pipe: Any, options: Namespace) -> tuple[Any, ...]:
 
     usual = inspect.signature(type(pipe).__call__).parameters["num_inference_steps"].default
     step = telling_step(options.steps or usual) or 0
-    at = [step if options.until is None else min(step, options.until - 1)]
-    return probe.Relevancy(steps=at), probe.LeaveOneOut(steps=at)
+    at = step if options.until is None else min(step, options.until - 1)
+    return probe.Relevancy(steps=(at,)), probe.LeaveOneOut(steps=(at,))
 
 
 def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> dict[int, "Diagnosis"]:

@@ -93,7 +93,7 @@ def steps_ahead(trace: Trace, until: int | None) -> list[int]:
 
 
 def telling_step(steps: int) -> int | None:
-    """The step of a run of so many whose relevancy a diagnosis weighs: `probe.Relevancy(steps=[telling_step(50)])`."""
+    """The step of a run of so many whose relevancy a diagnosis weighs: `probe.Relevancy(steps=(telling_step(50),))`."""
     by = shipped("relevancy")
     return None if by is None else by.span(steps) - 1
 

@@ -110,8 +110,7 @@ class RelationReader:
         """Raises NoMatch for what was asked for and no call has, once calls of wanted steps and words were seen."""
         spoken = any(lexicon.columns for lexicon in self.words.values())
         told = [kind for kind in self.asked.kinds if self.looked and (spoken or not kind.startswith("text"))]
-        absent = [kind for kind in told if kind not in self.held]
-        if absent:
+        if absent := [kind for kind in told if kind not in self.held]:
             raise NoMatch(
                 f"relations={absent}: no site of this model has any of them (the text of a U-Net asks nothing, only "
                 f"films have frames). Ask for {WORDS!r} or 'image->image', or for other sites"
