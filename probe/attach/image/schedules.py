@@ -13,7 +13,8 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, FlowMatchEulerDiscret
 from torch import Tensor
 
 from probe.attach.borrow import around
-from probe.attach.model.prediction import Level, flows, level
+from probe.attach.model.prediction import Level, flows, level, preconditions
+from probe.errors import BadInput
 
 STILL = {"clip_sample": False, "thresholding": False, "set_alpha_to_one": False}  # what would cut latents off
 SPACINGS = ("leading", "trailing")  # those that the inverse of DDIM knows
@@ -22,9 +23,19 @@ Arguments = dict[str, Any]
 
 def plain(scheduler: Any) -> Any:
     """A deterministic scheduler of first order for the same noise levels: DDIM (Song et al. 2021), Euler for flows."""
+    _check(scheduler)
     if flows(scheduler):
         return FlowMatchEulerDiscreteScheduler.from_config(scheduler.config, stochastic_sampling=False)
     return DDIMScheduler.from_config(scheduler.config, **_ddim(scheduler))
+
+
+def _check(scheduler: Any) -> None:
+    """Raises BadInput for a denoiser whose output is no noise, velocity or picture, which DDIM would take it for."""
+    if preconditions(scheduler):
+        raise BadInput(
+            f"record_image leads a pipeline by DDIM, and {type(scheduler).__name__} preconditions its denoiser (EDM), "
+            "which DDIM cannot; generate a picture and record that: probe.record(pipe)"
+        )
 
 
 @contextmanager
@@ -34,6 +45,7 @@ def upward(pipe: Any) -> Iterator[None]:
     Each step takes the prediction at its lower end for that at its upper end, so a round trip is exact only in the
     limit of many steps.
     """
+    _check(pipe.scheduler)
     with ExitStack() as stack:
         if flows(pipe.scheduler):
             scheduler = plain(pipe.scheduler)

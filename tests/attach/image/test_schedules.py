@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, PNDMScheduler
+from diffusers import (
+    DDIMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+)
 from torch import Tensor
 
 from probe.attach.image.schedules import Noised, exchanged, plain, upward
 from probe.attach.model.prediction import flows, level
+from probe.errors import BadInput
 
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 SCHEDULERS: dict[str, Callable[[], Any]] = {
@@ -86,3 +93,11 @@ def test_the_scheduler_comes_back_after_an_error():
     with pytest.raises(KeyError), upward(pipe):
         raise KeyError
     assert pipe.scheduler is own and "set_timesteps" not in vars(own)
+
+
+def test_what_ddim_cannot_lead_is_refused():
+    scheduler = EDMEulerScheduler()
+    with pytest.raises(BadInput, match=r"leads a pipeline by DDIM, and EDMEulerScheduler preconditions its denoiser"):
+        plain(scheduler)
+    with pytest.raises(BadInput, match="EDMEulerScheduler"), upward(SimpleNamespace(scheduler=scheduler)):
+        pass
