@@ -35,6 +35,7 @@ from probe.study.question import PLAIN
 from probe.study.resolve import resolve
 
 RESAMPLES = 2000
+TOGETHER = pd.Timedelta(minutes=15)  # within which times are compared
 CUT, TIMES = 0.6, 2.0  # the aim: neglect cut by so much at no more than so many times the time
 PAGE, FIGURE = Path("docs/nursing.md"), Path("docs/images/nursing.png")
 MEASURES: Mapping[str, str] = {
@@ -130,9 +131,14 @@ def kid(X: np.ndarray, Y: np.ndarray) -> float:
 
 
 def price(table: pd.DataFrame, method: str) -> float:
-    """The median over pictures of a method's time, as a multiple of the plain picture's that was made just before."""
-    pair = [table.loc[table["method"] == name].sort_values(CELL) for name in (method, PLAIN)]
-    return float(np.median(pair[0]["time_picture"].to_numpy() / pair[1]["time_picture"].to_numpy()))
+    """The median over pictures of a method's time, as a multiple of the plain picture's that was made shortly before.
+
+    A machine is not the same at another time, so pictures that were made long after the plain ones do not count here.
+    """
+    own, plain = (table.loc[table["method"] == name].set_index(CELL).sort_index() for name in (method, PLAIN))
+    made = [pd.to_datetime(rows["created"]) for rows in (own, plain)]
+    near = (made[0] - made[1]).abs() < TOGETHER
+    return float((own["time_picture"] / plain["time_picture"])[near].median())
 
 
 def conclusion(table: pd.DataFrame) -> str:
@@ -156,10 +162,10 @@ def row(table: pd.DataFrame, method: str) -> str:
     if method == PLAIN:
         return f"| {method} | {' | '.join(cells)} | | 1 | |"
     pair = [table.loc[table["method"] == name].sort_values(CELL) for name in (method, PLAIN)]
-    cut = neglect_cut(table, method)
+    cut, times = neglect_cut(table, method), price(table, method)
     cells += [
         "" if np.isnan(cut) else f"{0.0 - cut:+.0%}",
-        f"{price(table, method):.2f}",
+        "" if np.isnan(times) else f"{times:.2f}",
         f"{1000 * kid(*map(features, pair)):.1f}",
     ]
     return f"| {method} | {' | '.join(cells)} |"

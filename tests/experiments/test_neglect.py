@@ -165,7 +165,7 @@ def table(after: float = 1.0) -> pd.DataFrame:
                 "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
                 "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
                 "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}",
-                "status": "done", "features_parts": np.eye(4, 8)[i] * 1000,
+                "status": "done", "created": f"2026-01-01T00:0{i}:00+00:00", "features_parts": np.eye(4, 8)[i] * 1000,
             })  # fmt: skip
     return pd.DataFrame(made)
 
@@ -215,6 +215,16 @@ def test_the_pictures_that_a_method_spoiled_most_come_first():
     assert str(found[0]) == "SynGen: no dog" and found[0].steps == 50
     with pytest.raises(BadInput, match="no rows of these weights are kept; run experiments/neglect_benchmark.py"):
         nurse_failures.failures(plain.iloc[:0], 2)
+
+
+def test_times_are_compared_of_pictures_that_were_made_together():
+    rows = table()
+    nursed = rows["method"] == "AttendAndExcite"
+    rows.loc[nursed & (rows["prompt"] == "p0"), "time_picture"] = 9.0
+    rows.loc[nursed & (rows["prompt"] == "p0"), "created"] = "2026-01-01T00:20:00+00:00"
+    assert benchmark.price(rows, "AttendAndExcite") == 1.5
+    rows.loc[nursed, "created"] = "2026-01-02T00:00:00+00:00"
+    assert np.isnan(benchmark.price(rows, "AttendAndExcite"))
 
 
 def test_an_interval_is_paired():
