@@ -133,6 +133,13 @@ def test_what_words_do_at_one_step_counts_if_asked_for(capsys: pytest.CaptureFix
     assert main(["diagnose", PROMPT, "--steps", "4", "--until", "2", "--explain"]) == 0
 
 
+@pytest.mark.parametrize("command", ["diagnose", "nurse", "trace"])
+def test_more_steps_than_there_are_levels_are_refused(command: str, model: str, tmp_path: Path, capsys):
+    assert main([command, PROMPT, "--model", model, "--steps", "2000", "--out", str(tmp_path / "x")]) == 2
+    assert "--steps 2000: this model knows 1000 levels of noise; take fewer steps" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 REFUSED = {
     "empty prompt": (["diagnose", " "], "the prompt is empty.*probe diagnose", 2),
     "no seeds": (["diagnose", PROMPT, "--seeds", "many"], "--seeds cannot be used:.*'many' is not a seed", 2),

@@ -33,10 +33,18 @@ def check_prompt(prompt: str, command: str) -> None:
         )
 
 
+def check_steps(pipe: Any, steps: int | None) -> None:
+    """Raises BadInput for as many steps as the model knows levels of noise, or more."""
+    levels = pipe.scheduler.config.get("num_train_timesteps")
+    if steps is not None and isinstance(levels, int) and steps >= levels:
+        raise BadInput(f"--steps {steps}: this model knows {levels} levels of noise; take fewer steps, such as 50")
+
+
 def load(options: Namespace) -> Any:
     """The pipeline of --model on --device, with --scheduler; while it loads, that is said. Raises BadInput."""
     with Console(stderr=True).status("loading the model"):
         pipe = probe.load(options.model, device=options.device)
+    check_steps(pipe, options.get("steps"))
     if options.scheduler is None:
         return pipe
     try:

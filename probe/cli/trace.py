@@ -31,7 +31,6 @@ def run(options: Namespace) -> int:
     target = output.target_of(options, options.prompt)
     with output.folder(target, options, trace_options) as work:
         pipe = load(options)
-        check_steps(pipe, options.steps)
         special = ["*"] if "special" in split(options.explain) else []  # all words, and the tokens that are none
         asked["words"] = [*split(options.words), *special] or None
         trace = look(pipe, options, **asked) if options.image else generate(pipe, options, **asked)
@@ -39,13 +38,6 @@ def run(options: Namespace) -> int:
         figures = _write(_lens(trace, pipe, options) if options.lens else trace, work, options)
     _announce(trace, target, figures)
     return 0
-
-
-def check_steps(pipe: Any, steps: int | None) -> None:
-    """Raises BadInput for as many steps as the model knows levels of noise, or more."""
-    levels = pipe.scheduler.config.get("num_train_timesteps")
-    if steps is not None and isinstance(levels, int) and steps >= levels:
-        raise BadInput(f"--steps {steps}: this model knows {levels} levels of noise; take fewer steps, such as 50")
 
 
 def inquired(names: Sequence[str], concepts: Sequence[str] = (), patch: str | None = None) -> dict[str, Any]:

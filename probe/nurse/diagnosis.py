@@ -50,6 +50,10 @@ class Finding:
         told = [f"strongest cell {self.signals['attention']:.2g}"]
         if not isnan(self.signals.get("overlap", 0.0)):  # it is where there is no other subject
             told.append(f"{self.signals['relative']:.0%} of the strongest")
+        if self.verdict == "fused" and not isnan(self.signals.get("overlap", nan)):
+            told.append(f"their maps overlap by {self.signals['overlap']:.0%}")
+        if self.verdict == "wrong attribute" and self.other and not isnan(self.signals.get("leak", nan)):
+            told.append(f"{self.other}'s attribute is closer to it than to {self.other} by {self.signals['leak']:.2g}")
         if not isnan(self.signals.get(PREVIEW, nan)):
             told.append(f"the judge expects it with {chance(self.signals[PREVIEW]):.0%}")
         if self.probability is not None:

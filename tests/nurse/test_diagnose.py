@@ -80,13 +80,16 @@ def test_it_says_at_which_step_a_subject_was_lost():
 
 
 def test_two_at_the_same_place_are_fused():
-    assert verdicts(probe.diagnose(pair(apart=0))) == [("cat", "fused", "dog"), ("dog", "fused", "cat")]
+    found = probe.diagnose(pair(apart=0))
+    assert verdicts(found) == [("cat", "fused", "dog"), ("dog", "fused", "cat")]
+    assert "their maps overlap by 100%" in str(found["cat"])
 
 
 def test_an_attribute_on_the_other_noun_has_leaked():
     found = probe.diagnose(coloured(red=12, car=4, blue=12, bowl=12))
     assert verdicts(found) == [("car", "present", None), ("bowl", "wrong attribute", "car")]
     assert "bowl: wrong attribute, leaked from car" in str(found)
+    assert "car's attribute is closer to it than to car by 0." in str(found["bowl"])
     assert probe.diagnose(coloured(red=4, car=4, blue=12, bowl=12)).ok
 
 
