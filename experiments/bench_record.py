@@ -230,9 +230,10 @@ def weights(row: Row, quick: bool) -> list[str]:
     full = shape.full if row.rest and not quick else None  # of a rival it is not known which blocks it would read
     sites, steps = (full[0] / max(row.layers, 1), full[1] / max(row.steps, 1)) if full else (0, 0)
     bar = f" (bar {shape.bar})" if shape.bar and row.contestant == LEVEL else ""
-    found = (row.maps, row.maps * sites * steps, row.rest, row.once + (row.rest - row.once) * steps)
-    maps, published, rest, of_all = (f"{bytes_ / MIB:,.1f}" if bytes_ else "" for bytes_ in found)
-    return [maps, published and published + bar, rest, of_all]
+    of_all = row.once + (row.rest - row.once) * steps if full else 0
+    found = (row.maps, row.maps * sites * steps, row.rest, of_all)
+    maps, published, rest, every = (f"{bytes_ / MIB:,.1f}" if bytes_ else "" for bytes_ in found)
+    return [maps, published and published + bar, rest, every]
 
 
 def page(rows: Sequence[Row], command: str) -> str:
