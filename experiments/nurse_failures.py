@@ -49,7 +49,8 @@ def failures(rows: pd.DataFrame, each: int) -> list[Failure]:
     """The worst pictures of every method. Raises BadInput where there are no rows to choose from."""
     if not len(rows):
         raise BadInput("no rows of these weights are kept; run experiments/neglect_benchmark.py --write first")
-    table = rows.set_index(CELL)
+    latest = rows.sort_values("created").drop_duplicates(["method", *CELL], keep="last")  # older ones: other settings
+    table = latest.sort_values(CELL).set_index(CELL)
     plain, chosen = table.loc[table["method"] == PLAIN], list[Failure]()
     for method in sorted(set(table["method"]) - {PLAIN}):
         bad = table.loc[(table["method"] == method) & ~table["judge_all_present"].astype(bool)]
