@@ -50,6 +50,8 @@ def built(asked: Nursing) -> Intervention:
 
 def nurse(job: Job, shelf: Shelf) -> str:
     """Both runs, one after the other. What is saved of each says what became of the subjects."""
+    from probe.nurse import with_moved
+
     asked: Nursing = job.request
     job.enter("looking for the subjects")
     method = built(asked)
@@ -58,7 +60,7 @@ def nurse(job: Job, shelf: Shelf) -> str:
     runs = {"drawing plain": (), f"nursing with {asked.method}": (method,)}
     plain, nursed = (_drawn(job, pipe, stage, steps) for stage, steps in runs.items())
     job.enter("diagnosing")
-    plain, nursed = (_told(trace, asked) for trace in (plain, _compared(nursed, plain)))
+    plain, nursed = (_told(trace, asked) for trace in (plain, with_moved(nursed, plain)))
     job.enter("saving the traces")
     name = traces.save(plain)
     return traces.save(replace(nursed, extra=nursed.extra | {PLAIN: name}))
@@ -75,12 +77,6 @@ def _drawn(job: Job, pipe: Any, stage: str, interventions: tuple[Intervention, .
     with recorder as recording, Interruptible(job.check):
         pipe(**given)
     return probe.decode_thumbnails(recording.trace, pipe)
-
-
-def _compared(nursed: Trace, plain: Trace) -> Trace:
-    from probe.nurse import with_moved
-
-    return with_moved(nursed, plain)
 
 
 def _told(trace: Trace, asked: Nursing) -> Trace:

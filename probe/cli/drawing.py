@@ -16,8 +16,6 @@ import probe
 from probe.cli import say
 from probe.errors import BadInput, BadPrompt, ProbeWarning
 from probe.generator.names import own_guidance
-from probe.study.prompts import PromptRow
-from probe.study.question import Study
 from probe.study.scheduler import scheduled
 
 TRUNCATED = r"the end of .* was truncated"
@@ -45,10 +43,8 @@ def load(options: Namespace) -> Any:
     with Console(stderr=True).status("loading the model"):
         pipe = probe.load(options.model, device=options.device)
     check_steps(pipe, options.get("steps"))
-    if options.scheduler is None:
-        return pipe
     try:
-        return scheduled(pipe, Study(prompts=(PromptRow(prompt=options.prompt),), scheduler=options.scheduler))
+        return scheduled(pipe, options.scheduler)
     except ImportError as error:
         why = " ".join(str(error).split())
         raise BadInput(f"--scheduler {options.scheduler}: {why}; or take another, such as DDIMScheduler") from error

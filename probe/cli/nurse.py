@@ -40,8 +40,9 @@ def run(options: Namespace) -> int:
             found[name] = probe.diagnose(traces[name], subjects or None, judge=judge)
         plain, nursed = traces.values()
         nursed = with_moved(nursed, plain)
-        figures = _write([plain, nursed], list(found.values()), how_far(nursed), work)
-    _announce(found, how_far(nursed), target, figures)
+        far = how_far(nursed)
+        figures = _write([plain, nursed], list(found.values()), far, work)
+    _announce(found, far, target, figures)
     return 0
 
 

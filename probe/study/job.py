@@ -208,7 +208,7 @@ class Worker:
     def _fetch(self, model: Model) -> Any:
         load = import_module("probe.generator.weights").load
         revision = identity(model).partition("@")[2] or None
-        return scheduled(load(model.source, revision=revision, device=self.work.device), self.work.study)
+        return scheduled(load(model.source, revision=revision, device=self.work.device), self.work.study.scheduler)
 
 
 def versions() -> dict[str, str]:

@@ -31,12 +31,12 @@ def check_scheduler(study: Study) -> None:
             _check(study.scheduler, {own, *usual}, repr(model.name))
 
 
-def scheduled(pipe: Any, study: Study) -> Any:
-    """The pipeline with the scheduler that the study names. Raises BadInput, listing those that fit."""
-    if study.scheduler is not None:
+def scheduled(pipe: Any, name: str | None) -> Any:
+    """The pipeline with the scheduler of that name; None: with its own. Raises BadInput, listing those that fit."""
+    if name is not None:
         kinds = {kind.__name__: kind for kind in (type(pipe.scheduler), *pipe.scheduler.compatibles)}
-        _check(study.scheduler, kinds, "this model")
-        pipe.scheduler = kinds[study.scheduler].from_config(pipe.scheduler.config)
+        _check(name, kinds, "this model")
+        pipe.scheduler = kinds[name].from_config(pipe.scheduler.config)
     return pipe
 
 

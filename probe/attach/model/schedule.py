@@ -3,7 +3,6 @@
 from collections.abc import Callable, MutableMapping
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -32,4 +31,4 @@ def number(timestep: Any, schedule: Tensor) -> float:
     own = timestep.untyped_storage().data_ptr() == schedule.untyped_storage().data_ptr()
     if own and timestep.dtype == schedule.dtype and schedule.stride() == (1,) and 0 <= place < len(schedule):
         return numbers(schedule)[place]
-    return float(torch.as_tensor(timestep).flatten()[0])
+    return float(timestep.flatten()[0])
