@@ -28,7 +28,7 @@ from probe.attach.kept.guiders import parts_of, predictions
 from probe.attach.kept.keeping import Kept
 from probe.attach.kept.outputs import Chosen, OutputReader, choose
 from probe.attach.kept.related import RelationReader
-from probe.attach.kept.remedy import NOTHING, UNENDED, UNHEARD, UNSTEPPED
+from probe.attach.kept.remedy import NOTHING, UNENDED, UNHEARD, UNSTEPPED, check_cache
 from probe.attach.kept.states import DepthReader
 from probe.attach.kept.thumbnails import pictures_of
 from probe.attach.model.attention import named_attention
@@ -103,7 +103,7 @@ class Recording:
         paths = named_attention(self._modules)
         wanted = self._request.chosen(paths)
         self._wanted = tuple(wanted)
-        self._weightless = {path for path, module in wanted.items() if weightless(module)}
+        self._watched = {path for path, module in wanted.items() if not weightless(module)}
         if any(isinstance(item, AttentionIntervention) for item in self._request.interventions):
             self._edits = edit_waist(lambda call: self._asides.change(call), paths, stack)
         if any(isinstance(item, PromptIntervention) and item.sites for item in self._request.interventions):
@@ -254,7 +254,8 @@ class Recording:
         take = self._take
         if take is not None and take.current is not None:
             take.attention.read_waiting()
-            take.attention.check(self._waist.ran - self._weightless, take.current)
+            check_cache(module, take.current, self._waist.ran, self._watched - self._waist.idle)
+            take.attention.check(self._waist.ran & self._watched, take.current)
             self._waist.idle |= take.attention.idle()
             self._budget.after(take, module, self._latents)
             current, take.current = take.current, None  # nor is what runs after it

@@ -165,6 +165,31 @@ def test_what_a_cache_skips_is_refused_at_that_step_with_the_remedy(options: dic
     assert steps_until(refused, pipe) == 1
 
 
+def test_what_a_cache_kept_of_a_run_that_broke_off_is_missed_at_the_first_step():
+    pipe = pipelines.load("flux1")
+    config = FirstBlockCacheConfig(threshold=10.0)
+    pipe.transformer.enable_cache(config)
+
+    def broken(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def run(**options: Any) -> None:
+        pipelines.run(pipe, "flux1", prompt=CAT, num_inference_steps=1, output_type="latent", **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(callback_on_step_end=broken)
+    with (
+        pytest.raises(MissingReadings, match=r"4 of 5 .* did not run at step 0: .*broke off: .*enable_cache\(config\)"),
+        probe.record(pipe),
+    ):
+        run()
+    pipe.transformer.disable_cache()
+    pipe.transformer.enable_cache(config)
+    with probe.record(pipe) as recording:
+        run()
+    assert len(recording.trace.sites) == 5
+
+
 def test_a_relation_that_a_step_lacks_is_missed():
     kept, reader = Kept(), RelationReader(Asked(("image->image:mean",)))
     kept.plan(2)

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from torch import nn
+
 from probe.attach.kept.keeping import Wish
-from probe.attach.kept.passes import Place
+from probe.attach.kept.passes import Pass, Place
 from probe.errors import MissingReadings, NoMatch
 from probe.site import Site
 
@@ -13,6 +15,10 @@ FLOAT = 4
 LISTED = 8  # modules in a message
 
 SKIPPED = "They did before: switch off what skips them while recording, e.g. a cache (pipe.transformer.disable_cache())"
+STALE = (
+    "A cache skips them and still holds what it kept of a run that broke off: switch it off while recording "
+    "(pipe.transformer.disable_cache()), or on anew after that (pipe.transformer.enable_cache(config))"
+)
 UNSEEN = (
     "They do not use torch's fused attention: switch off attention slicing, xFormers or Sage attention, and eager "
     "processors, while recording (pipe.disable_attention_slicing(), "
@@ -45,6 +51,20 @@ def unheard(silent: Sequence[str], ran: int, step: int, *, before: bool) -> Miss
         f"{len(silent)} of {ran} attention modules gave no reading at step {step}: {', '.join(silent[:4])}. "
         f"{SKIPPED if before else UNSEEN}"
     )
+
+
+def check_cache(module: nn.Module, current: Pass, ran: set[str], due: set[str]) -> None:
+    """Of a denoiser that caches, all attention modules are due at the first step, where nothing is kept of this run
+    yet, but for turns that run again. Raises MissingReadings for those that did not run.
+    """
+    if current.step or not getattr(module, "is_cache_enabled", False) or any("#" in row.branch for row in current.rows):
+        return
+    own = {path for path in due if path.partition(".")[0] == current.denoiser}
+    absent = sorted(own - ran)
+    if absent:
+        raise MissingReadings(
+            f"{len(absent)} of {len(own)} attention modules did not run at step 0: {', '.join(absent[:4])}. {STALE}"
+        )
 
 
 def wordless(places: Mapping[tuple[str, int], Place]) -> NoMatch:
