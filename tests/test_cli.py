@@ -166,6 +166,16 @@ def test_a_picture_that_exists_is_looked_into(more: list[str], method: str, mode
     assert "difference_norm" in trace.node("guidance") or method == "invert"  # which goes without guidance
 
 
+def test_a_dry_run_says_what_a_trace_would_hold_and_writes_nothing(model: str, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    asked = ["trace", PROMPT, "--model", model, "--steps", "2", "--dry-run"]
+    assert main(asked) == 0
+    assert re.search(r"would hold about [\d.]+ KiB \(attention .*nothing was drawn", capsys.readouterr().out)
+    assert main([*asked, "--image", "x.png"]) == 2
+    assert "--image gives an image: leave one out" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_cut_goes_on_without_the_words_that_fell_off(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["trace", LONG, "--cut", "--model", model, "--steps", "2", "--out", str(tmp_path / "t")]) == 0
     assert re.search(r"note: the end of .* was truncated: text_encoder reads 77 tokens", capsys.readouterr().err)

@@ -44,6 +44,7 @@ def record(
     exact: bool = False,
     interventions: Intervention | Sequence[Intervention] = (),
     explain: Inquiry | Sequence[Inquiry] = (),
+    dry_run: bool = False,
     wait: float = 0.0,
 ) -> Recording:
     """Record what a pipeline does inside the `with` block; the generated image stays bit-identical.
@@ -61,6 +62,7 @@ def record(
     - `exact`: attention probabilities from float64 scores (on a CPU) at every site, also at those with more than 128
       columns, where the kernel's float32 log-sum-exp is used otherwise. It computes the scores once more.
     - `budget`: bytes that may be held; checked before the first pass. `recording.estimate` is the number expected.
+    - `dry_run`: the block ends as soon as that number is known, as a rule before the first pass, and nothing is drawn.
 
     What else is recorded:
     - `relations`: attention between other tokens, in /relations (see `probe.trace`). `cells`, as (y, x) from 0 to 1,
@@ -89,5 +91,6 @@ def record(
         modules=texts_of("modules", modules, "['mid_block', '*.ff']"),
         text_states=layers_of(text_states),
         exact=exact,
+        dry_run=dry_run,
     )
     return Recording(pipe, request, wait)

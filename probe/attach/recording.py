@@ -22,13 +22,13 @@ from probe.attach.borrow import ONCE, around, by_name, here, leases
 from probe.attach.change.edit import edit_waist
 from probe.attach.change.modules import Module, changed_modules
 from probe.attach.kept.attention import AttentionReader
-from probe.attach.kept.budget import Budget, Estimate, run_length
+from probe.attach.kept.budget import Budget, Estimate, Estimated, run_length
 from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.kept.guiders import parts_of, predictions
 from probe.attach.kept.keeping import Kept
 from probe.attach.kept.outputs import Chosen, OutputReader, choose
 from probe.attach.kept.related import RelationReader
-from probe.attach.kept.remedy import NOTHING, UNENDED, UNHEARD, UNSTEPPED, check_cache
+from probe.attach.kept.remedy import DRY, NOTHING, UNENDED, UNHEARD, UNSTEPPED, check_cache
 from probe.attach.kept.states import DepthReader
 from probe.attach.kept.thumbnails import pictures_of
 from probe.attach.model.attention import named_attention
@@ -70,7 +70,7 @@ class Recording:
     def trace(self) -> Trace:
         """The trace of the last generation. Raises NotRecorded while it runs, or when nothing was generated."""
         if not self.traces:
-            raise NotRecorded(UNSTEPPED if self._unstepped else NOTHING)
+            raise NotRecorded(DRY if self._request.dry_run else UNSTEPPED if self._unstepped else NOTHING)
         return self.traces[-1]
 
     def __enter__(self) -> Self:
@@ -87,7 +87,7 @@ class Recording:
             self._stack, self._entered = stack.pop_all(), True
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
         try:
             self._stack.close()
             if self._take is not None and (kind is None or issubclass(kind, Diverged)):
@@ -98,6 +98,7 @@ class Recording:
             self._pipe = self._budget.pipe = None  # what is returned holds no model
             self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
             self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
+        return isinstance(error, Estimated)
 
     def _attach(self, stack: ExitStack) -> None:
         paths = named_attention(self._modules)
@@ -184,7 +185,7 @@ class Recording:
             kept, exact = Kept(self._request.keep), self._request.exact
             related = RelationReader(self._request.related, self._request.budget, exact=exact)
             reader = AttentionReader(self._family, self._request.reads, kept=kept, relations=related, exact=exact)
-            self._budget = Budget(self._pipe, self._request.budget, self._wanted)
+            self._budget = Budget(self._pipe, self._request.budget, self._wanted, self._request.dry_run)
             outputs = OutputReader(self._chosen, self._request.reads, self._request.budget)
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)
         return self._take

@@ -35,6 +35,7 @@ class Request:
     modules: tuple[str, ...] = ()
     text_states: Layers = False
     exact: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         """Raises NoMatch for branches that no pipeline has."""

@@ -52,14 +52,20 @@ def load(options: Namespace) -> Any:
 
 def generate(pipe: Any, options: Namespace, *, label: str = "step", **asked: Any) -> "probe.Trace":
     """Run the pipeline's own loop under a recording (`asked`: its options), with a progress bar."""
+    return recorded(pipe, options, label, **asked).trace
+
+
+def recorded(pipe: Any, options: Namespace, label: str = "step", **asked: Any) -> "probe.Recording":
+    """The same, as the recording itself."""
     arguments = arguments_of(pipe, options)
     pipe.set_progress_bar_config(disable=True)
-    with _heed_warnings(options.cut), Progress(*BAR, console=Console(stderr=True)) as progress:
+    quiet = bool(asked.get("dry_run"))
+    with _heed_warnings(options.cut), Progress(*BAR, console=Console(stderr=True), disable=quiet) as progress:
         if "callback_on_step_end" in inspect.signature(type(pipe).__call__).parameters:
             arguments["callback_on_step_end"] = _ticker(progress, label)
         with probe.record(pipe, **asked) as recording:
             pipe(**arguments)
-    return recording.trace
+    return recording
 
 
 def look(pipe: Any, options: Namespace, **asked: Any) -> "probe.Trace":

@@ -31,6 +31,7 @@ def trace_options(parser: ArgumentParser) -> None:
     add("--concepts", type=str, metavar="A,B", help="words to look for in the image, in the prompt or not")
     add("--image", type=str, metavar="FILE", help="analyse this image instead, noised to --steps levels")
     add("--invert", action="store_true", help="with --image: DDIM inversion to noise and back")
+    add("--dry-run", action="store_true", help="say how many bytes the recording would hold; draw and write nothing")
     add("--animate", action="store_true", help="also write each subject's map over the steps, as figures/*.gif")
     arguments.add_sampling(parser)
     arguments.add_prompting(parser)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import probe
 from probe.cli import output, say
-from probe.cli.drawing import arguments_of, check_prompt, generate, load, look
+from probe.cli.drawing import arguments_of, check_prompt, generate, load, look, recorded
 from probe.cli.parser import trace_options
 from probe.cli.values import integers, split
 from probe.errors import BadInput
@@ -28,15 +28,26 @@ def run(options: Namespace) -> int:
     asked: dict[str, Any] = inquired(split(options.explain), split(options.concepts), options.patch)
     asked["explain"] = at_steps(asked["explain"], options.at)
     depths(options)
+    special = ["*"] if "special" in split(options.explain) else []  # all words, and the tokens that are none
+    asked["words"] = [*split(options.words), *special] or None
+    if options.dry_run:
+        return _estimate(options, asked)
     target = output.target_of(options, options.prompt)
     with output.folder(target, options, trace_options) as work:
         pipe = load(options)
-        special = ["*"] if "special" in split(options.explain) else []  # all words, and the tokens that are none
-        asked["words"] = [*split(options.words), *special] or None
         trace = look(pipe, options, **asked) if options.image else generate(pipe, options, **asked)
         trace = probe.decode_thumbnails(trace, pipe)
         figures = _write(_lens(trace, pipe, options) if options.lens else trace, work, options)
     _announce(trace, target, figures)
+    return 0
+
+
+def _estimate(options: Namespace, asked: dict[str, Any]) -> int:
+    """Say what a recording would hold. Raises BadInput for a picture, which is not drawn."""
+    if options.image:
+        raise BadInput("--dry-run asks what recording a generation would hold, and --image gives an image: leave one out")
+    estimate = recorded(load(options), options, **asked, dry_run=True).estimate
+    say.result(f"the recording would hold about {estimate}; nothing was drawn or written")
     return 0
 
 

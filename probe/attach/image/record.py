@@ -18,6 +18,7 @@ from probe.attach.model.families import denoiser, denoisers, family
 from probe.attach.model.layout import packed
 from probe.attach.record import record
 from probe.attach.recording import Recording
+from probe.errors import BadInput
 from probe.trace import Trace
 
 
@@ -46,6 +47,8 @@ def record_image(
     Raises NotAPipeline where the pipeline's autoencoder or loop cannot take a picture in, BadInput, and as `record`.
     """
     check(pipe, prompt, method, seed, guidance_scale)
+    if options.get("dry_run"):
+        raise BadInput("dry_run ends before there is a trace: ask probe.record for it, with pipe(prompt) in its block")
     given = {"prompt": prompt, **call_of(pipe, call)}
     loop = _Loop(pipe, given if guidance_scale is None else given | {"guidance_scale": guidance_scale})
     picture, recording = fitted(opened(image), pipe, family(pipe)), record(pipe, **options)

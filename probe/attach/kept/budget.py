@@ -51,6 +51,10 @@ def readable(size: float) -> str:
     return f"{size:,.1f} GiB"
 
 
+class Estimated(Exception):
+    """The estimate is there, and nothing else was wanted."""
+
+
 @dataclass
 class Budget:
     """The budget of one generation. `wanted` are the paths of the modules that are watched."""
@@ -58,6 +62,7 @@ class Budget:
     pipe: Any
     limit: int
     wanted: tuple[str, ...] = ()
+    only: bool = False  # whether the estimate is all that is wanted
     estimate: Estimate | None = None
     _extra: dict[str, int] = field(default_factory=dict)
 
@@ -71,7 +76,7 @@ class Budget:
         scouts, sites = Scouts.of(take), None
         if not scouts.further:
             sites = known_sites(module, current, self.wanted)
-        if sites is None and (scouts.further or self._bound(take, module, latents) > self.limit):
+        if sites is None and (self.only or scouts.further or self._bound(take, module, latents) > self.limit):
             sites = survey(module, given, scouts.at(current), scouts, wants=self.wanted.__contains__)
         if sites is not None and self._count(take, scouts.attention.relations, scouts.outputs):
             self._judge(take, sites, latents)
@@ -107,6 +112,8 @@ class Budget:
                 f"the recording would hold about {self.estimate}; the budget is {readable(self.limit)}. "
                 f"{remedy(cost, self.limit)}, or allow it: budget={self.estimate.total}"
             )
+        if self.only:
+            raise Estimated
 
     def _cost(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> Cost:
         shape, labels = latent_shape(take, latents), labels_of(take)

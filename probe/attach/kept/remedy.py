@@ -34,6 +34,7 @@ NOTHING = (
     "nothing was recorded: call the pipeline inside the block "
     "(`with probe.record(pipe) as recording: pipe(prompt)`), and read `recording.trace` after it"
 )
+DRY = "nothing was recorded: dry_run=True asks for recording.estimate alone; leave it out to record"
 UNENDED = (
     "the denoiser ran on after the last step of pipe.scheduler, interrupted or under a copy of it: the trace holds the "
     "steps before, and pictures that come of all"

@@ -2,16 +2,20 @@
 
 import ast
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import probe
 from probe.attach.kept.budget import readable
 from probe.attach.kept.keeping import Wish
 from probe.attach.kept.remedy import Cost, changes, remedy
 from probe.attach.model import survey
-from probe.errors import MissingReadings, NoMatch, OverBudget
+from probe.errors import BadInput, MissingReadings, NoMatch, NotRecorded, OverBudget
 from probe.site import Site
 from tests import pipelines
 
@@ -21,6 +25,16 @@ def record(family: str, run: dict | None = None, **options):
     with probe.record(pipelines.pipeline(family), **options) as recording:
         pipelines.run(pipelines.pipeline(family), family, **run or {})
     return recording
+
+
+@contextmanager
+def counted(module: Any, passes: list[int]) -> Iterator[None]:
+    """Each pass of the module leaves a mark."""
+    handle = module.register_forward_hook(lambda *_: passes.append(1))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 OPTIONS = {
@@ -61,14 +75,11 @@ def test_the_estimate_of_all_heads_is_right_with_and_without_a_survey(
 def test_too_much_is_refused_before_the_denoiser_runs(family: str):
     survey._known.clear()
     pipe, passes = pipelines.pipeline(family), []
-    name = "unet" if hasattr(pipe, "unet") else "transformer"
-    handle = getattr(pipe, name).register_forward_hook(lambda *_: passes.append(1))
     held = record(family).trace.nbytes
-    passes.clear()
     survey._known.clear()
-    with pytest.raises(OverBudget, match=r"the recording would hold about .*; the budget is"):
+    refused = pytest.raises(OverBudget, match=r"the recording would hold about .*; the budget is")
+    with counted(pipe.unet if hasattr(pipe, "unet") else pipe.transformer, passes), refused:
         record(family, budget=held // 2)
-    handle.remove()
     assert passes == []
 
 
@@ -202,3 +213,37 @@ def test_sizes_are_readable():
 def test_a_trace_with_heads_comes_back_from_disk(tmp_path):
     trace = record("sd1", heads="all", groups=1).trace
     assert probe.open(trace.save(tmp_path / "trace")).equals(trace)
+
+
+@pytest.mark.parametrize("options", [{}, {"modules": ["mid_block"]}, {"explain": [probe.Relevancy(steps=(0,))]}])
+def test_a_dry_run_says_what_would_be_held_and_draws_nothing(options: dict):
+    survey._known.clear()
+    pipe, passes = pipelines.pipeline("sd1"), []
+    with counted(pipe.unet, passes):
+        recording = record("sd1", dry_run=True, **options)
+    assert passes == []
+    held = record("sd1", **options).trace.nbytes
+    assert recording.estimate.total == pytest.approx(held, rel=0.1)
+    with pytest.raises(NotRecorded, match=r"dry_run=True asks for recording\.estimate alone"):
+        _ = recording.trace
+
+
+def test_where_shapes_do_not_tell_a_dry_run_takes_one_pass():
+    survey._known.clear()
+    passes = []
+    with counted(pipelines.pipeline("lumina2").transformer, passes):
+        recording = record("lumina2", dry_run=True)
+    assert len(passes) == 1
+    assert recording.estimate.total == pytest.approx(record("lumina2").trace.nbytes, rel=0.1)
+
+
+def test_a_dry_run_keeps_to_the_budget_and_other_errors_come_through():
+    with pytest.raises(OverBudget, match="the budget is 99 bytes"):
+        record("sd1", dry_run=True, budget=99)
+    with pytest.raises(ZeroDivisionError), probe.record(pipelines.pipeline("sd1"), dry_run=True):
+        raise ZeroDivisionError
+
+
+def test_an_existing_picture_has_no_dry_run():
+    with pytest.raises(BadInput, match=r"ask probe\.record for it"):
+        probe.record_image(pipelines.pipeline("sd1"), Image.new("RGB", (64, 64)), "a cat", dry_run=True)
