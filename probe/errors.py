@@ -20,6 +20,8 @@ ProbeError
 └── ProbeWarning (UserWarning) not wrong, but not what was asked for either: truncated words, an inferred layout
 """
 
+import typing
+
 
 class ProbeError(Exception):
     """Base of every error of this package."""
@@ -70,7 +72,9 @@ class MissingReadings(RecordingError):
 
 
 class Diverged(RecordingError):
-    """An intervention's loss or gradient is no number any more; the steps before it are in recording.traces."""
+    """An intervention's loss or gradient is no number any more. `trace` holds the steps before, if there were any."""
+
+    trace: typing.Any = None
 
 
 class AlreadyRecording(RecordingError):

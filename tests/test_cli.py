@@ -172,7 +172,7 @@ def test_a_dry_run_says_what_a_trace_would_hold_and_writes_nothing(model: str, t
     assert main(asked) == 0
     assert re.search(r"would hold about [\d.]+ KiB \(attention .*nothing was drawn", capsys.readouterr().out)
     assert main([*asked, "--image", "x.png"]) == 2
-    assert "--image gives an image: leave one out" in capsys.readouterr().err
+    assert "--image gives one: leave one out" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == []
 
 

@@ -59,6 +59,16 @@ def test_the_settings_can_be_run_again(nursed: Path):
     assert (again.prompt, again.method, again.seed, again.set) == (PROMPT, "AttendAndExcite", 5, "max_refinements=2")
 
 
+def test_where_nursing_runs_away_the_steps_before_are_saved(model: str, tmp_path: Path, capsys):
+    asked = ["nurse", PROMPT, "--model", model, "--steps", "3", "--out", str(tmp_path / "a")]
+    for name in ("a-diverged", "a-diverged-2"):
+        assert main([*asked, "--set", "scale_factor=1e38; thresholds={}"]) == 1
+        said = re.search(r"at step [12]; lower scale_factor.*: probe open (\S+)", capsys.readouterr().err)
+        assert said and Path(said[1]) == tmp_path / name
+        assert probe.open(tmp_path / name).extra["nursing"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-diverged", "a-diverged-2"]
+
+
 def test_strength_zero_changes_nothing(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     chosen = ["--steps", "2", "--set", "strength=0; max_steps=3", "--out", str(tmp_path / "n")]
     assert main(["nurse", PROMPT, "--model", model, *chosen]) == 0

@@ -90,8 +90,8 @@ class Recording:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
         try:
             self._stack.close()
-            if self._take is not None and (kind is None or issubclass(kind, Diverged)):
-                self._finish(self._take, stopped=kind is not None)
+            if error is None or isinstance(error, Diverged):
+                self._finish(error)
         finally:
             self._take = None
             self._asides.give_back()
@@ -155,7 +155,7 @@ class Recording:
     def _start(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The pipeline checks what it was given: a text begins anew, embeddings go on with what was encoded."""
         if texts(by_name(original, args, kwargs).get("prompt")):
-            self._drop()
+            self._finish()
         return original(*args, **kwargs)
 
     def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = True) -> Any:
@@ -179,7 +179,7 @@ class Recording:
     def _ready(self) -> Take:
         """The take of the generation that is being prepared."""
         if self._take is not None and self._take.step:
-            self._drop()
+            self._finish()
         if self._take is None:
             self._began = time.monotonic()
             kept, exact = Kept(self._request.keep), self._request.exact
@@ -190,19 +190,13 @@ class Recording:
             self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)
         return self._take
 
-    def _drop(self) -> None:
-        """What was recorded so far is a trace, if there was a step."""
-        if self._take is not None:
-            self._finish(self._take)
-
     def _prepare(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         generator = by_name(original, args, kwargs).get("generator")
         first = generator[0] if isinstance(generator, list) else generator
         if self._take is not None and first is not None:
             self._take.seed = first.initial_seed()
         result = original(*args, **kwargs)
-        latents = result[0] if isinstance(result, tuple | list) else result
-        self._latents = latents
+        self._latents = latents = result[0] if isinstance(result, tuple | list) else result
         if self._take is not None:
             self._take.pictures_asked = len(latents)
         return result
@@ -288,13 +282,17 @@ class Recording:
             self._take.pictures = pictures_of(result)
         return result
 
-    def _finish(self, take: Take, *, stopped: bool = False) -> None:
-        """What was recorded becomes a trace. `stopped`: by an error, which says itself that steps are missing."""
+    def _finish(self, stopped: Diverged | None = None) -> None:
+        """What was recorded becomes a trace, if there was a step. `stopped`: the error that ended it too early."""
+        take, self._take = self._take, None
+        if take is None:
+            return
         self._unstepped = not take.step and bool(take.attention.ran)
-        self._take = None
         self._asides.give_back()
         if take.step:
             self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
             self._request.check_branches({branch for _, _, branch in take.attention.ran})
-            if not stopped and any(step >= take.step for step, _, _ in take.attention.ran):
+            if stopped is not None:
+                stopped.trace = self.traces[-1]
+            elif any(step >= take.step for step, _, _ in take.attention.ran):
                 warnings.warn(UNENDED, ProbeWarning, stacklevel=2)

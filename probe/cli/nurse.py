@@ -1,5 +1,7 @@
 """`probe nurse`: one prompt and seed drawn twice, plain and nursed, with what became of the subjects in both."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from probe.cli.diagnose import judge_of, watched
 from probe.cli.drawing import check_prompt, generate, load
 from probe.cli.parser import nurse_options
 from probe.cli.values import split
-from probe.errors import BadInput
+from probe.errors import BadInput, Diverged
 from probe.intervention import AttentionIntervention, Intervention
 from probe.study.nursing import nurse_for, pairs, settings_of
 
@@ -31,7 +33,7 @@ def run(options: Namespace) -> int:
     method = nurse_for(options.method, options.prompt, subjects or None, settings=asked)
     _check_alone(method)
     target = output.target_of(options, options.prompt)
-    with output.folder(target, options, nurse_options) as work:
+    with _kept_if_diverged(target), output.folder(target, options, nurse_options) as work:
         pipe, judge = load(options), judge_of(options.model)
         traces, found = {}, {}
         for name, interventions in (("plain", ()), (options.method, (method,))):
@@ -44,6 +46,19 @@ def run(options: Namespace) -> int:
         figures = _write([plain, nursed], list(found.values()), far, work)
     _announce(found, far, target, figures)
     return 0
+
+
+@contextmanager
+def _kept_if_diverged(target: Path) -> Generator[None]:
+    """Where nursing runs away, the steps before are saved beside the result, and the error says where."""
+    try:
+        yield
+    except Diverged as error:
+        if error.trace is None:
+            raise
+        place = output.free(target.with_name(f"{target.name}-diverged"))
+        error.trace.save(place)
+        raise Diverged(f"{error}. The steps before are saved: probe open {place}") from error
 
 
 def _check_alone(method: Intervention) -> None:

@@ -22,9 +22,13 @@ def choose(out: str | None, prompt: str) -> Path:
     """The folder that was asked for, or a free one in `out/`, named after the prompt."""
     if out is not None:
         return Path(out).expanduser().absolute()
-    stem = slug(prompt)
-    names = (stem if i == 1 else f"{stem}-{i}" for i in count(1))
-    return next(path for name in names if not os.path.lexists(path := Path("out", name).absolute()))
+    return free(Path("out", slug(prompt)).absolute())
+
+
+def free(path: Path) -> Path:
+    """The path, or with the first number behind it under which nothing exists."""
+    names = (path.name if i == 1 else f"{path.name}-{i}" for i in count(1))
+    return next(found for name in names if not os.path.lexists(found := path.with_name(name)))
 
 
 def target_of(options: Namespace, prompt: str) -> Path:

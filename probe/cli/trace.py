@@ -45,7 +45,7 @@ def run(options: Namespace) -> int:
 def _estimate(options: Namespace, asked: dict[str, Any]) -> int:
     """Say what a recording would hold. Raises BadInput for a picture, which is not drawn."""
     if options.image:
-        raise BadInput("--dry-run asks what recording a generation would hold, and --image gives an image: leave one out")
+        raise BadInput("--dry-run is for an image that is to be generated, and --image gives one: leave one out")
     estimate = recorded(load(options), options, **asked, dry_run=True).estimate
     say.result(f"the recording would hold about {estimate}; nothing was drawn or written")
     return 0

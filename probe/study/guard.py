@@ -10,10 +10,6 @@ from typing import Self
 
 from probe.errors import ProbeWarning
 
-OUT_OF_REACH = (
-    " What was recorded until then is in recording.traces"  # of Diverged; a study has no recording to look at
-)
-
 
 class Caught:
     """Catches what a job raises, whatever it is, and keeps its words only: an error that is kept keeps the model.
@@ -31,7 +27,7 @@ class Caught:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
         if not isinstance(error, Exception):
             return False
-        self.reason = f"{type(error).__name__}: {error}".removesuffix(OUT_OF_REACH)
+        self.reason = f"{type(error).__name__}: {error}"
         return True
 
 

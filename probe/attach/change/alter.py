@@ -200,7 +200,7 @@ class Alteration:
             raise BadInput(f"{self.intervention.method} nurses images, not videos of {current.plane.frames} frames")
         x = given[name_of(given, SAMPLES)]
         seen = self._scaled(x[:1], latents[current.rows[0].image][None], current.step)
-        if x[:1].shape != seen.shape or not torch.allclose(x[:1].float(), seen.float(), rtol=1e-3, atol=1e-4):
+        if x[:1].shape != seen.shape or not _alike(x[:1], seen):
             raise RecordingError(REPLACED.format(current.step))
 
     def _scaled(self, like: Tensor, z: Tensor, step: int) -> Tensor:
@@ -256,10 +256,12 @@ def settled(score: Score) -> Score:
 
 def diverged(intervention: LatentIntervention, step: int, what: str) -> Diverged:
     """What to say where numbers have run away."""
-    return Diverged(
-        f"{intervention.method}: {what} at step {step}; lower scale_factor, or run the denoiser in float32. "
-        "What was recorded until then is in recording.traces"
-    )
+    return Diverged(f"{intervention.method}: {what} at step {step}; lower scale_factor, or run the denoiser in float32")
+
+
+def _alike(x: Tensor, y: Tensor) -> bool:
+    """Whether these are the same latents; where both have run away, the loss will tell."""
+    return torch.allclose(x.float(), y.float(), rtol=1e-3, atol=1e-4, equal_nan=True)
 
 
 def name_of(given: Arguments, names: Sequence[str]) -> str:
