@@ -1,6 +1,7 @@
 """`probe diagnose` and `probe nurse`, from the outside: what they say, what they write, and what they refuse."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,20 @@ def test_diagnose_says_a_row_a_seed_and_sums_up(model: str, tmp_path: Path, caps
     assert table["seen"].isna().all()  # no judge can tell of a random model
 
 
+def sure_of_the_cat(picture: Image.Image, words: Sequence[str]) -> dict[str, float]:
+    """A judge that sees a cat in everything, and no balloon."""
+    return {word: float(word == "cat") for word in words}
+
+
+@pytest.mark.parametrize("command", ["diagnose", "nurse"])
+def test_a_judge_of_ones_own_looks_at_the_pictures(command: str, model: str, tmp_path: Path, capsys):
+    chosen = ["--model", model, "--steps", "2", "--judge", f"{__name__}:sure_of_the_cat", "--out", str(tmp_path / "a")]
+    assert main([command, PROMPT, *chosen]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^  cat: present \(.*the judge sees it", said, re.MULTILINE)
+    assert re.search(r"^  balloon: neglected \(.*the judge does not see it", said, re.MULTILINE)
+
+
 def test_diagnose_writes_nothing_unless_asked(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     chosen = ["--subjects", "cat", "--until", "1", "--steps", "1"]
@@ -193,6 +208,12 @@ REFUSED = {
     ),
     "nothing bound": (["nurse", PROMPT, "--method", "SynGen", "--set", "bindings={}"], "SynGen has no bindings; ", 2),
     "a second prompt": (["nurse", PROMPT, "--method", "PatchAttention"], "draws one prompt: .*--set 'recorded=FOL", 2),
+    "no judge there": (["diagnose", PROMPT, "--judge", "tests:Nobody"], "the judge 'tests:Nobody' cannot be found", 2),
+    "no judge": (
+        ["nurse", PROMPT, "--judge", "tests.test_cli_nurse:PROMPT"],
+        "a str is not a judge; give an object",
+        2,
+    ),
     "nobody to nurse": (["nurse", PROMPT, "--subjects", "owl"], "'owl' is not in the prompt", 2),
 }
 

@@ -87,7 +87,7 @@ class Recording:
             self._stack, self._entered = stack.pop_all(), True
         return self
 
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool | None:
         try:
             self._stack.close()
             if error is None or isinstance(error, Diverged):
@@ -98,7 +98,7 @@ class Recording:
             self._pipe = self._budget.pipe = None  # what is returned holds no model
             self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
             self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
-        return isinstance(error, Estimated)
+        return isinstance(error, Estimated) or None  # what else went wrong comes through
 
     def _attach(self, stack: ExitStack) -> None:
         paths = named_attention(self._modules)

@@ -36,11 +36,19 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def judge_of(model: str | None) -> Any | None:
-    """Menagerie's judge for Menagerie's pictures; of other models nobody here can tell."""
-    from probe.generator import weights
+def judge_of(options: Namespace) -> Any | None:
+    """The judge of --judge; else Menagerie's for Menagerie's pictures, and of other models nobody here can tell.
 
-    return weights.judge() if model in MENAGERIE else None
+    Raises BadInput for what is none.
+    """
+    from probe.generator import weights
+    from probe.nurse.diagnosis_outside import checked
+    from probe.study.methods import brought
+
+    if options.judge is None:
+        return weights.judge() if options.model in MENAGERIE else None
+    found = brought(options.judge, "judge")
+    return checked(found() if isinstance(found, type) else found)
 
 
 def watched(subjects: Sequence[str]) -> list[str]:
@@ -62,8 +70,9 @@ def _diagnose(options: Namespace, seeds: Sequence[int], work: Path | None) -> di
     """One after the other, each said as soon as it is known."""
     from probe.nurse.diagnose import steps_ahead
 
-    pipe, subjects = load(options), split(options.subjects)
-    judge, inquiries = judge_of(options.model), explained(pipe, options) if options.explain else ()
+    judge, subjects = judge_of(options), split(options.subjects)
+    pipe = load(options)
+    inquiries = explained(pipe, options) if options.explain else ()
     found = {}
     for seed in seeds:
         own = Namespace(vars(options) | {"seed": seed})

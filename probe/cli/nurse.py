@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
     _check_alone(method)
     target = output.target_of(options, options.prompt)
     with _kept_if_diverged(target), output.folder(target, options, nurse_options) as work:
-        pipe, judge = load(options), judge_of(options.model)
+        judge, pipe = judge_of(options), load(options)
         traces, found = {}, {}
         for name, interventions in (("plain", ()), (options.method, (method,))):
             trace = generate(pipe, options, words=watched(subjects), interventions=interventions, label=name)

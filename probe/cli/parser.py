@@ -38,6 +38,11 @@ def trace_options(parser: ArgumentParser) -> None:
     arguments.add_output(parser)
 
 
+def add_judge(parser: ArgumentParser) -> None:
+    """Who looks at the pictures."""
+    parser.add_argument("--judge", type=str, metavar="MODULE:NAME", help=JUDGE)
+
+
 def diagnose_options(parser: ArgumentParser) -> None:
     """`probe diagnose PROMPT`."""
     arguments.add_prompt(parser)
@@ -48,13 +53,14 @@ def diagnose_options(parser: ArgumentParser) -> None:
         "--until",
         type=PositiveInt,
         metavar="N",
-        help="predict from the first N steps; Menagerie's judge then sees what they predict",
+        help="predict from the first N steps; the judge then sees what they predict",
     )
     add(
         "--explain",
         action="store_true",
         help="also look at the relevancy of the words, and at what leaving them out changes, at one step",
     )
+    add_judge(parser)
     arguments.add_sampling(parser)
     arguments.add_prompting(parser)
     arguments.add_output(parser, NOTHING_WRITTEN)
@@ -70,6 +76,7 @@ def nurse_options(parser: ArgumentParser) -> None:
     add("--subjects", type=str, metavar="A,B", help=SUBJECTS)
     add("--boxes", type=str, metavar="BOXES", help="left,top,right,bottom of each: 'cat=0,0,.5,1; dog=.5,0,1,1'")
     add("--set", type=str, metavar="NAME=VALUE", help="settings of the method, separated by semicolons: 'strength=0.5'")
+    add_judge(parser)
     arguments.add_sampling(parser)
     arguments.add_prompting(parser)
     arguments.add_output(parser)
@@ -162,6 +169,10 @@ def world_options(parser: ArgumentParser) -> None:
     add("--count", type=PositiveInt, default=24, metavar="N", help="number of scenes (default: 24)")
 
 
+JUDGE = (
+    "who looks at the images: your function (picture, words) -> {word: probability}, or object with read(picture) "
+    "(default: Menagerie's, of its own images)"
+)
 SUBJECTS = "words that the image should show (default: the nouns of the prompt)"
 COMMANDS: arguments.Commands = {
     "trace": ("generate an image and record which word made what: image, trace, figures, report", trace_options),

@@ -79,14 +79,19 @@ def expect(judge: Judge, picture: Image.Image, cast: Cast) -> dict[str, float]:
     return {s: nan if chance is None else float(chance) for s, chance in found.items()}
 
 
-def _told(judge: Any, picture: Image.Image, cast: Cast) -> dict[str, Any]:
-    """What a function says of the subjects that can be told apart. Raises BadInput for what cannot be called."""
-    if not callable(judge):
+def checked(judge: Any) -> Judge:
+    """The judge. Raises BadInput for what is none."""
+    if not callable(judge) and not callable(getattr(judge, "read", None)):
         raise BadInput(
             f"a {type(judge).__name__} is not a judge; give an object with read(picture), such as Menagerie's, "
             "or a function (picture, words) -> {word: probability}"
         )
-    told: Any = judge(picture, [plain(subject) for subject in cast.subjects if not _further(subject)])
+    return judge
+
+
+def _told(judge: Any, picture: Image.Image, cast: Cast) -> dict[str, Any]:
+    """What a function says of the subjects that can be told apart. Raises BadInput for what cannot be called."""
+    told: Any = checked(judge)(picture, [plain(subject) for subject in cast.subjects if not _further(subject)])
     return {s: told.get(plain(s)) for s in cast.subjects if not _further(s)}
 
 

@@ -55,14 +55,14 @@ def build_intervention(method: Method, settings: Mapping[str, Any]) -> BaseModel
             raise BadInput(f"{PLAIN!r} is not an intervention, so it takes no settings; found {', '.join(settings)}")
         return None
     if ":" in method.method:
-        return _build(_intervention(_brought(method.method, "intervention"), method.method), method, settings)
+        return _build(_intervention(brought(method.method, "intervention"), method.method), method, settings)
     return _build(_find(method.method, interventions(), "intervention", PLAIN, NAMED), method, settings)
 
 
 def build_scorer(method: Method) -> Any:
     """The scorer that a method names: a built-in one, an installed one, or "package.module:Class". Raises BadInput."""
     if ":" in method.method:
-        return _build(_scorer(_brought(method.method, "scorer"), method.method), method, method.settings)
+        return _build(_scorer(brought(method.method, "scorer"), method.method), method, method.settings)
     return _build(_find(method.method, scorers(), "scorer", NAMED), method, method.settings)
 
 
@@ -93,6 +93,17 @@ def asked(explainers: Sequence[Method]) -> dict[str, Any]:
     return {"explain": [getattr(import_module("probe"), name)() for name in inquiries], "relations": relations}
 
 
+def brought(name: str, what: str) -> Any:
+    """What "package.module:Name" names. Raises BadInput."""
+    module, _, kind = name.partition(":")
+    try:
+        return getattr(import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise BadInput(
+            f"the {what} {name!r} cannot be found ({error}); install its package, or name its folder in PYTHONPATH"
+        ) from error
+
+
 def _build(kind: type[BaseModel], method: Method, settings: Mapping[str, Any]) -> BaseModel:
     try:
         return kind(**settings)
@@ -104,15 +115,6 @@ def _find(name: str, known: Mapping[str, Any], what: str, *others: str) -> Any:
     if name not in known:
         raise BadInput(f"there is no {what} {name!r}{nearest(name, [*sorted(known), *others])}")
     return known[name]
-
-
-def _brought(name: str, what: str) -> Any:
-    """What "package.module:Class" names. Raises BadInput."""
-    module, _, kind = name.partition(":")
-    try:
-        return getattr(import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadInput(f"the {what} {name!r} cannot be found ({error}); install its package first") from error
 
 
 def _intervention(found: Any, name: str) -> type[BaseModel]:

@@ -112,7 +112,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "explainer's setting": ({"explainers": [{"method": "attention", "stps": 1}]}, "no setting 'stps'; did you mean 's"),
     "no such scorer": ({"scorers": ["clap"]}, "no scorer 'clap'; did you mean 'clip'?"),
     "no such module": ({"scorers": ["nowhere.at.all:X"]}, "the scorer 'nowhere.at.all:X' cannot be found"),
-    "no such class": ({"scorers": ["tests.study.moody:None_"]}, "cannot be found .* install its package first"),
+    "no such class": (
+        {"scorers": ["tests.study.moody:None_"]},
+        "cannot be found .* install its package, or name its folder",
+    ),
     "no scorer": ({"scorers": ["os:system"]}, "'os:system' is not a scorer; it has to be a class that inherits from"),
     "taken column": ({"prompts": [{"prompt": "a", "seed": 3}]}, r"the columns \['seed'\], which the table needs"),
     "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and this is not a hub id"),
