@@ -9,7 +9,7 @@ import pytest
 
 import probe
 from experiments import calibrate_diagnosis as calibrate
-from experiments import diagnosis_rows, kept, neglect_rows, nurse_failures, nurse_gallery
+from experiments import diagnosis_rows, kept, neglect_page, neglect_rows, nurse_failures, nurse_gallery
 from experiments import neglect_benchmark as benchmark
 from probe.errors import BadInput, DamagedFile
 from probe.generator import weights
@@ -26,7 +26,7 @@ Make = Callable[..., Study]
 @pytest.fixture(autouse=True)
 def known_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "RESAMPLES", 50)
-    monkeypatch.setattr(benchmark, "RESAMPLES", 50)
+    monkeypatch.setattr(neglect_page, "RESAMPLES", 50)
 
 
 def rows(prompts: int = 40, noise: float = 0.0) -> pd.DataFrame:
@@ -171,18 +171,18 @@ def table(after: float = 1.0) -> pd.DataFrame:
 
 
 def test_means_over_prompts_and_their_paired_differences():
-    plain = benchmark.estimate(table(), "plain", "judge_all_present")
-    nursed = benchmark.estimate(table(), "AttendAndExcite", "judge_all_present")
+    plain = neglect_page.estimate(table(), "plain", "judge_all_present")
+    nursed = neglect_page.estimate(table(), "AttendAndExcite", "judge_all_present")
     assert (plain.value, nursed.value, nursed.difference) == (0.5, 1.0, 0.5)
     assert 0 <= nursed.low <= 0.5 <= nursed.high <= 1
-    assert benchmark.neglect_cut(table(), "AttendAndExcite") == 1.0
-    assert np.isnan(benchmark.estimate(table(), "AttendAndExcite", "judge_all_right").value)
+    assert neglect_page.neglect_cut(table(), "AttendAndExcite") == 1.0
+    assert np.isnan(neglect_page.estimate(table(), "AttendAndExcite", "judge_all_right").value)
 
 
 def test_a_method_of_which_nothing_came_of_one_subset_leaves_its_cell_empty():
     rest = table().assign(subset=["animal-animal"] * 6 + ["object-object"] * 2)
     rest = rest.loc[(rest["subset"] == "animal-animal") | (rest["method"] == "plain")]
-    line = benchmark.by_subset(rest, ["plain", "AttendAndExcite"])[-1]
+    line = neglect_page.by_subset(rest, ["plain", "AttendAndExcite"])[-1]
     assert line.endswith("|  |") and "| 1.000 (" in line
 
 
@@ -191,15 +191,17 @@ def test_the_page_says_whether_the_aim_is_reached_and_who_is_ahead_of_adaptive()
     plain, nursed = (base.loc[base["method"] == name] for name in ("plain", "AttendAndExcite"))
     plain, good = plain.assign(judge_all_present=False), nursed.assign(judge_all_present=True, method="Conform")
     slow = good.assign(method="Separate", time_picture=3 * good["time_picture"])
-    told = benchmark.conclusion(pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), good, slow]))
+    told = neglect_page.conclusion(
+        pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), good, slow])
+    )
     assert told == (
         "The aim is to cut neglect by 60% at no more than 2 times the time. It is reached: Conform cuts 100% at "
         "1.50 times. Adaptive, which nurses on demand, is behind Conform, Separate."
     )
-    assert "It is not reached: Adaptive cuts 0%" in benchmark.conclusion(
+    assert "It is not reached: Adaptive cuts 0%" in neglect_page.conclusion(
         pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), slow])
     )
-    assert benchmark.conclusion(plain).endswith("Nothing here tells whether it is reached.")
+    assert neglect_page.conclusion(plain).endswith("Nothing here tells whether it is reached.")
 
 
 def test_the_pictures_that_a_method_spoiled_most_come_first():
@@ -222,26 +224,26 @@ def test_times_are_compared_of_pictures_that_were_made_together():
     nursed = rows["method"] == "AttendAndExcite"
     rows.loc[nursed & (rows["prompt"] == "p0"), "time_picture"] = 9.0
     rows.loc[nursed & (rows["prompt"] == "p0"), "created"] = "2026-01-01T00:20:00+00:00"
-    assert benchmark.price(rows, "AttendAndExcite") == 1.5
+    assert neglect_page.price(rows, "AttendAndExcite") == 1.5
     rows.loc[nursed, "created"] = "2026-01-02T00:00:00+00:00"
-    assert np.isnan(benchmark.price(rows, "AttendAndExcite"))
+    assert np.isnan(neglect_page.price(rows, "AttendAndExcite"))
 
 
 def test_an_interval_is_paired():
     """Where every prompt gains the same, there is no doubt about it, however different the prompts are."""
-    assert benchmark.paired(np.full(20, 0.25)) == (0.25, 0.25)
+    assert neglect_page.paired(np.full(20, 0.25)) == (0.25, 0.25)
 
 
 def test_the_kernel_distance_by_hand():
     X, Y = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [1.0, 0.0]])
     inside = (1.0 + 1.0) / 2 + (8.0 + 8.0) / 2  # off the diagonals: orthogonal rows, equal rows
     between = (8.0 + 1.0) / 2
-    assert benchmark.kid(X, Y) == pytest.approx(inside - 2 * between)
-    assert benchmark.kid(X, X) == 0.0
-    assert np.isnan(benchmark.kid(X[:1], Y[:1]))
+    assert neglect_page.kid(X, Y) == pytest.approx(inside - 2 * between)
+    assert neglect_page.kid(X, X) == 0.0
+    assert np.isnan(neglect_page.kid(X[:1], Y[:1]))
     rng = np.random.default_rng(0)
     same, far = rng.standard_normal((2, 300, 8)) / np.sqrt(8)
-    assert abs(benchmark.kid(same, far)) < 0.05 < benchmark.kid(same, far + 0.5)
+    assert abs(neglect_page.kid(same, far)) < 0.05 < neglect_page.kid(same, far + 0.5)
 
 
 def test_the_question_has_every_method_with_what_the_prompt_says():
@@ -255,7 +257,7 @@ def test_the_question_has_every_method_with_what_the_prompt_says():
 
 
 def test_published_figures_are_set_apart():
-    told = benchmark.page(table(), benchmark.Asked(4, 1, failed=1))
+    told = neglect_page.page(table(), neglect_page.Asked(4, 1, failed=1), table())
     assert told.startswith("4 prompts (4 animal-animal) x 1 seed, 4 pictures a method; 50 steps, guidance 5")
     assert "| plain | 0.500 |" in told
     assert "1 jobs failed" in told
@@ -266,8 +268,22 @@ def test_published_figures_are_set_apart():
 
 
 def test_a_part_says_that_it_is_one():
-    told = benchmark.Asked(276, 8).told(table())
+    told = neglect_page.Asked(276, 8).told(table())
     assert told.endswith("**a part of the 276 x 8 that were asked for**, namely what every method was done with")
+
+
+def test_a_method_that_was_tried_on_more_is_told_apart():
+    other = table().loc[[1, 3]].assign(method="SynGen")
+    every = pd.concat([table(), other])
+    whole = neglect_rows.whole_cells(every, ["plain", "AttendAndExcite", "SynGen"])
+    told = neglect_page.further(whole, every, ["plain", "AttendAndExcite", "SynGen"])
+    assert told[0] == "AttendAndExcite was tried on more: 4 prompts (4 animal-animal) x 1 seed, 4 pictures a method."
+    assert [line.split(" | ")[0] for line in told if line.startswith(("| plain", "| Att"))][:2] == [
+        "| plain",
+        "| AttendAndExcite",
+    ]
+    assert not any("SynGen" in line for line in told)
+    assert neglect_page.further(table(), table(), ["plain", "AttendAndExcite"]) == []
 
 
 def test_only_whole_cells_are_compared():
@@ -284,7 +300,7 @@ def test_every_beginning_of_the_prompts_is_balanced():
     assert sorted(row.prompt for row in order) == sorted(row.prompt for row in rows)
     for count in (3, 24, 198):
         subsets = [row.columns["subset"] for row in neglect_rows.spread(rows, count)]
-        assert {subsets.count(subset) for subset in benchmark.SUBSETS} == {count // 3}
+        assert {subsets.count(subset) for subset in neglect_page.SUBSETS} == {count // 3}
     assert neglect_rows.corput(8) == [0, 4, 2, 6, 1, 5, 3, 7]
     assert sorted(neglect_rows.corput(66)) == list(range(66)) and neglect_rows.corput(1) == [0]
 
@@ -324,8 +340,9 @@ def test_rows_are_kept_and_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     kept.write(path, kept.merged(kept.read(path, ["key"]), table(after=0.0).iloc[2:], ["key"]))
     found = kept.read(path, ["key", "subset"]).set_index("key").loc[table()["key"]].reset_index()
     assert found["judge_all_present"].tolist() == [True, True, True, False, False, False, False, False]
+    asked = neglect_page.Asked(4, 1)
     expected = table().assign(judge_all_present=found["judge_all_present"])
-    assert benchmark.page(found, benchmark.Asked(4, 1)) == benchmark.page(expected, benchmark.Asked(4, 1))
+    assert neglect_page.page(found, asked, found) == neglect_page.page(expected, asked, expected)
     with pytest.raises(DamagedFile, match=r"neglect-.*parquet has no column guidance_scale; it is of another exper"):
         kept.read(path, ["key", "guidance_scale"])
 
