@@ -175,7 +175,6 @@ def page(
     fits: Sequence[Fit],
     shipped: Mapping[Kind, Fit],
     *,
-    signals: Sequence[str],
     steps: int,
     until: int,
 ) -> str:
@@ -186,7 +185,7 @@ def page(
         f"{rows['picture'].nunique()} pictures of two subjects each, {rows['prompt'].nunique()} prompts; signals of "
         f"the first {until} of {steps} steps; {share:.0%} of the subjects are neglected, as Menagerie's judge sees "
         f"it (weights {weights.revision()[:12]}). Probabilities are cross-validated over prompts; for the intervals "
-        f"prompts are drawn anew. Shipped are fits of {', '.join(signals)}, alone or with one signal more. A subject "
+        f"prompts are drawn anew. Shipped are fits of {', '.join(shipped['attention'].signals)}, alone or with one signal more. A subject "
         f"counts as neglected where F1 is largest: {bars}."
     )
     return "\n".join([told, "", HEAD, *map(str, (*fits, *shipped.values()))])
@@ -222,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shipped = shippable(rows, given.signals)
     single = [fit(rows, [name]) for name in (*ATTENDED, PREVIEW)]
     fits = [*single, *partly(rows), fit(rows, PEAKS, "largest cells only")]
-    content = page(rows, fits, shipped, signals=given.signals, **span)
+    content = page(rows, fits, shipped, **span)
     print(content)
     if given.write:
         made = {kind: calibrated(rows, best, **span) for kind, best in shipped.items()}

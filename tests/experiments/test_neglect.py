@@ -86,7 +86,7 @@ def test_what_cannot_be_fitted():
 def test_the_page_says_what_it_rests_on():
     frame = rows()
     found = calibrate.fit(frame, ["relative"])
-    told = calibrate.page(frame, [found], {"attention": found}, signals=["kept"], steps=50, until=10)
+    told = calibrate.page(frame, [found], {"attention": found}, steps=50, until=10)
     assert "where 100% are found and 100% right" in told
     assert told.startswith("40 pictures of two subjects each, 40 prompts; signals of the first 10 of 50 steps; 50% of")
     assert "| relative | 1.000 | 1.000 to 1.000 |" in told
