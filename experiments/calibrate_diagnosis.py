@@ -181,11 +181,12 @@ def page(
     """The table with what it rests on."""
     share = statistics.mean(rows["neglected"])
     bars = "; ".join(f"{NAMED[kind]} {at_threshold(found)}" for kind, found in shipped.items())
+    signals = ", ".join(shipped["attention"].signals)
     told = (
         f"{rows['picture'].nunique()} pictures of two subjects each, {rows['prompt'].nunique()} prompts; signals of "
         f"the first {until} of {steps} steps; {share:.0%} of the subjects are neglected, as Menagerie's judge sees "
         f"it (weights {weights.revision()[:12]}). Probabilities are cross-validated over prompts; for the intervals "
-        f"prompts are drawn anew. Shipped are fits of {', '.join(shipped['attention'].signals)}, alone or with one signal more. A subject "
+        f"prompts are drawn anew. Shipped are fits of {signals}, alone or with one signal more. A subject "
         f"counts as neglected where F1 is largest: {bars}."
     )
     return "\n".join([told, "", HEAD, *map(str, (*fits, *shipped.values()))])
