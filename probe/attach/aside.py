@@ -15,11 +15,12 @@ from probe.attach.change.edit import Edit, Editor
 from probe.attach.change.forgetful import warn_of
 from probe.attach.change.modules import Module
 from probe.attach.change.reword import Rewording
+from probe.attach.given import STATES
 from probe.attach.kept.passes import Pass
 from probe.attach.model.attention import named_attention
 from probe.attach.model.families import Family, denoisers
 from probe.attach.model.name import model_of, revision_of
-from probe.attach.take import STATES, Take
+from probe.attach.take import Take
 from probe.attach.text.columns import Placed, check_reads, everywhere, place
 from probe.attach.text.encode import Text, encode
 from probe.attach.waist import Call, Waist

@@ -5,8 +5,6 @@ names, never from counting layer calls. What is put on the pipeline: two hooks p
 denoiser and a ControlNet, and stand-ins for four methods of this one object; all of it is taken off, whatever happens.
 """
 
-import time
-import warnings
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
@@ -17,18 +15,13 @@ from torch import Tensor, nn
 from probe.attach.aside import Asides
 from probe.attach.asked.controlnets import Leads
 from probe.attach.asked.inquiry import Scene
-from probe.attach.assemble import assemble
 from probe.attach.borrow import ONCE, around, by_name, here, leases
 from probe.attach.change.edit import edit_waist
 from probe.attach.change.modules import Module, changed_modules
-from probe.attach.kept.attention import AttentionReader
-from probe.attach.kept.budget import Budget, Estimate, Estimated, run_length
-from probe.attach.kept.guidance import GuidanceReader
+from probe.attach.kept.budget import Estimate, Estimated, run_length
 from probe.attach.kept.guiders import parts_of, predictions
-from probe.attach.kept.keeping import Kept
-from probe.attach.kept.outputs import Chosen, OutputReader, choose
-from probe.attach.kept.related import RelationReader
-from probe.attach.kept.remedy import DRY, NOTHING, UNENDED, UNHEARD, UNSTEPPED, check_cache
+from probe.attach.kept.outputs import Chosen, choose
+from probe.attach.kept.remedy import UNHEARD, check_cache
 from probe.attach.kept.states import DepthReader
 from probe.attach.kept.thumbnails import pictures_of
 from probe.attach.model.attention import named_attention
@@ -37,10 +30,11 @@ from probe.attach.model.families import Family, denoisers, family
 from probe.attach.model.infer import weightless
 from probe.attach.request import Request
 from probe.attach.take import Take
+from probe.attach.takes import Takes
 from probe.attach.text.hearing import Listener, spoken, state_groups, texts, told
 from probe.attach.text.lexicon import check_words
 from probe.attach.waist import Call, Waist
-from probe.errors import BadInput, Diverged, NotRecorded, ProbeWarning, RecordingError
+from probe.errors import BadInput, Diverged, RecordingError
 from probe.intervention import AttentionIntervention, PromptIntervention
 from probe.trace import Trace
 
@@ -51,27 +45,31 @@ class Recording:
     def __init__(self, pipe: Any, request: Request, wait: float = 0.0):
         self._pipe: Any = pipe
         self._request, self._wait = request, wait
-        self._stack, self._entered, self._began = ExitStack(), False, time.monotonic()
-        self._take: Take | None = None
+        self._stack, self._entered = ExitStack(), False
+        self._takes = Takes(pipe, request)
         self._asides, self._leads = Asides(), Leads()
         self._edits: Waist | None = None  # below the reader's, which sees what the model itself asks
         self._latents: Tensor | None = None  # the very tensor that the pipeline holds
         self._named: str | None = None  # the branch that the pipeline announced for the next pass
-        self._budget = Budget(pipe, request.budget)
-        self._unstepped = False  # whether a generation ran without a step of the pipeline's scheduler
-        self.traces: list[Trace] = []
 
     @property
     def estimate(self) -> Estimate | None:
         """The bytes that the trace of this generation will hold; None before its denoiser starts."""
-        return self._budget.estimate
+        return self._takes.budget.estimate
 
     @property
     def trace(self) -> Trace:
         """The trace of the last generation. Raises NotRecorded while it runs, or when nothing was generated."""
-        if not self.traces:
-            raise NotRecorded(DRY if self._request.dry_run else UNSTEPPED if self._unstepped else NOTHING)
-        return self.traces[-1]
+        return self._takes.last
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The traces of all generations."""
+        return self._takes.traces
+
+    @property
+    def _take(self) -> Take | None:
+        return self._takes.now
 
     def __enter__(self) -> Self:
         if self._entered:
@@ -93,9 +91,9 @@ class Recording:
             if error is None or isinstance(error, Diverged):
                 self._finish(error)
         finally:
-            self._take = None
+            self._takes.close()
             self._asides.give_back()
-            self._pipe = self._budget.pipe = None  # what is returned holds no model
+            self._pipe = None  # what is returned holds no model
             self._modules, self._chosen, self._changed, self._leads = {}, (), (), Leads()
             self._depths, self._listener, self._asides = DepthReader({}, False), Listener(None), Asides()
         return isinstance(error, Estimated) or None  # what else went wrong comes through
@@ -144,6 +142,7 @@ class Recording:
             (getattr(pipe, "guider", None), "forward", self._guide),
             *((module, "cache_context", self._name_branch) for module in self._modules.values()),
             (pipe.scheduler, "step", self._step),
+            (pipe, "maybe_free_model_hooks", self._end),
             *((one, name, self._show) for one in processors for name in ("postprocess", "postprocess_video")),
         )
         for owner, name, wrapper in methods:
@@ -154,8 +153,17 @@ class Recording:
 
     def _start(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The pipeline checks what it was given: a text begins anew, embeddings go on with what was encoded."""
-        if texts(by_name(original, args, kwargs).get("prompt")):
+        given = by_name(original, args, kwargs)
+        if self._takes.over or texts(given.get("prompt")):
             self._finish()
+        before = self._takes.encoded_before(given.get("prompt_embeds"))
+        if before is not None:
+            self._plan(self._ready().follow(before))
+        return original(*args, **kwargs)
+
+    def _end(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The pipeline's call is over: a pass after it is of another pipeline with the same denoiser."""
+        self._takes.end()
         return original(*args, **kwargs)
 
     def _encode(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, whole: bool = True) -> Any:
@@ -171,24 +179,19 @@ class Recording:
         heard, states = listener.take()
         take.encoded.note(given, state_groups(result) if whole or isinstance(result, list) else states, heard)
         take.depths.note(self._depths.take())
-        take.read_prompts(self._pipe)
+        if heard or not take.prompts:
+            take.read_prompts(self._pipe)
+        self._plan(take)
+        return result
+
+    def _plan(self, take: Take) -> None:
+        """The texts are known: what interventions and inquiries need of them."""
         self._asides = Asides(self._request.interventions, self._request.inquiries, self._edits, self._changed)
         self._asides.plan(Scene(self._pipe, self._family, take.prompts, take.encoded.told, leads=self._leads.calls))
-        return result
 
     def _ready(self) -> Take:
         """The take of the generation that is being prepared."""
-        if self._take is not None and self._take.step:
-            self._finish()
-        if self._take is None:
-            self._began = time.monotonic()
-            kept, exact = Kept(self._request.keep), self._request.exact
-            related = RelationReader(self._request.related, self._request.budget, exact=exact)
-            reader = AttentionReader(self._family, self._request.reads, kept=kept, relations=related, exact=exact)
-            self._budget = Budget(self._pipe, self._request.budget, self._wanted, self._request.dry_run)
-            outputs = OutputReader(self._chosen, self._request.reads, self._request.budget)
-            self._take = Take(reader, GuidanceReader(self._pipe.scheduler), self._request.words, outputs)
-        return self._take
+        return self._takes.begin(self._family, self._wanted, self._chosen, self._asides)
 
     def _prepare(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         generator = by_name(original, args, kwargs).get("generator")
@@ -208,14 +211,16 @@ class Recording:
 
     def _begin_pass(self, name: str, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._waist.begin_pass()
+        if self._takes.over:
+            self._finish()
         take = self._take
-        if take is None and self._request.interventions:
+        if take is None and self._request.interventions and not self._takes.over:
             raise RecordingError(UNHEARD)
         if take is None:
             return None
         given = by_name(module.forward, args, kwargs)
         take.begin_pass(name, given, self._named)
-        self._budget.before(take, module, given, self._latents)
+        self._takes.budget.before(take, module, given, self._latents)
         if not take.step:
             self._asides.check_run(run_length(self._pipe))
         if take.current is None or self._latents is None or not self._asides.due(take.step):
@@ -252,7 +257,7 @@ class Recording:
             check_cache(module, take.current, self._waist.ran, self._watched - self._waist.idle)
             take.attention.check(self._waist.ran & self._watched, take.current)
             self._waist.idle |= take.attention.idle()
-            self._budget.after(take, module, self._latents)
+            self._takes.budget.after(take, module, self._latents)
             current, take.current = take.current, None  # nor is what runs after it
             output = self._asides.finish(module, current, output)
             take.current = current
@@ -284,15 +289,4 @@ class Recording:
 
     def _finish(self, stopped: Diverged | None = None) -> None:
         """What was recorded becomes a trace, if there was a step. `stopped`: the error that ended it too early."""
-        take, self._take = self._take, None
-        if take is None:
-            return
-        self._unstepped = not take.step and bool(take.attention.ran)
-        self._asides.give_back()
-        if take.step:
-            self.traces.append(assemble(take, self._asides, self._pipe, time.monotonic() - self._began))
-            self._request.check_branches({branch for _, _, branch in take.attention.ran})
-            if stopped is not None:
-                stopped.trace = self.traces[-1]
-            elif any(step >= take.step for step, _, _ in take.attention.ran):
-                warnings.warn(UNENDED, ProbeWarning, stacklevel=2)
+        self._takes.finish(self._asides, stopped)

@@ -3,13 +3,18 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from probe.attach.asked.inquiry import Inquiry
+from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.budget import BUDGET
-from probe.attach.kept.keeping import Wish
-from probe.attach.kept.related import Asked
+from probe.attach.kept.guidance import GuidanceReader
+from probe.attach.kept.keeping import Kept, Wish
+from probe.attach.kept.outputs import Chosen, OutputReader
+from probe.attach.kept.related import Asked, RelationReader
 from probe.attach.kept.states import Layers
+from probe.attach.model.families import Family
+from probe.attach.take import Take
 from probe.attach.text.lexicon import EVERY
 from probe.errors import NoMatch, UnknownFamily
 from probe.intervention import Intervention
@@ -46,6 +51,13 @@ class Request:
                 f"{f'names {wrong[0]!r}, which no pipeline has' if wrong else 'names none'}; there are "
                 f"{', '.join(BRANCHES)}, with a number where they run again in a step ('cond#2'), and '*', all that run"
             )
+
+    def take(self, layout: Family, scheduler: Any, chosen: Sequence[Chosen]) -> Take:
+        """The readers of one generation."""
+        related = RelationReader(self.related, self.budget, exact=self.exact)
+        reader = AttentionReader(layout, self.reads, kept=Kept(self.keep), relations=related, exact=self.exact)
+        outputs = OutputReader(tuple(chosen), self.reads, self.budget)
+        return Take(reader, GuidanceReader(scheduler), self.words, outputs)
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -2,11 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from PIL import Image
 from torch import Tensor
 
+from probe.attach.given import (
+    SAMPLES,
+    STATES,
+    Many,
+    attended_of,
+    each,
+    first,
+    identity,
+    lengths_of,
+    others_of,
+    sequence,
+)
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.kept.guiders import SCALES
@@ -19,21 +31,32 @@ from probe.attach.model.infer import check_known, oriented, streams_of
 from probe.attach.model.layout import Arguments, Plane, plane, unpacked
 from probe.attach.precision import own_precision
 from probe.attach.text.gathering import check_attended, further, lead
-from probe.attach.text.hearing import Encoded
+from probe.attach.text.hearing import Encoded, held, state_groups
 from probe.attach.text.opening import Texts, check_heard, warn_of_second_texts
 from probe.attach.text.reading import PromptReader
 from probe.attach.text.rows import Labeller, Row, sources
 from probe.errors import RecordingError
 from probe.words import Prompt
 
-STATES = ("encoder_hidden_states", "context", "prompt_embeds", "cap_feats", "encoder_hidden_states_t5")
-SAMPLES = ("sample", "hidden_states", "x", "latent_model_input")
-MASKS = ("encoder_attention_mask", "text_attention_mask", "cap_mask")
 REMEMBERED = 8  # different text states whose rows are known by heart
 
-Many = Tensor | Sequence[Tensor]
-Value = TypeVar("Value", Tensor, int)
 Known = tuple[tuple[Row, ...], tuple[int, ...], Many]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was encoded for a generation: another one may be given its embeddings again."""
+
+    encoded: Encoded
+    depths: Depths
+    prompts: tuple[Prompt, ...]
+    others: tuple[Prompt | None, ...]
+    family: Family
+
+    def gave(self, embeds: Any) -> bool:
+        """Whether these embeddings are of the prompts that were encoded."""
+        own = self.encoded.states.get("cond", [])
+        return bool(own) and bool(groups := state_groups((embeds,))) and all(held(row, own) for row in groups[0])
 
 
 @dataclass
@@ -64,6 +87,19 @@ class Take:
     def family(self) -> Family:
         """The layout; of a model that is not in the table, as far as it is known."""
         return self.attention.family
+
+    @property
+    def spoken(self) -> Spoken | None:
+        """What another generation can go on with."""
+        if not self.prompts:
+            return None
+        return Spoken(self.encoded, self.depths, self.prompts, self.others, self.family)
+
+    def follow(self, before: Spoken) -> Self:
+        """Begin with what was encoded before, whose embeddings are given again."""
+        self.encoded, self.depths = before.encoded, before.depths
+        self.prompts, self.others, self.attention.family = before.prompts, before.others, before.family
+        return self
 
     def read_prompts(self, pipe: Any) -> None:
         """Place the words in the columns, from what the encoders have read so far."""
@@ -108,7 +144,7 @@ class Take:
 
     def begin_pass(self, denoiser: str, given: Arguments, named: str | None) -> None:
         """A denoiser is about to run: which step, which branch and picture is each row of its batch?"""
-        sample, states = _first(given, SAMPLES), self._states(given)
+        sample, states = first(given, SAMPLES), self._states(given)
         if sample is None or (states is None and self.family.text != "none"):
             said = sorted(name for name, value in given.items() if value is not None)
             raise RecordingError(
@@ -125,7 +161,7 @@ class Take:
         self._admit(rows)
         own, more = 0 if states is None else max(len(row) for row in states), further(given, self.family)
         full = tuple(text + sum(more) for text in texts)
-        attended = _attended(given, len(rows)) if self.family.inferred else ()
+        attended = attended_of(given, len(rows)) if self.family.inferred else ()
         self.current = Pass(
             denoiser,
             self.step,
@@ -133,7 +169,7 @@ class Take:
             self.plane,
             own + sum(more),
             full,
-            _others(given, sample, states),
+            others_of(given, sample, states),
             parts=(own, *more),
             attended=attended,
         )
@@ -143,7 +179,7 @@ class Take:
 
     def _states(self, given: Arguments) -> Many | None:
         """The text states among a denoiser's arguments: by name; else, of a model not in the table, by their width."""
-        named, rows = _sequence(_first(given, STATES)), self.encoded.states.get("cond")
+        named, rows = sequence(first(given, STATES)), self.encoded.states.get("cond")
         if named is not None or not self.family.inferred or not rows:
             return named
         others = (value for name, value in given.items() if name not in SAMPLES and isinstance(value, Tensor))
@@ -156,13 +192,13 @@ class Take:
         labeller = self._labeller or self._new_labeller(count, given)
         if states is None:
             return labeller.by_order(count, named), (0,) * count
-        key = (_identity(states), named, frozenset(labeller.seen.items()))
+        key = (identity(states), named, frozenset(labeller.seen.items()))
         known = self._known.get(key)
         if known is None:
-            rows = _each(list(states), count)
+            rows = each(list(states), count)
             if self.family.inferred:
                 check_known(self.family.name, rows[0], self.encoded)
-            known = labeller.label(rows, named), tuple(_each(_lengths(given, states, self.family), count)), states
+            known = labeller.label(rows, named), tuple(each(lengths_of(given, states, self.family), count)), states
             check_attended(given, [self._prompt(row) for row in known[0]], self.family)
             if len(self._known) < REMEMBERED:
                 self._known[key] = known
@@ -177,13 +213,13 @@ class Take:
 
     def rows_ahead(self, given: Arguments) -> tuple[Row, ...]:
         """The rows of what is called before the denoiser, by the same text states; none where it reads no text."""
-        sample, states = _first(given, SAMPLES), _sequence(_first(given, STATES))
+        sample, states = first(given, SAMPLES), sequence(first(given, STATES))
         if sample is None or states is None:
             return ()
         count, found = len(sample), sources(self.encoded, cond_first=self.family.cond_first)
         prompts = max(1, len(self.encoded.prompts))
         labeller = Labeller(found, self.encoded.other, self.pictures_asked or count, prompts)
-        rows = labeller.label(_each(list(states), count))
+        rows = labeller.label(each(list(states), count))
         return tuple(replace(row, branch=row.branch.partition("#")[0]) for row in rows)  # some have a row a frame
 
     def _new_labeller(self, count: int, given: Arguments) -> Labeller:
@@ -243,46 +279,3 @@ class Take:
         if self.plane is None:
             raise RecordingError("the scheduler stepped before the denoiser ran; record the whole generation")
         return unpacked(x, self.plane, self.family)
-
-
-def _first(given: Arguments, names: tuple[str, ...]) -> Many | None:
-    return next((given[name] for name in names if isinstance(given.get(name), Tensor | list)), None)
-
-
-def _sequence(states: Many | None) -> Many | None:
-    """Text states [b, t, c]; some pipelines give them an axis of one in between."""
-    return states.squeeze(1) if isinstance(states, Tensor) and states.ndim == 4 and states.shape[1] == 1 else states
-
-
-def _others(given: Arguments, *known: Many | None) -> tuple[int, ...]:
-    """Lengths of the sequences [b, t, c] among a denoiser's arguments that are neither latents nor text."""
-    tensors = (x for x in given.values() if isinstance(x, Tensor) and all(x is not one for one in known))
-    return tuple(x.shape[1] for x in tensors if x.ndim == 3 and x.is_floating_point())
-
-
-def _each(values: Sequence[Value], count: int) -> Sequence[Value]:
-    """One of the values for each of `count` rows: films may have more, one a frame, and one may stand for all rows."""
-    return values[:: len(values) // count] if len(values) >= count else [*values] * (count // len(values))
-
-
-def _identity(states: Many) -> tuple[Any, ...]:
-    """What tells these states from others; they are held on to, so that no other can take their place in memory."""
-    tensors = [states] if isinstance(states, Tensor) else states
-    return tuple((tensor.data_ptr(), tuple(tensor.shape)) for tensor in tensors)
-
-
-def _attended(given: Arguments, count: int) -> tuple[int, ...]:
-    """How much of each row's text its mask leaves, where that is its head; else nothing."""
-    mask = _first(given, MASKS)
-    if not isinstance(mask, Tensor) or mask.ndim != 2 or len(mask) != count:
-        return ()
-    lengths = tuple(mask.bool().sum(1).tolist())
-    return lengths if all(bool(row[:length].all()) for row, length in zip(mask, lengths, strict=True)) else ()
-
-
-def _lengths(given: Arguments, states: Many, family: Family) -> tuple[int, ...]:
-    """How many columns of text take part, row by row."""
-    mask = _first(given, MASKS)
-    if family.effective and isinstance(mask, Tensor):
-        return tuple(mask.bool().sum(1).tolist())
-    return tuple(len(row) for row in states)

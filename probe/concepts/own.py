@@ -16,9 +16,9 @@ from PIL import Image
 from torch import Generator, Tensor
 
 from probe.attach.borrow import by_name, here
+from probe.attach.given import SAMPLES
 from probe.attach.model.families import denoiser, family
 from probe.attach.model.prediction import Level, level
-from probe.attach.take import SAMPLES
 from probe.concepts.recipe import Recipe
 from probe.errors import UnknownFamily
 

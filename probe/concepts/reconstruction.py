@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from probe.attach.borrow import by_name, here, lease
 from probe.attach.change.gradient import without_weight_gradients
+from probe.attach.given import SAMPLES
 from probe.attach.model.families import denoiser
-from probe.attach.take import SAMPLES
 from probe.concepts.own import TIMES, Draw, Own, draw, first, quiet, size
 from probe.concepts.pseudo_token import Encoder, Gap, Vectors, filled
 from probe.concepts.recipe import Recipe

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import probe
-from probe.attach import recording as recording_room
+from probe.attach import takes as takes_room
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.budget import Budget
 from probe.attach.kept.guidance import GuidanceReader
@@ -70,7 +70,7 @@ def faults(at: int, error: type[BaseException], late: bool) -> Iterator[list[int
     with pytest.MonkeyPatch.context() as patch:
         for owner, name in PLACES:
             patch.setattr(owner, name, faulty(getattr(owner, name), late and owner is not nn.Module))
-        patch.setattr(recording_room, "assemble", faulty(recording_room.assemble))
+        patch.setattr(takes_room, "assemble", faulty(takes_room.assemble))
         yield count
 
 

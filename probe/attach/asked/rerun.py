@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from probe.attach.asked.controlnets import Lead
 from probe.attach.asked.findings import Findings
 from probe.attach.asked.inquiry import Answer, Scene
+from probe.attach.given import SAMPLES, STATES
 from probe.attach.model.families import Family, denoisers
 from probe.attach.model.layout import Plane, plane, unpacked
-from probe.attach.take import SAMPLES, STATES
 from probe.attach.text.encode import masked
 from probe.attach.text.rows import Row
 from probe.errors import BadInput

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from probe.attach.change.gradient import GradientPass, without_weight_gradients
 from probe.attach.change.noise import better_noise
+from probe.attach.given import SAMPLES
 from probe.attach.kept.passes import Pass
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
-from probe.attach.take import SAMPLES
 from probe.attach.text.columns import Placed
 from probe.attach.text.rows import Row
 from probe.errors import BadInput, Diverged, RecordingError

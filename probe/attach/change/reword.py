@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from probe.attach.change.alter import Arguments, arguments_of_row, name_of
+from probe.attach.given import STATES
 from probe.attach.kept.passes import Pass
-from probe.attach.take import STATES
 from probe.attach.text.encode import Text, masked
 from probe.attach.text.rows import Row
 from probe.errors import BadInput, NoMatch

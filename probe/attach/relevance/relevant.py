@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
 from probe.attach.change.alter import arguments_of_row
 from probe.attach.change.gradient import without_weight_gradients
+from probe.attach.given import SAMPLES, STATES
 from probe.attach.model.layout import Plane, plane, unpacked
 from probe.attach.model.prediction import level, noise_share
 from probe.attach.relevance.denoiser import Seat, relevance
 from probe.attach.relevance.targets import TARGETS, Box, Seen, alone
 from probe.attach.relevance.text import TextPath
-from probe.attach.take import SAMPLES, STATES
 from probe.attach.text.lexicon import dictionary
 from probe.attach.text.rows import Row
 from probe.axes import RELEVANCY

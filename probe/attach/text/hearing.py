@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from probe.attach.borrow import by_name, here
@@ -172,6 +173,11 @@ def texts(value: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def held(row: Tensor, states: Sequence[Tensor]) -> bool:
+    """Whether a row [t, c] is one of these."""
+    return any(row.shape == own.shape and torch.equal(row, own.to(row)) for own in states)
 
 
 def state_groups(result: Any) -> list[list[Tensor]]:

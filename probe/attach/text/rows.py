@@ -38,10 +38,10 @@ def sources(encoded: Encoded, *, cond_first: bool) -> list[Source]:
     sides = [("cond", "cond"), ("other", encoded.other)]
     count = max(1, len(encoded.prompts))
     return [
-        Source(branch, prompt, rows[prompt * (len(rows) // count)])
+        Source(branch, prompt, rows[prompt * len(rows) // count])  # one negative text may stand beside all prompts
         for side, branch in (sides if cond_first else sides[::-1])
         if (rows := encoded.states.get(side))
-        for prompt in range(min(count, len(rows)))
+        for prompt in range(count)
     ]
 
 
