@@ -2,10 +2,11 @@
 
 The rule is the phrase head. A prompt is cut into phrases at punctuation, at function words (and, with, on, next to, of)
 and before the verb that follows a noun; the last word of a phrase that a determiner or a number leads is its noun, and
-so its subject, whatever a tagger says (some take "a bear" for a verb); elsewhere it is the last word tagged as a noun.
-The adjectives and nouns before it are its attributes. Openings ("a photo of"), quantities ("a group of"), places ("on
-the left") and styles ("in the style of ...") are no subjects. English only, and never sure: show the choice, and let
-it be edited.
+so its subject, whatever a tagger says (some take "a bear" for a verb), but for what is said of it behind it ("a cat
+asleep", "a bowl full of"); elsewhere it is the last word tagged as a noun. The adjectives and nouns before it are its
+attributes. Openings ("a photo of"), quantities ("a group of"), places ("on the left"), styles ("in the style of ...")
+and what is not to be there ("no cat", "without a crown") are no subjects. English only, and never sure: show the
+choice, and let it be edited.
 
 Tags come from spaCy where an English model is installed, else from textblob, which brings its own lexicon.
 """
@@ -37,6 +38,8 @@ OPENINGS = word_set(
     view shot group pair couple bunch lot set piece kind type"""
 )
 PLACES = word_set("top bottom left right side front back middle center centre background foreground corner edge")
+ABSENT = frozenset({"no", "without"})
+THINGS = word_set("orange remote petal general native human individual miniature")  # that taggers take for adjectives
 STOP = re.compile(r"[,;!?|\n]|\.(?!\d)")
 
 
@@ -143,7 +146,8 @@ def _take(phrases: list[_Phrase], word: _Word, following: _Word | None) -> None:
     if name in ADVERBS:
         return
     if name in DETERMINERS or (word.tag == "CD" and not last.words):
-        phrases.append(_Phrase(before="" if last.words else last.before, led=True))
+        cut = name if name in ABSENT else "" if last.words else last.before
+        phrases.append(_Phrase(before=cut, led=True))
     elif name in JOINERS and following and _goes_on(last, following):
         return
     elif name in FUNCTION_WORDS:
@@ -171,18 +175,30 @@ def _is_verb(word: _Word, phrase: _Phrase) -> bool:
 def _head(phrase: _Phrase) -> _Word | None:
     """The noun of a phrase."""
     if phrase.led:
-        return phrase.words[-1] if phrase.words else None
+        return _last_thing(phrase.words)
     nouns = [word for word in phrase.words if word.tag.startswith("NN")]
     bare = phrase.words[-1:] if phrase.before != "verb" and phrase.words[-1:] and phrase.words[-1].tag == "VB" else []
     return next(iter([*bare, *nouns[::-1]]), None)
 
 
+def _last_thing(words: Sequence[_Word]) -> _Word | None:
+    """The last word; where a noun comes before it, the last that is not said of one: "cat asleep", "dog bigger"."""
+    end = len(words)
+    while end > 1 and _describes(words[end - 1]) and any(word.tag.startswith("NN") for word in words[: end - 1]):
+        end -= 1
+    return words[end - 1] if words else None
+
+
+def _describes(word: _Word) -> bool:
+    return word.tag.startswith(("JJ", "RB")) and key(word.text) not in THINGS
+
+
 def _shows(head: _Word, before: str, after: str) -> bool:
-    """Whether a noun is a thing in the picture: no opening, quantity, place or size ("4k")."""
+    """Whether a noun is a thing in the picture: no opening, quantity, place or size ("4k"), nor said to be absent."""
     name = key(head.text)
     place = name in PLACES and (after == "of" or (before in FUNCTION_WORDS and before not in JOINERS))
     said = name == "style" or name[0].isdigit() or (name in OPENINGS and after == "of")
-    return not place and not said
+    return not place and not said and before not in ABSENT
 
 
 def _subject(head: _Word, phrase: _Phrase) -> Subject:

@@ -41,6 +41,11 @@ BY_HAND = {
     "a cat and a cat": "cat | cat#2",
     "🐱 and 🐶": "🐱 | 🐶",
     "running fast": "",
+    "a cat asleep on a bench": "cat | bench",
+    "a bowl full of apples and a dog bigger than a cat": "bowl | apples | dog | cat",
+    "a blood orange and a rose petal": "blood orange | rose petal",
+    "a dog and no cat": "dog",
+    "a cat without a crown next to a red car": "cat | red car",
 }
 
 
