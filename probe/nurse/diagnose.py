@@ -7,7 +7,7 @@ picture, and a judge errs too. Neglect, fusion and leakage are named as by Chefe
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from math import isnan
+from math import isnan, nan
 
 import xarray as xr
 from PIL import Image
@@ -33,6 +33,7 @@ from probe.nurse.diagnosis_signals import (
 from probe.subjects import Subject, find_subjects
 from probe.trace import Trace
 
+PAIRED: Mapping[Verdict, str] = {"fused": "overlap", "wrong attribute": "leak"}  # verdicts on two: their signal
 UNLIKELY = 0.5  # risk of neglect from which on a subject counts as neglected by a look alone
 SAME = 0.8  # overlap of two mean maps from which on two subjects count as fused
 STRAY = 0.05  # how much closer to another noun an attribute's map has to be to count as leaked
@@ -197,7 +198,14 @@ def _calibrated(
 def _finding(signals: xr.Dataset, subject: str, risk: _Risk | None, sight: Sight) -> Finding:
     numbers = summary(signals, subject)
     verdict, other = _outside(sight) if sight.present is not None else _inside(signals, subject, numbers, risk)
-    return Finding(subject, verdict, other, lost_at(signals, subject), numbers, risk and risk.probability, sight)
+    shown = _towards(signals, verdict, subject, other)
+    return Finding(subject, verdict, other, shown, lost_at(signals, subject), numbers, risk and risk.probability, sight)
+
+
+def _towards(signals: xr.Dataset, verdict: Verdict, subject: str, other: str | None) -> float:
+    """What attention says of the pair that a verdict is about; NaN where it is about none."""
+    name = PAIRED.get(verdict)
+    return nan if name is None or other is None else float(signals[name].sel(subject=subject, other=other))
 
 
 def _outside(sight: Sight) -> tuple[Verdict, str | None]:

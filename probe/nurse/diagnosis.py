@@ -19,13 +19,15 @@ Verdict = Literal["present", "neglected", "fused", "wrong attribute"]
 class Finding:
     """What became of one subject. `other`: what it is fused with, or whose attribute it has.
 
-    `lost`: from which step on the others left it behind; `signals`: one number a signal (see `read_signals`);
-    `probability`: of neglect, where there is a calibration; `sight`: what a judge saw.
+    `shown`: how far attention shows that, the overlap of the two maps or the leak from the other. `lost`: from which
+    step on the others left it behind; `signals`: one number a signal (see `read_signals`); `probability`: of neglect,
+    where there is a calibration; `sight`: what a judge saw.
     """
 
     subject: str
     verdict: Verdict
     other: str | None = None
+    shown: float = nan
     lost: int | None = None
     signals: Mapping[str, float] = field(default_factory=dict)
     probability: float | None = None
@@ -50,10 +52,12 @@ class Finding:
         told = [f"strongest cell {self.signals['attention']:.2g}"]
         if not isnan(self.signals.get("overlap", 0.0)):  # it is where there is no other subject
             told.append(f"{self.signals['relative']:.0%} of the strongest")
-        if self.verdict == "fused" and not isnan(self.signals.get("overlap", nan)):
-            told.append(f"their maps overlap by {self.signals['overlap']:.0%}")
-        if self.verdict == "wrong attribute" and self.other and not isnan(self.signals.get("leak", nan)):
-            told.append(f"{self.other}'s attribute is closer to it than to {self.other} by {self.signals['leak']:.2g}")
+        if self.verdict == "fused" and not isnan(self.shown):
+            told.append(f"their maps overlap by {self.shown:.0%}")
+        if self.verdict == "wrong attribute" and self.shown > 0:
+            told.append(f"{self.other}'s attribute is closer to it than to {self.other} by {self.shown:.2g}")
+        elif self.verdict == "wrong attribute" and self.shown <= 0:
+            told.append("attention does not show it")
         if not isnan(self.signals.get(PREVIEW, nan)):
             told.append(f"the judge expects it with {chance(self.signals[PREVIEW]):.0%}")
         if self.probability is not None:

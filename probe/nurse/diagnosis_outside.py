@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from probe.errors import BadInput
-from probe.nurse.diagnosis_signals import Cast
+from probe.nurse.diagnosis_signals import Cast, plain
 
 SURE = 0.5  # from which probability on a word is there
 
@@ -93,11 +93,6 @@ def _told(judge: Any, picture: Image.Image, cast: Cast) -> dict[str, Any]:
     """What a function says of the subjects that can be told apart. Raises BadInput for what cannot be called."""
     told: Any = checked(judge)(picture, [plain(subject) for subject in cast.subjects if not _further(subject)])
     return {s: told.get(plain(s)) for s in cast.subjects if not _further(s)}
-
-
-def plain(label: str) -> str:
-    """The word of a label: of "cat#2" it is cat."""
-    return label.partition("#")[0].casefold()
 
 
 def _further(label: str) -> bool:

@@ -121,6 +121,11 @@ def leads(planes: Tensor) -> Tensor:
     return (planes - others.amax(1)).amax((-2, -1)) / planes.amax().clamp(min=1e-12)
 
 
+def plain(label: str) -> str:
+    """The word of a label: of "cat#2" it is cat."""
+    return label.partition("#")[0].casefold()
+
+
 def log_odds(p: float) -> float:
     """log(p / (1 - p)), finite for all p from 0 to 1; NaN stays NaN."""
     q = p if isnan(p) else min(max(p, EDGE), 1 - EDGE)
@@ -193,11 +198,11 @@ def _overlaps(means: Mapping[str, Tensor]) -> np.ndarray:
 
 
 def _leaks(cast: Cast, means: Mapping[str, Tensor]) -> np.ndarray:
-    """[subject, other]: NaN where the other has no attribute."""
+    """[subject, other]: NaN where the other has no attribute, or the same one."""
 
     def leak(subject: str, other: str) -> float:
         mark = cast.attributes.get(other)
-        if mark is None or subject == other or mark == cast.attributes.get(subject):
+        if mark is None or subject == other or plain(mark) == plain(cast.attributes.get(subject, "")):
             return np.nan
         return closeness(means[mark], means[subject]) - closeness(means[mark], means[other])
 

@@ -93,6 +93,39 @@ def test_an_attribute_on_the_other_noun_has_leaked():
     assert probe.diagnose(coloured(red=4, car=4, blue=12, bowl=12)).ok
 
 
+def test_what_is_said_of_two_is_of_these_two():
+    """A judge names whom the numbers beside its verdict are of, be another subject closer or not."""
+    where = {"red": (4, 4), "cat": (4, 4), "blue": (4, 11), "dog": (4, 11), "green": (12, 4), "bird": (12, 4)}
+    trace = trace_of("a red cat, a blue dog and a green bird", {word: [spot(*at)] for word, at in where.items()})
+    names = ["cat", "dog", "bird"]
+
+    class Judged:
+        def __init__(self, leaked: str = "", fused: str = ""):
+            self.leaked, self.joined = leaked, fused
+
+        def read(self, picture: Image.Image) -> "Judged":
+            return self
+
+        def knows(self, word: str) -> bool:
+            return True
+
+        def mask(self, word: str) -> np.ndarray:
+            place = names.index(word) if word in names else 0 if word == self.leaked else 3
+            return np.arange(4) == np.full((1, 4), place)
+
+        def fused(self, word: str, other: str) -> bool:
+            return other == self.joined and word == "cat"
+
+    pictured = replace(trace, pictures=(Image.new("RGB", (4, 4)),))
+    signals = probe.diagnose(trace).curves
+    for other in ("dog", "bird"):
+        shared = signals["overlap"].sel(subject="cat", other=other).item()
+        assert f"their maps overlap by {shared:.0%}" in str(probe.diagnose(pictured, judge=Judged(fused=other))["cat"])
+    leaked = probe.diagnose(pictured, judge=Judged(leaked="green"))["cat"]
+    assert leaked.other == "bird" and leaked.shown < 0
+    assert "attention does not show it" in str(leaked) and "closer" not in str(leaked)
+
+
 def test_the_users_words_win():
     found = probe.diagnose(coloured(red=12, car=4, blue=4, bowl=12), {"car": "blue", "bowl": None})
     assert found.ok

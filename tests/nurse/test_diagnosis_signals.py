@@ -127,6 +127,13 @@ def test_a_leak_is_an_attribute_that_sits_on_the_other_noun():
     assert found.sel(subject="car", other="bowl").item() == pytest.approx(apart - 1, rel=1e-4)
 
 
+def test_an_attribute_that_both_have_cannot_leak():
+    maps = {"red": spot(4, 12), "cat": spot(4, 4), "red#2": spot(4, 12), "dog": spot(4, 12)}
+    trace = trace_of("a red cat and a red dog", {word: [plane] for word, plane in maps.items()})
+    found = read_signals(trace, Cast(("cat", "dog"), {"cat": "red", "dog": "red#2"}))["leak"]
+    assert np.isnan(found.values).all()
+
+
 def test_only_the_steps_before_until_are_read():
     maps = {"cat": [spot(4, 4, h) for h in (0.1, 0.2, 0.9)], "dog": [spot(4, 9, 0.1)] * 3}
     early = read_signals(trace_of(PROMPT, maps), CAST, until=2)
