@@ -22,9 +22,11 @@ class InitNO(LatentIntervention):
     of each gives to all cells (self-attention, smoothed). clean: what a map holds outside of the piece, cut by Otsu's
     threshold, that its strongest cell is in, a sum over subjects. The noise is searched with their sum, conflict
     counting once response is down to `responding`; then come response + conflict + `clean` * clean + `steady` * (sum
-    over subjects of mean |map - running mean|), refined at the thresholds. Not as in the released code: its running mean is of sharpened
-    maps; its updates between the thresholds lower response alone; where no noise is good, it goes on with the one of
-    the least response + conflict, here it is the one of the least loss.
+    over subjects of mean |map - running mean|), refined at the thresholds.
+
+    Not as in the released code: its running mean is of sharpened maps; its updates between the thresholds lower
+    response alone; where no noise is good, it goes on with that of the least response + conflict, we with that of the
+    least loss.
     """
 
     looks_at_cells: ClassVar[bool] = True
