@@ -1,6 +1,7 @@
 """A part of a tree of arrays: the entries of an axis that were asked for, and the nodes that hold them."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ def members(axis: str, asked: Any, recorded: Sequence[Any]) -> set[Any]:
         found = set(range(*asked.indices(end))) & set(recorded)
         missing = [] if found else [asked]
     else:
-        places = {entry: entry + end if isinstance(entry, int) and entry < 0 else entry for entry in several(asked)}
+        places = {
+            entry: entry + end if isinstance(entry, Integral) and entry < 0 else entry for entry in several(asked)
+        }
         found = set(places.values())
         missing = [entry for entry, place in places.items() if place not in recorded] if places else [asked]
     if missing:

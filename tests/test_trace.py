@@ -80,6 +80,12 @@ def test_sel_of_a_sel_keeps_the_numbers() -> None:
         late.sel(image=0)
 
 
+def test_sel_takes_numbers_of_numpy() -> None:
+    assert TRACE.sel(step=np.int64(-1)).tree.identical(TRACE.sel(step=-1).tree)
+    assert TRACE.sel(step=np.array([0, -1])).along("step") == (0, 5)
+    assert TRACE.sel(image=np.int32(-1)).pictures == TRACE.pictures[-1:]
+
+
 def test_a_film_is_shown_and_selected_whole() -> None:
     films = make_film(frames=2, r=4, images=2)
     assert len(films.pictures) == 10
