@@ -13,7 +13,7 @@ from probe.attach.kept.keeping import Wish
 from probe.attach.kept.outputs import OutputReader
 from probe.attach.kept.planes import labels_of
 from probe.attach.kept.related import RelationReader
-from probe.attach.kept.remedy import Cost, remedy
+from probe.attach.kept.remedy import FLOAT, Cost, remedy
 from probe.attach.kept.thumbnails import thumbnail_bytes
 from probe.attach.model.families import denoisers
 from probe.attach.model.layout import Arguments
@@ -98,9 +98,21 @@ class Budget:
             return False
         related.check_there()
         whole = related.projected * len(wanted) // len(seen) if seen else related.projected
+        whole += self._coordinates(take, related, wanted) if whole else 0
         self._extra |= {"relations": whole} if whole else {}
         self._extra |= {"modules": outputs.projected} if outputs.chosen else {}
         return True
+
+    def _coordinates(self, take: Take, related: RelationReader, branches: Sequence[str]) -> int:
+        """Bytes of what stands along the axes of every node of relations; each node has its own."""
+        slots, labels = take.attention.kept.slots.slots, _text_bytes(labels_of(take))
+        each = 8 * ((3 if any(len(group) > 1 for group in slots) else 2) * len(slots) + max(1, take.pictures_asked))
+        total = 0
+        for kind in related.held:
+            words = {"text->text": 2, "text->image": 1}.get(kind, 0) * labels
+            for own in related.shapes(kind).values():
+                total += each + words + _text_bytes(branches) + _text_bytes([path for path, _ in own])
+        return total
 
     def _judge(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> None:
         check_heads(take.attention.kept.wish, sites)
@@ -169,6 +181,11 @@ class Budget:
         each = len(kept.slots.slots) * len(self._branches(take)) * max(1, take.pictures_asked) * len(labels_of(take))
         rest = self._rest(take, latent_shape(take, latents)) | self._further(take)
         return 4 * planes * each * current.plane.cells + sum(rest.values())
+
+
+def _text_bytes(names: Sequence[str]) -> int:
+    """Bytes of names in one array: each takes as much as the longest."""
+    return FLOAT * len(names) * max(map(len, names), default=0)
 
 
 def latent_shape(take: Take, latents: Tensor | None) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from probe.attach.kept.relations import (
     of_words,
     received,
     row_sums,
+    unfolded,
 )
 from probe.attach.text.lexicon import Lexicon
 from probe.attach.waist import Call
@@ -132,20 +133,20 @@ class RelationReader:
         assert view.picture is not None
         rows, chosen = view.picture, self._cells(view, call.q.device) + view.picture.start
         if kind.endswith("rows"):
-            return [_unfolded(looks(call, chosen, columns=rows, exact=self.exact), view)]
+            return [unfolded(looks(call, chosen, columns=rows, exact=self.exact), view)]
         sums = row_sums(call, lse, exact=self.exact)
         if kind == "frame->frame":
             assert view.site is not None
             share = by_frame(call, rows, rows, sums, view.site.frames)
             return [share.unflatten(0, (len(view.images), -1)).mean(1)]
         if kind.endswith("mean"):
-            return [_unfolded(received(call, rows, rows, sums)[:, None], view)]
+            return [unfolded(received(call, rows, rows, sums)[:, None], view)]
         if kind.endswith("full"):
-            return [_unfolded(matrix(call, rows, rows, sums), view)]
+            return [unfolded(matrix(call, rows, rows, sums), view)]
         if kind.endswith("low-rank"):
             left, size, right = low_rank(call, rows, rows, sums)
-            return [_unfolded(left, view), _unfolded(right, view), size.unflatten(0, (-1, view.folded)).mean(1)]
-        return [_unfolded(looked_at(call, rows, chosen, sums), view)]
+            return [unfolded(left, view), unfolded(right, view), size.unflatten(0, (-1, view.folded)).mean(1)]
+        return [unfolded(looked_at(call, rows, chosen, sums), view)]
 
     def _cells(self, view: View, device: torch.device) -> Tensor:
         """The chosen cells' numbers in the picture, in the middle frame of a film that lies in one sequence."""
@@ -156,9 +157,9 @@ class RelationReader:
         return torch.tensor([frame * y * x + place for place in places], device=device)
 
     def _allow(self, kind: str, call: Call, view: View, kept: Kept) -> None:
-        """Count the bytes of a new place, before they are taken."""
-        if (view.place, view.branch) in self.held.get(kind, {}):
-            return
+        """Count the bytes of pictures that are new at a place, before they are taken; prompts may come one by one."""
+        held = self.held.get(kind, {}).get((view.place, view.branch), {})
+        new = set(view.images) - {image for _, image in held}
         cells = 0 if view.picture is None else (view.picture.stop - view.picture.start) * view.folded
         sizes = {
             "text->image": self.width * cells,
@@ -169,7 +170,7 @@ class RelationReader:
             "frame->frame": 0 if view.site is None else view.site.frames**2,
         }
         size = sizes.get(kind, len(self.asked.cells) * cells)
-        self.projected += 4 * size * len(view.images) * max(1, len(kept.slots.slots))
+        self.projected += 4 * size * len(new) * max(1, len(kept.slots.slots))
         if self.projected > self.limit:
             raise OverBudget(
                 f"relations={list(self.asked.kinds)} would hold more than {self.limit:,} bytes: {kind} at {call.path} "
@@ -190,6 +191,15 @@ class RelationReader:
             if kind != "image->image:low-rank":  # factors have no mean: those of the group's first step stay
                 before.add(own)
 
+    def shapes(self, kind: str) -> dict[tuple[int, ...], list[tuple[str, int]]]:
+        """The places of one relation by frames and grid: each is a node of its own."""
+        found: dict[tuple[int, ...], dict[tuple[str, int], None]] = {}
+        for place, _ in self.held[kind]:
+            site = self.sites[place]
+            shape = () if site is None or kind == "text->text" else (site.frames, *site.grid)
+            found.setdefault(shape, {})[place] = None
+        return {shape: list(own) for shape, own in found.items()}
+
     def check(self, kind: str, kept: Kept, steps: int) -> None:
         """What was read at a place is read at every step, but of branches that run again. Raises MissingReadings."""
         for ((path, _), branch), found in self.held[kind].items():
@@ -203,11 +213,6 @@ class RelationReader:
                     )
 
 
-def _unfolded(values: Tensor, view: View) -> Tensor:
-    """[b * f, c, n] -> [b, c, f * n]."""
-    return values.unflatten(0, (-1, view.folded)).transpose(1, 2).flatten(2)
-
-
 def nodes(
     reader: RelationReader, kept: Kept, labels: Sequence[str], times: Sequence[float]
 ) -> Iterator[tuple[str, xr.Dataset]]:
@@ -215,16 +220,9 @@ def nodes(
 
     Raises MissingReadings.
     """
-    for kind, places in reader.held.items():
+    for kind in reader.held:
         reader.check(kind, kept, len(times))
-        shapes: dict[tuple[int, ...], list[tuple[str, int]]] = {}
-        for place, _ in places:
-            site = reader.sites[place]
-            shape = () if site is None or kind == "text->text" else (site.frames, *site.grid)
-            shapes.setdefault(shape, [])
-            if place not in shapes[shape]:
-                shapes[shape].append(place)
-        for shape, own in shapes.items():
+        for shape, own in reader.shapes(kind).items():
             flat = shape[1:] if shape and shape[0] == 1 else shape
             name = "/".join(["/relations", KINDS[kind], *(["x".join(map(str, flat))] if flat else [])])
             yield name, _Layout(reader, kept, kind, own).dataset(flat, list(labels), times)

@@ -129,6 +129,11 @@ def of_words(call: Call, lexicon: Lexicon, text: range, picture: slice | None, *
     return mean.T @ given @ torch.where(sums.sum(0) > 0, sums, torch.nan)
 
 
+def unfolded(values: Tensor, view: View) -> Tensor:
+    """[b * f, c, n] -> [b, c, f * n]."""
+    return values.unflatten(0, (-1, view.folded)).transpose(1, 2).flatten(2)
+
+
 def by_frame(call: Call, rows: slice, columns: slice, lse: Tensor, frames: int) -> Tensor:
     """[b, f, f]: the mean over the cells of a frame of what they give to each frame."""
     shares = [p.unflatten(-1, (frames, -1)).sum(-1) for _, p in blocks(call, rows, columns, lse)]

@@ -60,6 +60,28 @@ def test_the_estimate_is_right_for_every_family(family: str):
     assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.1)
 
 
+RELATIONS = {
+    "film": ("hunyuan_video", ("image->image:rows", "frame->frame"), {}),
+    "prompts, one by one": (
+        "hunyuan_video",
+        ("image->image:rows", "frame->frame"),
+        {"prompt": ["a cat and a red balloon", "two dogs"], "num_inference_steps": 5},
+    ),
+    "text": ("sd3", ("text->text", "text->image"), {"num_inference_steps": 5}),
+    "grids": ("sd1", ("image->image", "image->image:low-rank"), {}),
+}
+
+
+@pytest.mark.parametrize("groups", [1, 50])
+@pytest.mark.parametrize(("family", "relations", "run"), RELATIONS.values(), ids=RELATIONS)
+def test_the_estimate_counts_all_of_the_nodes_of_relations(family: str, relations: tuple, run: dict, groups: int):
+    recording = record(family, run, relations=relations, groups=groups)
+    nodes = recording.trace.tree["relations"].subtree
+    held = sum(node.to_dataset().nbytes for node in nodes if node.data_vars)
+    assert recording.estimate.parts["relations"] == held
+    assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.02)
+
+
 @pytest.mark.parametrize("family", ["sdxl", "flux1", "sd3", "wan22", "z_image", "lumina2", "animate_diff"])
 @pytest.mark.parametrize("surveyed", [False, True])
 def test_the_estimate_of_all_heads_is_right_with_and_without_a_survey(
