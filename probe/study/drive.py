@@ -1,7 +1,7 @@
 """A study from beginning to end, as often as it is interrupted."""
 
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from probe.errors import OutputError
 from probe.study.engine import Executor, Local
 from probe.study.job import Work
+from probe.study.laid import laid
 from probe.study.marks import clear, left_behind
 from probe.study.plan import plan
 from probe.study.question import RESOLVED, Study
@@ -54,21 +55,22 @@ def drive(study: Study, executor: Executor | None = None, orders: Orders | None 
         jobs = plan(resolved)
         replace_file(folder / RESOLVED, json.dumps(resolved.model_dump(mode="json", exclude={"folder"})).encode())
         results = {key: result for key, result in scan(folder, "hashes").items() if result.holds(study.keep)}
-        mine = {job.key: results[job.key] for job in jobs if job.key in results}
+        mine = {job.key: laid(results[job.key], job, resolved) for job in jobs if job.key in results}
         mine = {key: result for key, result in mine.items() if result.state == "done" or not orders.retry}
         for key in left_behind(folder).keys() & mine.keys():
             clear(folder, key)
-        left = [job for job in jobs if job.key not in mine]
+        left, named = [job for job in jobs if job.key not in mine], {job.key: job for job in jobs}
         try:
             with closing((executor or Local()).run(left, Work(resolved, folder, orders.device))) as running:
-                _follow(running, mine, len(jobs), orders)
+                now = (laid(result, named[result.key], resolved) for result in running)
+                _follow(now, mine, len(jobs), orders)
         finally:  # interrupted, too: the table says what there is
             rows = [mine[job.key].row for job in jobs if job.key in mine]
             replace_file(folder / TABLE, encode_rows(rows))
     return count(resolved, jobs, mine)
 
 
-def _follow(running: Generator[Result], results: dict[str, Result], jobs: int, orders: Orders) -> None:
+def _follow(running: Iterable[Result], results: dict[str, Result], jobs: int, orders: Orders) -> None:
     """Take in results until there are no more, or too many failures."""
     failures = 0
     for result in running:

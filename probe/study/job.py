@@ -17,6 +17,7 @@ import numpy as np
 from probe.errors import BadInput, BadModel, DamagedFile
 from probe.study.call import call, finite
 from probe.study.guard import Caught, free, noted
+from probe.study.laid import told
 from probe.study.marks import at_work
 from probe.study.methods import asked, build_intervention, build_scorer, find_explainer, sayable
 from probe.study.plan import Job, identity
@@ -164,25 +165,13 @@ class Worker:
     ) -> dict[str, Any]:
         width, height = shot.picture.size if shot else self.work.study.size or (None, None)
         return {
-            **job.row.columns,
-            "key": job.key,
+            **told(job, self.work.study),
             "status": state,
             "reason": reason and reason[:LONGEST],
-            "prompt": job.row.prompt,
-            "subjects": job.row.subjects,
-            "attributes": job.row.attributes,
-            "seed": job.seed,
-            "model": job.model.name,
-            "digest": identity(job.model),
-            "method": job.method.name,
-            "intervention": job.method.method,
-            "settings": json.dumps(job.method.settings, sort_keys=True),
             "steps": shot.steps if shot else job.steps,
             "guidance": shot.guidance if shot else job.guidance,
             "width": width,
             "height": height,
-            "negative": self.work.study.negative,
-            "scheduler": self.work.study.scheduler,
             "device": self.work.device or "cpu",
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": json.dumps(versions()),

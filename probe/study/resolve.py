@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from probe.errors import BadInput
 from probe.generator.names import own_guidance
 from probe.intervention import Intervention
+from probe.study.laid import prefixes
 from probe.study.methods import build_intervention, build_scorer, find_explainer
 from probe.study.plan import references, refers, settle
 from probe.study.prompts import PromptRow
@@ -36,7 +37,7 @@ def resolve(study: Study) -> Study:
     rows = study.rows
     if explainers or scorers or any(refers(method.settings) for method in study.interventions):
         rows = tuple(map(with_subjects, rows))
-    _check_columns(rows)
+    _check_columns(rows, prefixes(study))
     interventions = [_intervention(method, rows) for method in study.interventions]
     models = [_identified(model) for model in study.models]
     found = {
@@ -64,10 +65,17 @@ def _with(row: PromptRow, subjects: tuple[str, ...], attributes: list[str | None
     return row.model_copy(update={"subjects": subjects, "attributes": tuple(attributes)})
 
 
-def _check_columns(rows: Iterable[PromptRow]) -> None:
-    taken = {name for row in rows for name in row.columns} & set(COLUMNS)
+def _check_columns(rows: Iterable[PromptRow], heads: tuple[str, ...]) -> None:
+    names = {name for row in rows for name in row.columns}
+    taken = names & set(COLUMNS)
     if taken:
         raise BadInput(f"the prompts have the columns {sorted(taken)}, which the table needs itself: rename them")
+    alike = sorted(name for name in names if name.startswith(heads))
+    if alike:
+        raise BadInput(
+            f"the prompts have the columns {alike}, which begin as those of the study's scorers and explainers do "
+            f"({', '.join(heads)}): rename them, or give that scorer a label"
+        )
 
 
 def _intervention(method: Method, rows: Sequence[PromptRow]) -> Method:

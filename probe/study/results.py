@@ -27,6 +27,7 @@ from probe.store.folder import new_folder
 from probe.store.manifest import digest
 from probe.store.pictures import encode_picture
 from probe.store.verify import verify
+from probe.study.laid import laid
 from probe.study.plan import SCHEMA, Job, plan
 from probe.study.question import Study
 from probe.study.rows import merge
@@ -197,7 +198,7 @@ def count(study: Study, jobs: Sequence[Job], results: Mapping[str, Result]) -> S
 def table(study: Study) -> "pd.DataFrame":
     """One row a finished job of a resolved study, in the order of the plan."""
     results = scan(study.path)
-    return merge(results[job.key].row for job in plan(study) if job.key in results).to_pandas()
+    return merge(laid(results[job.key], job, study).row for job in plan(study) if job.key in results).to_pandas()
 
 
 def replace_file(path: Path, data: bytes) -> Path:

@@ -118,6 +118,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no scorer": ({"scorers": ["os:system"]}, "'os:system' is not a scorer; it has to be a class that inherits from"),
     "taken column": ({"prompts": [{"prompt": "a", "seed": 3}]}, r"the columns \['seed'\], which the table needs"),
+    "column of a scorer": (
+        {"prompts": [{"prompt": "a", "time_of_day": 3}], "scorers": ["time"]},
+        r"the columns \['time_of_day'\], which begin as those of .* do \(time_\): rename them",
+    ),
     "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and this is not a hub id"),
     "a box outside": (
         {"interventions": [{"method": "BoxDiff", "boxes": {"cat": [0, 0, 2, 1]}}]},

@@ -16,6 +16,7 @@ from probe import Study
 from probe.errors import OutputError
 from probe.store.manifest import digest
 from probe.study.card import _asked, means
+from probe.study.laid import laid
 from probe.study.plan import plan
 from probe.study.question import Model
 from probe.study.results import Made, Result, clock, look, place, replace_file, scan, sealed, status, table, write
@@ -143,11 +144,11 @@ def test_cells_of_several_values_become_text_and_others_stay():
 @pytest.fixture
 def finished(tmp_path: Path) -> Study:
     """A study of six jobs, two of which failed, and one that is left."""
-    study = Study(prompts=["a cat"], seeds="0-6", interventions=["plain"], folder=str(tmp_path), name="f")
+    study = Study(prompts=["a cat"], seeds="0-6", scorers=["eye"], folder=str(tmp_path), name="f")
     (tmp_path / "resolved.json").write_text(study.model_dump_json(exclude={"folder"}))
     for job in plan(study)[:6]:
         state = "done" if job.seed < 4 else "failed"
-        scores = {"good": job.seed > 0, "size": float(job.seed), "kind": "x"} if state == "done" else {}
+        scores = {"eye_good": job.seed > 0, "eye_size": float(job.seed), "eye_kind": "x"} if state == "done" else {}
         reason = None if state == "done" else f"OSError: <b>{job.seed}</b>"
         found = row(job.key, status=state, reason=reason, seed=job.seed, method="plain", device="cpu", versions="{}")
         write(tmp_path, found | scores, Made(Image.new("RGB", (8, 8))))
@@ -164,9 +165,24 @@ def test_a_status_counts(finished: Study):
 def test_the_table_is_in_the_order_of_the_plan(finished: Study):
     rows = table(finished)
     assert rows["seed"].tolist() == list(range(6))
-    assert rows["size"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
+    assert rows["eye_size"].tolist()[:4] == [0.0, 1.0, 2.0, 3.0]
     assert finished.table()["key"].tolist() == rows["key"].tolist()
-    assert [value for value in rows["good"].tolist() if value is not None] == [False, True, True, True]
+    assert [value for value in rows["eye_good"].tolist() if value is not None] == [False, True, True, True]
+
+
+def test_the_plan_is_laid_over_what_lies_there(tmp_path: Path):
+    """Labels and columns are in no key: a row says what its study calls it now, not when it was made."""
+    study = Study(prompts=[{"prompt": "a cat", "new": 1}], scorers=["eye"], folder=str(tmp_path))
+    [job] = plan(study)
+    write(tmp_path, row(job.key, method="old", new=0, gone=1, eye_size=3, device="cuda"), Made())
+    found = laid(scan(tmp_path)[job.key], job, study).row
+    assert {name: found[name] for name in ("method", "new", "eye_size", "device")} == {
+        "method": "plain",
+        "new": 1,
+        "eye_size": 3,
+        "device": "cuda",
+    }
+    assert "gone" not in found
 
 
 def test_the_card_says_what_came_out_and_what_it_does_not_show(finished: Study):
@@ -174,10 +190,8 @@ def test_the_card_says_what_came_out_and_what_it_does_not_show(finished: Study):
     assert "- 7 seeds: 0-6" in said
     assert "7 jobs: 4 done, 2 failed, 1 still to do. 2.0 s a job." in said
     assert "`OSError: <b>4</b>`" in said  # in a code span, where it is only text
-    assert (
-        "| method | jobs | seconds | good | size |\n| --- | --- | --- | --- | --- |\n| plain | 4 | 2 | 0.75 | 1.5 |"
-        in said
-    )
+    assert "| method | jobs | seconds | eye_good | eye_size |\n| --- | --- | --- | --- | --- |\n" in said
+    assert "\n| plain | 4 | 2 | 0.75 | 1.5 |" in said
     assert "Scorers err." in said
     assert f"probe study run {finished.path}/resolved.json" in said
 

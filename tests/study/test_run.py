@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
@@ -115,6 +116,25 @@ def test_what_is_done_is_not_done_again_and_a_study_may_grow(small: Make):
     assert done == [3, 4]
     assert before.items() <= stamps(grown).items()
     assert len(grown.table()) == 4 and len(scan(grown.path)) == 4
+
+
+def test_labels_and_columns_that_changed_are_those_of_the_study(small: Make):
+    """Of two methods in one folder, the label of the older is given to the newer: the rows do not become one method."""
+    strong, weak = ({"method": "ScaleAttention", "factors": {"cat": factor}} for factor in (9, 1))
+    small(seeds=[0], prompts=[{"prompt": "a cat", "subset": "one"}], interventions=[strong | {"label": "mine"}]).run()
+    told = list[tuple[str, str]]()
+    study = small(
+        seeds=[0],
+        prompts=[{"prompt": "a cat", "subset": "two"}],
+        interventions=[strong | {"label": "strong"}, weak | {"label": "mine"}],
+    )
+    status = study.run(on_job=lambda p: told.append((p.result.row["method"], p.result.row["subset"])))
+    assert (status.done, told) == (2, [("mine", "two")])
+    for table in (study.table(), pd.read_parquet(study.path / "table.parquet")):
+        assert table["method"].tolist() == ["strong", "mine"]
+        assert [json.loads(each)["factors"] for each in table["settings"]] == [{"cat": 9}, {"cat": 1}]
+        assert table["subset"].tolist() == ["two"] * 2
+    assert "| strong | 1 |" in study.card() and "| mine | 1 |" in study.card()
 
 
 def test_a_trace_that_is_wanted_later_is_made_later(small: Make):
