@@ -34,7 +34,7 @@ from probe.attach.text.gathering import check_attended, further, lead
 from probe.attach.text.hearing import Encoded, held, state_groups
 from probe.attach.text.opening import Texts, check_heard, warn_of_second_texts
 from probe.attach.text.reading import PromptReader
-from probe.attach.text.rows import Labeller, Row, sources
+from probe.attach.text.rows import Labeller, Row, sources, warn_of_masks
 from probe.errors import RecordingError
 from probe.words import Prompt
 
@@ -199,7 +199,10 @@ class Take:
             if self.family.inferred:
                 check_known(self.family.name, rows[0], self.encoded)
             known = labeller.label(rows, named), tuple(each(lengths_of(given, states, self.family), count)), states
-            check_attended(given, [self._prompt(row) for row in known[0]], self.family)
+            prompts = [self._prompt(row) for row in known[0]]
+            check_attended(given, prompts, self.family)
+            if self.family.effective and not self.family.inferred:
+                warn_of_masks(prompts, known[1])
             if len(self._known) < REMEMBERED:
                 self._known[key] = known
         else:

@@ -1,5 +1,6 @@
 """Which generation is whose: pipelines that share a denoiser, embeddings given again, one negative text for all."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from diffusers import FluxImg2ImgPipeline, StableDiffusionImg2ImgPipeline
 
 import probe
-from probe.errors import RecordingError
+from probe.errors import ProbeWarning, RecordingError
 from tests import pipelines
 from tests.pipelines.parts import picture
 
@@ -137,3 +138,21 @@ def test_one_negative_text_stands_beside_all_prompts(family: str):
     assert one.node("guidance").attrs["method"] == "classifier-free guidance"
     assert np.allclose(maps(one), maps(several), atol=1e-6, equal_nan=True)
     assert recording.estimate.total == pytest.approx(one.nbytes, rel=0.1)
+
+
+# Masks in another order than texts (Lumina 2 in diffusers, several prompts times several pictures)
+
+
+def test_words_that_a_mask_leaves_out_are_told():
+    pipe, prompts = pipelines.load("lumina2"), [PROMPT, "a very small dog's house, cat cat"]
+    with pytest.warns(
+        ProbeWarning, match=r"attends to \d+ tokens of \"a very small.*does not see: .*cat#2.*draw one prompt"
+    ):
+        with probe.record(pipe, words=["*"]) as recording:
+            pipelines.run(pipe, "lumina2", prompt=prompts, num_images_per_prompt=2)
+        assert "cat#2" not in recording.trace.labels_of(2) and "cat#2" in recording.trace.labels_of(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ProbeWarning)
+        with probe.record(pipe, words=["*"]) as recording:
+            pipelines.run(pipe, "lumina2", prompt=prompts)
+    assert "cat#2" in recording.trace.labels_of(1)

@@ -1,5 +1,6 @@
 """Which branch, picture and prompt each row of the denoiser's batch is: its text states decide."""
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from probe.attach.text.hearing import Encoded
+from probe.errors import ProbeWarning
+from probe.words import Prompt
 
+MASKED = (
+    "the denoiser attends to {} tokens of {!r}, so it does not see: {}. The pipeline gives it another text's mask, "
+    "as where it repeats masks and texts for several pictures differently: draw one prompt a call, or one picture each"
+)
 ROUNDING = 1e-3  # states of the same text differ by less in one call
 
 
@@ -106,6 +113,16 @@ class Labeller:
         self.seen[branch, prompt] += 1
         self.images[name] += 1
         return row
+
+
+def warn_of_masks(prompts: Sequence[Prompt | None], lengths: Sequence[int]) -> None:
+    """Say which words a row's mask leaves out though its encoder read them; `lengths`: how much of each row is left."""
+    cut = {(prompt.text, length): prompt for prompt, length in zip(prompts, lengths, strict=True) if prompt is not None}
+    for (text, length), prompt in cut.items():
+        encoder = prompt.tokens[0].encoder
+        lost = [word.label for word in prompt.words if max(prompt.columns(word.label, encoder), default=0) >= length]
+        if lost:
+            warnings.warn(MASKED.format(length, text, ", ".join(lost)), ProbeWarning, stacklevel=2)
 
 
 def _distances(states: Sequence[Tensor], allowed: Sequence[Source]) -> list[list[float]]:
