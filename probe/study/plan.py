@@ -54,7 +54,7 @@ def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
     asked = [[_asked(method, row) for method in study.interventions] for row in rows]
     for model, steps, scale in product(study.models, study.steps, study.guidance):
         guidance = model.guidance if scale is None else scale
-        one = {**shared, "model": identity(model), "steps": steps, "guidance": guidance}
+        one = {**shared, **_own(model), "steps": steps, "guidance": guidance}
         for row, method in ((row, method) for row, methods in zip(rows, asked, strict=True) for method in methods):
             start = _digest({**one, **_said(row), **_done(method)})
             for seed in study.seeds:
@@ -83,6 +83,11 @@ def _shared(study: Study) -> dict[str, Any]:
     size = list(study.size) if study.size else None
     shared = {"schema": SCHEMA, "size": size, "negative": study.negative, "scheduler": study.scheduler}
     return shared | {what: sorted(_canonical(_columns(m)) for m in methods) for what, methods in named.items()}
+
+
+def _own(model: Model) -> dict[str, Any]:
+    """What of a model decides: its weights, and those that judge it where it does not bring them itself."""
+    return {"model": identity(model), **({"judge": model.judge} if model.judge else {})}
 
 
 def _said(row: PromptRow) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class Model(_Part):
     """A pipeline: Menagerie, a folder, or a hub id with the commit of its weights. `digest` is found when it runs.
 
     `guidance` is the scale where the study names none; where that is left out too, Menagerie's own is found when it
-    runs, and others take what their pipeline takes.
+    runs, and others take what their pipeline takes. `judge`, found too: which weights of Menagerie score its pictures,
+    where those are no part of its own.
     """
 
     source: str = "menagerie"
@@ -57,6 +58,7 @@ class Model(_Part):
     label: str | None = None
     digest: str | None = None
     guidance: NonNegativeFloat | None = None
+    judge: str | None = None
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from huggingface_hub import try_to_load_from_cache
 from pydantic import BaseModel
 
 from probe.errors import BadInput
-from probe.generator.names import own_guidance
+from probe.generator.names import NAMES, own_guidance
 from probe.intervention import Intervention
 from probe.study.laid import prefixes
 from probe.study.methods import build_intervention, build_scorer, find_explainer
@@ -33,13 +33,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 def resolve(study: Study) -> Study:
     """The same study, resolved; everything in it that cannot be used is found here. Raises BadInput, BadModel."""
     explainers = [_explainer(method) for method in study.explainers]
-    scorers = [_explicit(method, build_scorer(method)) for method in study.scorers]
+    built = [build_scorer(method) for method in study.scorers]
+    scorers = [_explicit(method, scorer) for method, scorer in zip(study.scorers, built, strict=True)]
     rows = study.rows
     if explainers or scorers or any(refers(method.settings) for method in study.interventions):
         rows = tuple(map(with_subjects, rows))
     _check_columns(rows, prefixes(study))
     interventions = [_intervention(method, rows) for method in study.interventions]
-    models = [_identified(model) for model in study.models]
+    judged = any(scorer.menagerie for scorer in built)
+    models = [_judged(_identified(model), judged=judged) for model in study.models]
     found = {
         "prompts": rows,
         "models": tuple(map(_guided, models) if None in study.guidance else models),
@@ -112,12 +114,24 @@ def _explainer(method: Method) -> Method:
 def _identified(model: Model) -> Model:
     """The model with the digest of its weights. Raises BadInput when it is another than was written down."""
     found = _digest(model)
-    if model.digest not in (None, found):
-        raise BadInput(
-            f"the weights of {model.source!r} are {found}, the study says {model.digest}: "
-            "restore them, or take the digest out to begin with the new weights"
-        )
+    _check_same(f"the weights of {model.source!r} are", found, model.digest, "digest")
     return model.model_copy(update={"digest": found})
+
+
+def _judged(model: Model, *, judged: bool) -> Model:
+    """The model with the weights that judge it; Menagerie's own digest says that already. Raises BadInput as above."""
+    if not judged or model.source in NAMES:
+        return model.model_copy(update={"judge": None})
+    found = import_module("probe.generator.weights").revision()
+    _check_same(f"Menagerie's weights, which score the pictures of {model.source!r}, are", found, model.judge, "judge")
+    return model.model_copy(update={"judge": found})
+
+
+def _check_same(what: str, found: str, said: str | None, name: str) -> None:
+    if said not in (None, found):
+        raise BadInput(
+            f"{what} {found}, the study says {said}: restore them, or take the {name} out to begin with the new weights"
+        )
 
 
 def _guided(model: Model) -> Model:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -68,9 +68,13 @@ class Shot:
 
 
 class Scorer(BaseModel, ABC):
-    """Reads values from what a job made; its fields are its settings, and part of the job's key."""
+    """Reads values from what a job made; its fields are its settings, and part of the job's key.
+
+    `menagerie`: whether it looks with Menagerie's judge or CLIP, so that their weights are part of the key too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    menagerie: ClassVar[bool] = False
 
     @abstractmethod
     def score(self, shot: Shot) -> Values:
@@ -91,6 +95,8 @@ class Judge(Scorer):
     peaks on its subject. The judge errs: its own error is in Menagerie's card.
     """
 
+    menagerie = True
+
     def score(self, shot: Shot) -> Values:
         verdict = _judge().read(shot.picture)
         return judged(verdict, shot.subjects, shot.attributes) | _hits(verdict, shot)
@@ -103,6 +109,7 @@ class Clip(Scorer):
     else at " with "; without either the whole is its only half.
     """
 
+    menagerie = True
     templates: tuple[str, ...] = TEMPLATES
 
     def score(self, shot: Shot) -> Values:

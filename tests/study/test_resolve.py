@@ -172,6 +172,26 @@ def test_menagerie_is_named_by_the_digest_of_its_weights(small: Make, monkeypatc
     assert (one.digest, other.digest) == ("menagerie:plain", "menagerie-control:its own")
 
 
+@pytest.mark.parametrize("scorer", ["judge", "clip"])
+def test_who_judges_another_model_decides_too(scorer: str, small: Make, model: str, monkeypatch: pytest.MonkeyPatch):
+    """Menagerie's weights are not those of the model, but a judge among them that errs otherwise gives another row."""
+    study = small(models=["menagerie", model], scorers=[scorer])
+    before = resolve(study)
+    assert [each.judge for each in before.models] == [None, weights.revision()]
+    monkeypatch.setattr(weights, "revision", lambda *, control=False: "another")
+    one, other = ({job.key for job in plan(each) if job.model.source == model} for each in (before, resolve(study)))
+    assert one.isdisjoint(other)
+    with pytest.raises(BadInput, match="Menagerie's weights, which score .*, the study says .*take the judge out"):
+        resolve(study.model_copy(update={"models": before.models[1:]}))
+
+
+def test_who_judges_is_no_part_of_other_keys(small: Make, model: str):
+    bare = resolve(small(models=["menagerie", model], scorers=["time"]))
+    assert [each.judge for each in bare.models] == [None, None]
+    judged = resolve(small(models=["menagerie"], scorers=["judge"]))
+    assert resolve(judged).models[0].judge is None
+
+
 def test_a_scheduler_is_looked_for_in_every_model_that_is_here(small: Make, model: str):
     flow = {"scheduler": "FlowMatchEulerDiscreteScheduler"}
     away = {"source": "who/knows", "revision": "0" * 40}
