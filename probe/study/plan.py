@@ -56,7 +56,7 @@ def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
         guidance = model.guidance if scale is None else scale
         one = {**shared, **_own(model), "steps": steps, "guidance": guidance}
         for row, method in ((row, method) for row, methods in zip(rows, asked, strict=True) for method in methods):
-            start = _digest({**one, **_said(row), **_done(method)})
+            start = _digest({**one, **_said(row), **_read(row, study.columns), **_done(method)})
             for seed in study.seeds:
                 yield Job(key(start, seed), row, seed, model, method, steps, guidance)
 
@@ -92,6 +92,12 @@ def _own(model: Model) -> dict[str, Any]:
 
 def _said(row: PromptRow) -> dict[str, Any]:
     return {"prompt": row.prompt, "subjects": list(row.subjects or ()), "attributes": list(row.attributes or ())}
+
+
+def _read(row: PromptRow, columns: tuple[str, ...]) -> dict[str, Any]:
+    """Further columns of a row decide what a scorer says that reads them, and nothing else."""
+    found = row.model_dump(mode="json", include=set(columns)) if columns else {}
+    return {"columns": found} if found else {}
 
 
 def _done(method: Method) -> dict[str, Any]:

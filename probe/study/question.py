@@ -161,7 +161,8 @@ class Study(_Part):
     Every combination of prompt, seed, model, intervention, steps and guidance is a job; each is explained and scored.
     `size` is width x height in pixels; `batch` pictures are made at once where the method allows it; `folder` (left
     out: out/NAME) is where the results go. `keep`: what is kept of each job beside its row. `order`: setting by
-    setting, or every setting at a seed before the next seed, so that what was interrupted can be compared.
+    setting, or every setting at a seed before the next seed, so that what was interrupted can be compared. `columns`:
+    of the prompts' rows, those that scorers read; found when it runs.
     """
 
     name: str = Field("study", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
@@ -172,6 +173,7 @@ class Study(_Part):
     interventions: Annotated[Methods, Field(min_length=1)] = (Method(method=PLAIN),)
     explainers: Methods = ()
     scorers: Methods = ()
+    columns: tuple[str, ...] = ()
     steps: Steps = (None,)
     guidance: Scales = (None,)
     size: Size | None = None

@@ -48,6 +48,7 @@ def resolve(study: Study) -> Study:
         "interventions": tuple(interventions),
         "explainers": tuple(explainers),
         "scorers": tuple(scorers),
+        "columns": tuple(sorted({name for scorer in built for name in scorer.reads})),
     }
     resolved = study.model_copy(update=found)
     check_scheduler(resolved)

@@ -70,11 +70,13 @@ class Shot:
 class Scorer(BaseModel, ABC):
     """Reads values from what a job made; its fields are its settings, and part of the job's key.
 
-    `menagerie`: whether it looks with Menagerie's judge or CLIP, so that their weights are part of the key too.
+    `menagerie`: whether it looks with Menagerie's judge or CLIP, so that their weights are part of the key too;
+    `reads`: the further columns of the prompt's row that it reads, so that they are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     menagerie: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def score(self, shot: Shot) -> Values:

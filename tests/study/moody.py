@@ -48,6 +48,15 @@ class Moody(Scorer):
         return {"seed": shot.job.seed}
 
 
+class Target(Scorer):
+    """What the prompt's row says it should be."""
+
+    reads = ("target",)
+
+    def score(self, shot: Shot) -> Values:
+        return {"asked": str(shot.job.row.columns["target"])}
+
+
 class Odd(Scorer):
     """Gives what no table can hold."""
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Generator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,17 @@ def test_labels_and_columns_that_changed_are_those_of_the_study(small: Make):
         assert [json.loads(each)["factors"] for each in table["settings"]] == [{"cat": 9}, {"cat": 1}]
         assert table["subset"].tolist() == ["two"] * 2
     assert "| strong | 1 |" in study.card() and "| mine | 1 |" in study.card()
+
+
+def test_what_a_scorer_reads_of_a_row_decides_what_it_says(small: Make):
+    def asked(**columns: Any) -> tuple[int, list[str]]:
+        study, new = small(seeds=[0], prompts=[{"prompt": "a cat", **columns}], scorers=[f"{HOME}:Target"]), list[int]()
+        assert study.run(on_job=lambda progress: new.append(progress.finished)).ok
+        return len(new), study.table()[f"{HOME}:Target_asked"].tolist()
+
+    assert asked(target=date(2001, 2, 3), other="x") == (1, ["2001-02-03"])
+    assert asked(target="y", other="x") == (1, ["y"])
+    assert asked(target="y", other="z") == (0, ["y"])
 
 
 def test_a_trace_that_is_wanted_later_is_made_later(small: Make):
