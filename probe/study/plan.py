@@ -50,11 +50,11 @@ def plan(study: Study) -> tuple[Job, ...]:
 
 
 def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
-    shared = _shared(study)
     asked = [[_asked(method, row) for method in study.interventions] for row in rows]
-    for model, steps, scale in product(study.models, study.steps, study.guidance):
+    for model, count, scale in product(study.models, study.steps, study.guidance):
+        steps = model.own.steps if count is None else count
         guidance = model.guidance if scale is None else scale
-        one = {**shared, **_own(model), "steps": steps, "guidance": guidance}
+        one = {**_shared(study, model), "steps": steps, "guidance": guidance}
         for row, method in ((row, method) for row, methods in zip(rows, asked, strict=True) for method in methods):
             start = _digest({**one, **_said(row), **_read(row, study.columns), **_done(method)})
             for seed in study.seeds:
@@ -77,16 +77,20 @@ def identity(model: Model) -> str:
     return model.digest or f"{model.source}@{model.revision}"
 
 
-def _shared(study: Study) -> dict[str, Any]:
-    """What decides the result of every job alike. The order of scorers and explainers does not."""
+def _shared(study: Study, model: Model) -> dict[str, Any]:
+    """What decides the result of every job of a model alike. The order of scorers and explainers does not.
+
+    What the model would take anyway is as good as left out.
+    """
+    said = {"size": study.size, "negative": study.negative, "scheduler": study.scheduler}
+    asked = {name: None if value == getattr(model.own, name) else value for name, value in said.items()}
     named = {"explainers": study.explainers, "scorers": study.scorers}
-    size = list(study.size) if study.size else None
-    shared = {"schema": SCHEMA, "size": size, "negative": study.negative, "scheduler": study.scheduler}
-    return shared | {what: sorted(_canonical(_columns(m)) for m in methods) for what, methods in named.items()}
+    columns = {what: sorted(_canonical(_columns(m)) for m in methods) for what, methods in named.items()}
+    return {"schema": SCHEMA, **asked, **columns, **_weights(model)}
 
 
-def _own(model: Model) -> dict[str, Any]:
-    """What of a model decides: its weights, and those that judge it where it does not bring them itself."""
+def _weights(model: Model) -> dict[str, Any]:
+    """The model's weights, and those that judge it where it does not bring them itself."""
     return {"model": identity(model), **({"judge": model.judge} if model.judge else {})}
 
 

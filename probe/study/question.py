@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from probe.errors import BadInput
+from probe.study.own import Own
 from probe.study.prompts import GENERATORS, PromptRow, Prompts
 from probe.study.reading import explain, read_data
 
@@ -49,8 +50,8 @@ class Model(_Part):
     """A pipeline: Menagerie, a folder, or a hub id with the commit of its weights. `digest` is found when it runs.
 
     `guidance` is the scale where the study names none; where that is left out too, Menagerie's own is found when it
-    runs, and others take what their pipeline takes. `judge`, found too: which weights of Menagerie score its pictures,
-    where those are no part of its own.
+    runs, and others take what their pipeline takes. Found then, too: `own`, what it takes of itself; `judge`, which
+    weights of Menagerie score its pictures, where those are no part of its own.
     """
 
     source: str = "menagerie"
@@ -58,6 +59,7 @@ class Model(_Part):
     label: str | None = None
     digest: str | None = None
     guidance: NonNegativeFloat | None = None
+    own: Own = Own()
     judge: str | None = None
 
     @property

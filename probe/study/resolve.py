@@ -19,12 +19,13 @@ from probe.generator.names import NAMES, own_guidance
 from probe.intervention import Intervention
 from probe.study.laid import prefixes
 from probe.study.methods import build_intervention, build_scorer, find_explainer
+from probe.study.own import Own
 from probe.study.plan import references, refers, settle
 from probe.study.prompts import PromptRow
 from probe.study.question import RECORDED, Method, Model, Study
 from probe.study.recorded import named
 from probe.study.rows import COLUMNS
-from probe.study.scheduler import check_scheduler
+from probe.study.scheduler import check_scheduler, own_scheduler
 from probe.subjects import find_subjects
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -41,7 +42,7 @@ def resolve(study: Study) -> Study:
     _check_columns(rows, prefixes(study))
     interventions = [_intervention(method, rows) for method in study.interventions]
     judged = any(scorer.menagerie for scorer in built)
-    models = [_judged(_identified(model), judged=judged) for model in study.models]
+    models = [_owning(_judged(_identified(model), judged=judged)) for model in study.models]
     found = {
         "prompts": rows,
         "models": tuple(map(_guided, models) if None in study.guidance else models),
@@ -126,6 +127,21 @@ def _judged(model: Model, *, judged: bool) -> Model:
     found = import_module("probe.generator.weights").revision()
     _check_same(f"Menagerie's weights, which score the pictures of {model.source!r}, are", found, model.judge, "judge")
     return model.model_copy(update={"judge": found})
+
+
+def _owning(model: Model) -> Model:
+    """The model with what it takes where the study names nothing: of a folder its scheduler, of Menagerie all.
+
+    Of a hub model nothing, as its keys would be others once it lies on this machine.
+    """
+    here = model.source in NAMES or Path(model.source).is_dir()
+    known: dict[str, Any] = {"scheduler": own_scheduler(model)} if here else {}
+    if model.source in NAMES:
+        drawing = import_module("probe.generator.weights").StableDiffusionPipeline.__call__
+        side = import_module("probe.generator.parts").PICTURE_SIDE
+        steps = inspect.signature(drawing).parameters["num_inference_steps"].default
+        known |= {"steps": steps, "size": (side, side), "negative": ""}
+    return model.model_copy(update={"own": Own(**known)})
 
 
 def _check_same(what: str, found: str, said: str | None, name: str) -> None:

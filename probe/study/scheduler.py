@@ -26,7 +26,7 @@ def check_scheduler(study: Study) -> None:
         return
     usual = [kind.__name__ for kind in import_module("probe.generator.parts").scheduler().compatibles]
     for model in study.models:
-        own = _own(model)
+        own = own_scheduler(model)
         if own is not None:
             _check(study.scheduler, {own, *usual}, repr(model.name))
 
@@ -45,7 +45,7 @@ def _check(name: str, known: Iterable[str], model: str) -> None:
         raise BadInput(f"there is no scheduler {name!r} for {model}; take {', '.join(sorted(known))}")
 
 
-def _own(model: Model) -> str | None:
+def own_scheduler(model: Model) -> str | None:
     """The class of a model's own scheduler; None where that cannot be told without loading or fetching it."""
     index = _index(model)
     part = read_data(index).get("scheduler") if index is not None else None

@@ -101,6 +101,17 @@ def test_keys_depend_on_whatever_decides_the_result():
     assert len(set.union(*found)) == sum(map(len, found))
 
 
+def test_what_a_model_takes_of_itself_decides_nothing_when_it_is_named():
+    own = {"steps": 50, "size": (64, 96), "scheduler": "DDIMScheduler", "negative": ""}
+    said = {"steps": 50, "size": "64x96", "scheduler": "DDIMScheduler", "negative": ""}
+    model = {"models": [{"source": "m", "digest": "d", "own": own}]}
+    bare = keys(**model, steps=None)
+    assert all(keys(**{"steps": None, name: value}, **model) == bare for name, value in said.items())
+    assert keys(**model, **said) == bare == keys(steps=50)
+    others = {"steps": 49, "size": "96x64", "scheduler": "PNDMScheduler", "negative": "a dog"}
+    assert all(keys(**{"steps": None, name: value}, **model).isdisjoint(bare) for name, value in others.items())
+
+
 def test_only_the_jobs_of_a_method_depend_on_its_settings():
     other = keys(interventions=["plain", {"method": "AttendAndExcite", "subjects": "$subjects", "max_steps": 3}])
     assert len(other & keys()) == len(other) / 2

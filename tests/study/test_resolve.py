@@ -1,5 +1,6 @@
 """A study with nothing left open, and what is refused before any work."""
 
+import inspect
 import shutil
 from collections.abc import Callable
 from importlib import metadata
@@ -20,6 +21,7 @@ from probe.study.plan import plan
 from probe.study.prompts import PromptRow
 from probe.study.question import Method
 from probe.study.resolve import folder_digest, resolve, with_subjects
+from tests import pipelines
 from tests.study import moody
 
 Make = Callable[..., Study]
@@ -215,6 +217,27 @@ def test_menagerie_is_drawn_at_its_own_guidance_where_none_is_named(small: Make,
     again = Study(**study.model_dump(mode="json"))
     assert [job.guidance for job in plan(again)] == [GUIDANCE, 3, None]
     assert [job.key for job in plan(resolve(again))] == [job.key for job in plan(study)]
+
+
+def test_menagerie_named_as_it_is_has_the_jobs_of_menagerie_left_alone(small: Make):
+    """Checked against the pipeline itself, as the pictures are."""
+    pipe = weights.load()
+    steps = inspect.signature(type(pipe).__call__).parameters["num_inference_steps"].default
+    side = pipe.unet.config["sample_size"] * pipe.vae_scale_factor
+    own = {"steps": steps, "size": (side, side), "scheduler": type(pipe.scheduler).__name__, "negative": ""}
+    one, other = (resolve(small(models=["menagerie"], **said)) for said in (dict.fromkeys(own), own))
+    assert one.models[0].own.model_dump() == own
+    assert {job.key for job in plan(one)} == {job.key for job in plan(other)}
+    assert {job.steps for job in plan(one)} == {steps}
+
+
+def test_a_models_own_scheduler_is_told_by_its_folder_only(small: Make, model: str):
+    """A hub model's would be known once it was fetched, and the keys of its finished jobs would be others."""
+    own, away = type(pipelines.pipeline("sd1").scheduler).__name__, {"source": "who/knows", "revision": "0" * 40}
+    one, other = (resolve(small(models=[model, away], scheduler=name)) for name in (None, own))
+    assert [each.own.scheduler for each in one.models] == [own, None]
+    same = {job.key for job in plan(one)} & {job.key for job in plan(other)}
+    assert same == {job.key for job in plan(one) if job.model.source == model}
 
 
 def test_a_guidance_that_is_named_is_that_of_every_model(small: Make):
