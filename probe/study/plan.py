@@ -61,6 +61,20 @@ def _jobs(study: Study, rows: tuple[PromptRow, ...]) -> Iterator[Job]:
                 yield Job(key(start, seed), row, seed, model, method, steps, guidance)
 
 
+def check_apart(study: Study) -> None:
+    """Raises BadInput where two rows would be one job: its result would be under the columns of one of them."""
+    axes = {name: getattr(study, name)[:1] for name in ("models", "steps", "guidance", "seeds")}
+    seen: dict[str, Job] = {}
+    for job in _jobs(study.model_copy(update=axes), study.rows):
+        other, mine = seen.setdefault(job.key, job).row.columns, job.row.columns
+        apart = sorted(name for name in other | mine if other.get(name) != mine.get(name))
+        if apart:
+            raise BadInput(
+                f"two rows of the prompt {job.row.prompt!r} differ in {', '.join(apart)} only, which decides nothing "
+                f"of {job.method.name!r}: they would be one job; leave one out, or move it to a study of its own"
+            )
+
+
 def _seed_by_seed(jobs: Iterable[Job], study: Study) -> list[Job]:
     """All jobs of a model at one seed before those at its next."""
     models, seeds = ({each: i for i, each in enumerate(some)} for some in (study.models, study.seeds))

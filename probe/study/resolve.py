@@ -20,7 +20,7 @@ from probe.intervention import Intervention
 from probe.study.laid import prefixes
 from probe.study.methods import build_intervention, build_scorer, find_explainer
 from probe.study.own import Own
-from probe.study.plan import references, refers, settle
+from probe.study.plan import check_apart, references, refers, settle
 from probe.study.prompts import PromptRow
 from probe.study.question import RECORDED, Method, Model, Study
 from probe.study.recorded import named
@@ -53,6 +53,7 @@ def resolve(study: Study) -> Study:
     }
     resolved = study.model_copy(update=found)
     check_scheduler(resolved)
+    check_apart(resolved)
     return resolved
 
 

@@ -124,6 +124,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"prompts": [{"prompt": "a", "time_of_day": 3}], "scorers": ["time"]},
         r"the columns \['time_of_day'\], which begin as those of .* do \(time_\): rename them",
     ),
+    "two rows of one job": (
+        {"prompts": [{"prompt": "a cat", "subset": one} for one in ("one", "two")]},
+        "two rows of the prompt 'a cat' differ in subset only, which decides nothing of 'plain': they would be one job",
+    ),
+    "two rows of one job of one method": (
+        {
+            "prompts": [{"prompt": "a cat", "boxes": {"cat": [0, 0, 1, end]}} for end in (0.5, 1)],
+            "interventions": [{"method": "BoxDiff", "boxes": "$boxes"}, "plain"],
+        },
+        "differ in boxes only, which decides nothing of 'plain'",
+    ),
     "no such model": ({"models": ["nowhere"]}, "there is no folder 'nowhere', and this is not a hub id"),
     "a box outside": (
         {"interventions": [{"method": "BoxDiff", "boxes": {"cat": [0, 0, 2, 1]}}]},
@@ -160,6 +171,14 @@ def test_what_cannot_be_used_is_refused_before_any_work(case: str, small: Make):
     with pytest.raises(BadInput, match=f"(?s){message}"):
         study.run()
     assert not study.path.exists()
+
+
+def test_rows_of_one_prompt_are_apart_where_a_method_or_a_scorer_reads_what_differs(small: Make):
+    boxes = [{"prompt": "a cat", "boxes": {"cat": [0, 0, 1, end]}} for end in (0.5, 1)]
+    assert resolve(small(prompts=boxes, interventions=[{"method": "BoxDiff", "boxes": "$boxes"}]))
+    targets = [{"prompt": "a cat", "target": each} for each in "xy"]
+    assert resolve(small(prompts=targets, scorers=["tests.study.moody:Target"]))
+    assert resolve(small(prompts=["a cat", {"prompt": "a cat"}]))
 
 
 def test_a_pinned_hub_model_is_named_by_its_commit(small: Make):
