@@ -5,16 +5,17 @@ states that a step sees, or the predictions that are combined), and the output o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PlainSerializer
 
 from probe.errors import BadInput
 from probe.noise import Search
-from probe.words import Prompt
+from probe.words import Prompt, label_like
 
 Array = Any  # a torch.Tensor; this module needs no torch
 Side = Annotated[int, Field(ge=2)]  # of a grid of cells; maps are smoothed over neighbours
@@ -26,6 +27,14 @@ def chosen(steps: Sequence[int] | None, step: int, *, count: int, method: str) -
     if any(not 0 <= each < count for each in steps or ()):
         raise BadInput(f"{method} has steps={steps}, and this run has the steps 0 to {count - 1}")
     return steps is None or step in steps
+
+
+def check_once(method: str, setting: str, names: Iterable[str]) -> None:
+    """Raises BadInput where two names are of one word: what a method keeps apart, or ties, would be one thing."""
+    for first, second in combinations(names, 2):
+        if label_like(first, [second]) and label_like(second, [first]):
+            found = f"{method} has one word twice in {setting}, as {first!r} and {second!r}"
+            raise BadInput(f"{found}; leave one out (where a prompt says it twice, the second is 'word#2')")
 
 
 class Intervention(BaseModel, ABC):
@@ -55,6 +64,10 @@ class Intervention(BaseModel, ABC):
 
     def check(self) -> None:
         """Raises BadInput for settings that no model could follow."""
+        return
+
+    def check_run(self, steps: int) -> None:
+        """Raises BadInput for a run of so many steps if nothing would come of it."""
         return
 
 
@@ -121,13 +134,10 @@ class LatentIntervention(Intervention):
         return self.subjects
 
     def check(self) -> None:
-        """Raises BadInput where there is nothing to nurse."""
+        """Raises BadInput where there is nothing to nurse, or one subject under two names."""
         if not self.names:
             raise BadInput(f"{self.method} has no subjects; name them: subjects=['cat', 'dog']")
-
-    def check_run(self, steps: int) -> None:
-        """Raises BadInput for a run of so many steps if nothing would come of it."""
-        return
+        check_once(self.method, "subjects", self.subjects)
 
     def on_weights(self, model: str, revision: str | None) -> "LatentIntervention":
         """The same as it is to run on these weights; may warn of what does not fit them."""
@@ -203,15 +213,12 @@ class Seen:
 
     def columns(self, word: str) -> tuple[int, ...]:
         """Where a word's tokens are among the values."""
-        return self._columns(self.prompt, word)
+        return tuple(self.text + i for i in self.prompt.columns(word, self.encoder))
 
     def source_columns(self, word: str) -> tuple[int, ...]:
         """Where a word of the source's prompt is among the source's values."""
         assert self.source_prompt is not None  # there is a source
-        return self._columns(self.source_prompt, word)
-
-    def _columns(self, prompt: Prompt, word: str) -> tuple[int, ...]:
-        return tuple(self.text + i for i in prompt.columns(word, self.encoder))
+        return tuple(self.text + i for i in self.source_prompt.columns(word, self.encoder))
 
 
 class AttentionIntervention(Intervention):

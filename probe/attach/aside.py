@@ -24,11 +24,15 @@ from probe.attach.take import Take
 from probe.attach.text.columns import Placed, check_reads, everywhere, place
 from probe.attach.text.encode import Text, encode
 from probe.attach.waist import Call, Waist
-from probe.errors import BadInput, ProbeWarning
+from probe.errors import BadInput, NoSuchWord, ProbeWarning
 from probe.intervention import AttentionIntervention, Intervention, LatentIntervention, PromptIntervention
 from probe.words import Prompt
 
 Arguments = dict[str, Any]
+OTHERS = (
+    "It changes all prompts of a call: draw those with other subjects in calls of their own, each in a block with its "
+    "own interventions"
+)
 
 
 @dataclass
@@ -51,7 +55,7 @@ class Asides:
         if self.interventions:
             check_reads(family)
         self.alterations = [
-            Alteration(item, [place(item.names, p, family, item.encoder) for p in prompts], scheduler, family)
+            Alteration(item, _places(item, prompts, family), scheduler, family)
             for item in _latent(self.interventions, scene)
         ]
         for alteration in self.alterations:
@@ -68,9 +72,14 @@ class Asides:
             self.answers = [item.begin(replace(scene, words=words)) for item in self.inquiries]
 
     def check_run(self, total: int) -> None:
-        """What is asked for must come up in a run of so many steps. Raises NoMatch."""
+        """What is asked for must come up in a run of so many steps. Raises NoMatch, BadInput."""
         for inquiry in self.inquiries:
             inquiry.check_run(total)
+        for item in self.interventions:
+            if isinstance(item, LatentIntervention):  # it checks itself where it begins to act
+                _check_acts(item, total)
+            else:
+                item.check_run(total)
 
     def due(self, step: int) -> bool:
         """Whether something is to run before this pass."""
@@ -155,6 +164,33 @@ def _latent(interventions: Sequence[Intervention], scene: Scene) -> list[LatentI
     return [item.on_weights(*known) for item in interventions if isinstance(item, LatentIntervention)]
 
 
+def _check_acts(item: LatentIntervention, total: int) -> None:
+    """Raises BadInput where none of the steps of a run is to be moved or refined."""
+    if item.strength != 0 and not item.max_steps and min(item.thresholds, default=total) >= total:
+        raise BadInput(
+            f"{item.method} has max_steps=0 and thresholds={dict(item.thresholds)}, so it does nothing at the steps 0 "
+            f"to {total - 1} of this run: raise max_steps, or give one of them a threshold, thresholds={{0: 0.5}}"
+        )
+
+
+def _places(
+    item: LatentIntervention | AttentionIntervention, prompts: Sequence[Prompt], family: Family
+) -> list[Placed]:
+    """The words of an intervention in every prompt that it changes. Raises NoSuchWord, which says in which of several
+    they are not.
+    """
+    one, encoder = (None, item.encoder) if isinstance(item, LatentIntervention) else (item.prompt, None)
+    found: list[Placed] = []
+    for i, prompt in enumerate(prompts):
+        try:
+            found.append(place(item.names if one in (None, i) else (), prompt, family, encoder))
+        except NoSuchWord as error:
+            if len(prompts) == 1:
+                raise
+            raise NoSuchWord(f"{item.method} cannot change the prompt {prompt.text!r}: {error}. {OTHERS}") from error
+    return found
+
+
 def _warn_of_pieces(alterations: Sequence[Alteration], prompts: Sequence[Prompt]) -> None:
     """Once for all: which subjects a tokenizer has split, and that the last piece stands for each."""
     found = dict.fromkeys(
@@ -203,14 +239,7 @@ def _editor(interventions: Sequence[Intervention], scene: Scene) -> Editor | Non
     items = [item for item in interventions if isinstance(item, AttentionIntervention)]
     for item in items:
         _check_prompts(item, prompts, family)
-    edits = [
-        Edit(
-            item,
-            [place(item.names if item.prompt in (None, i) else (), p, family) for i, p in enumerate(prompts)],
-            _encoded(item, scene),
-        )
-        for item in items
-    ]
+    edits = [Edit(item, _places(item, prompts, family), _encoded(item, scene)) for item in items]
     if not edits:
         return None
     return Editor(edits, prompts, family, named_attention(denoisers(scene.pipe)), scene.pipe.scheduler)

@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from probe.errors import BadInput
-from probe.intervention import LatentIntervention, Maps, Score
+from probe.intervention import LatentIntervention, Maps, Score, check_once
 from probe.nurse.maps import distribution, sharp_planes, smooth, symmetric_kl, word_plane
 from probe.nurse.settings import Temperature
 
@@ -32,12 +32,16 @@ class SynGen(LatentIntervention):
         )
 
     def check(self) -> None:
-        """Raises BadInput without a noun to bind."""
+        """Raises BadInput without a noun to bind, or with one that is to describe itself."""
         if not self.bindings:
             raise BadInput(
                 f"{self.method} has no bindings; name nouns and what describes each: "
                 "bindings={'car': ['red'], 'bowl': ['blue']}"
             )
+        super().check()
+        check_once(self.method, "the nouns of bindings", self.bindings)
+        for noun, modifiers in self.bindings.items():
+            check_once(self.method, "a phrase of bindings", (noun, *modifiers))
 
     def score(self, maps: Maps) -> Score:
         terms, shown = [], {}
@@ -77,13 +81,15 @@ class Conform(LatentIntervention):
         return tuple(dict.fromkeys([*(name for group in self.groups for name in group), *self.subjects]))
 
     def check(self) -> None:
-        """Raises BadInput where there is nothing to tell apart."""
+        """Raises BadInput where there is nothing to tell apart, or a word is to be apart from itself."""
         if len(self.groups) < 2 or not all(self.groups):
             found = [list(group) for group in self.groups]
             raise BadInput(
                 f"{self.method} tells groups of words apart, and groups={found}; "
                 "give two or more, none of them empty: groups=[['red', 'car'], ['blue', 'bowl']]"
             )
+        super().check()
+        check_once(self.method, "groups", (name for group in self.groups for name in group))
 
     def target(self, step: int) -> float | None:
         """Refine as often as allowed: there is no loss to reach."""

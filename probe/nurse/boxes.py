@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from probe.errors import BadInput
-from probe.intervention import LatentIntervention, Maps, Score
+from probe.intervention import LatentIntervention, Maps, Score, check_once
 from probe.nurse.maps import sharp_planes, smooth, word_plane
 from probe.nurse.settings import SomeShare
 
@@ -26,12 +26,14 @@ class Boxed(LatentIntervention):
         return tuple(self.boxes)
 
     def check(self) -> None:
-        """Raises BadInput without boxes, or for one outside of the picture."""
+        """Raises BadInput without boxes, for two of one subject, or for one outside of the picture."""
         if not self.boxes:
             raise BadInput(
                 f"{self.method} has no boxes; give each subject its left, top, right, bottom: "
                 "boxes={'cat': [0, 0, 0.5, 1]}"
             )
+        super().check()
+        check_once(self.method, "boxes", self.boxes)
         for name, box in self.boxes.items():
             check_box(box, name)
 

@@ -8,7 +8,7 @@ from pydantic import NonNegativeInt, model_validator
 from torch import Tensor
 
 from probe.errors import BadInput
-from probe.intervention import AttentionIntervention, Seen
+from probe.intervention import AttentionIntervention, Seen, check_once
 from probe.nurse.align import Pairs, refinement, replacement
 from probe.nurse.prompts import phrases_of
 from probe.nurse.settings import Share
@@ -34,13 +34,30 @@ class ScaleAttention(AttentionIntervention):
         return tuple(self.factors)
 
     def check(self) -> None:
-        """Raises BadInput without words."""
+        """Raises BadInput without words, with two factors for one, or where no step is between first and last."""
         if not self.factors:
             raise BadInput("ScaleAttention has no words; give each its factor: factors={'red': 2.0}")
+        check_once(self.method, "factors", self.factors)
+        if self.first >= self.last:
+            raise BadInput(
+                f"ScaleAttention acts from first={self.first:g} to before last={self.last:g} of the steps, which are "
+                "none; give first < last, such as first=0, last=0.5"
+            )
+
+    def check_run(self, steps: int) -> None:
+        """Raises BadInput where none of so many steps is between first and last."""
+        if not any(self._inside(step, steps) for step in range(steps)):
+            raise BadInput(
+                f"ScaleAttention acts from first={self.first:g} to before last={self.last:g} of the steps, and none of "
+                f"the {steps} of this run is there; put them further apart, or take more steps"
+            )
 
     def due(self, kind: str, step: int, steps: int) -> bool:
-        inside = self.first * steps <= step < self.last * steps
-        return kind != "self" and inside and any(factor != 1 for factor in self.factors.values())
+        heeded = any(factor != 1 for factor in self.factors.values())
+        return kind != "self" and heeded and self._inside(step, steps)
+
+    def _inside(self, step: int, steps: int) -> bool:
+        return self.first * steps <= step < self.last * steps
 
     def change(self, seen: Seen) -> Tensor:
         return seen.attend(scaled(seen, self.factors))

@@ -32,6 +32,15 @@ class PromptSchedule(PromptIntervention):
         if min(self.prompts) < 0:
             raise BadInput(f"prompts starts at step {min(self.prompts)}; steps count from 0")
 
+    def check_run(self, steps: int) -> None:
+        """Raises BadInput for a step that a run of so many has not."""
+        late = sorted(first for first in self.prompts if first >= steps)
+        if late:
+            raise BadInput(
+                f"{self.method} has a prompt from step {late[0]} on, and this run has the steps 0 to {steps - 1}: give "
+                "it one of these, or take more steps"
+            )
+
     def weights(self, step: int, steps: int) -> Mapping[str, float] | None:
         begun = [first for first in self.prompts if first <= step]
         return {self.prompts[max(begun)]: 1.0} if begun else None

@@ -209,6 +209,24 @@ BAD = {
         "'dog', which is not a subject",
     ),
     "not nursed": (Adaptive(subjects=("cat",), nursed=("dog",)), BadInput, "nursed names 'dog', which is no subject"),
+    "one subject twice": (
+        AStar(subjects=("cat", "cat")),
+        BadInput,
+        "^AStar has one word twice in subjects, as 'cat' and 'cat'; leave one out .*'word#2'",
+    ),
+    "spelt twice": (EXCITE.model_copy(update={"subjects": ("cat", "Cat#1")}), BadInput, "as 'cat' and 'Cat#1'"),
+    "apart from itself": (Conform(groups=(("cat",), ("cat",))), BadInput, "^Conform has one word twice in groups"),
+    "in two groups": (Separate(groups=(("cat",), ("balloon", "cat"))), BadInput, "^Separate has .* twice in groups"),
+    "its own modifier": (SynGen(bindings={"cat": ("cat",)}), BadInput, "^SynGen has .* twice in a phrase of bindings"),
+    "bound twice": (SynGen(bindings={"cat": (), "CAT": ()}), BadInput, "twice in the nouns of bindings"),
+    "subject of groups": (Conform(groups=(("cat",), ("red",)), subjects=("cat", "cat")), BadInput, "in subjects"),
+    "two boxes": (BoxDiff(boxes={"cat": (0, 0, 1, 1), "CAT": (0, 0, 0.5, 1)}), BadInput, "^BoxDiff .* twice in boxes"),
+    "no step": (
+        EXCITE.model_copy(update={"max_steps": 0, "thresholds": {90: 0.5}}),
+        BadInput,
+        r"max_steps=0 and thresholds=\{90: 0.5\}, so it does nothing at the steps 0 to 2 .*: raise max_steps, or",
+    ),
+    "no step at all": (EXCITE.model_copy(update={"max_steps": 0}), BadInput, r"thresholds=\{\}, so it does nothing"),
     "encoder": (EXCITE.model_copy(update={"encoder": "t5"}), BadInput, "there are text_encoder"),
 }
 
@@ -218,6 +236,24 @@ def test_what_cannot_be_says_so(name):
     item, error, says = BAD[name]
     with pytest.raises(error, match=says):
         draw("sd1", PROMPT, item)
+
+
+def test_two_occurrences_of_a_word_are_two_subjects_and_one_modifier_may_serve_two_nouns():
+    AStar(subjects=("cat", "cat#2")).check()
+    Conform(groups=(("red", "cat"), ("red#2", "cat#2"))).check()
+    SynGen(bindings={"cat": ("red",), "dog": ("red",)}).check()
+
+
+def test_what_is_switched_off_may_do_nothing():
+    off = EXCITE.model_copy(update={"max_steps": 0, "thresholds": {90: 0.5}, "strength": 0.0})
+    assert (draw("sd1", PROMPT, off) == draw("sd1")).all()
+
+
+@pytest.mark.parametrize("item", [EXCITE, ScaleAttention(factors={"cat": 2.0})], ids=lambda item: item.method)
+def test_a_prompt_without_the_subjects_is_named_with_what_to_do(item):
+    says = rf"^{item.method} cannot change the prompt 'a car and a bowl': 'cat' is not in .* in calls of their own"
+    with pytest.raises(NoSuchWord, match=says):
+        draw("sd1", [PROMPT, "a car and a bowl"], item)
 
 
 REFUSED = {

@@ -62,6 +62,8 @@ def test_what_cannot_be_says_so():
         draw("sd1", PROMPT, PromptSchedule())
     with pytest.raises(BadInput, match="steps count from 0"):
         draw("sd1", PROMPT, PromptSchedule(prompts={-1: OTHER}))
+    with pytest.raises(BadInput, match="has a prompt from step 3 on, and this run has the steps 0 to 2: give it one"):
+        draw("sd1", PROMPT, PromptSchedule(prompts={0: OTHER, 3: OTHER}))
     with pytest.raises(BadInput, match="2 prompts and 1 scales"):
         draw("sd1", PROMPT, ComposableDiffusion(prompts=("a", "b"), scales=(1.0,)))
     with pytest.raises(BadInput, match="needs both branches in one batch"):
