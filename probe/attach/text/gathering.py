@@ -12,6 +12,10 @@ from probe.errors import RecordingError
 from probe.words import Prompt
 
 MASKS = ("encoder_attention_mask", "encoder_attention_mask_2")
+REORDERED = (
+    "the pipeline puts the masks of its texts in another order than the texts, so some prompts lose words. Draw one "
+    "prompt a call, or one picture or film of each (num_images_per_prompt=1)"
+)
 
 
 def further(given: Arguments, family: Family) -> tuple[int, ...]:
@@ -34,10 +38,17 @@ def check_attended(given: Arguments, prompts: Sequence[Prompt | None], family: F
     masks = [mask for mask in map(given.get, MASKS) if isinstance(mask, Tensor)]
     if not family.gathered or not masks:
         return
-    for prompt, count in zip(prompts, torch.cat(masks, 1).bool().sum(1).tolist(), strict=True):
-        heard = 0 if prompt is None else sum(token.special != PADDING for token in prompt.tokens)
-        if prompt is not None and heard != count:
+    counts = [int(count) for count in torch.cat(masks, 1).bool().sum(1)]
+    heard = [_heard(prompt) for prompt in prompts]
+    for prompt, count, own in zip(prompts, counts, heard, strict=True):
+        if prompt is not None and own != count:
+            why = REORDERED if sorted(heard) == sorted(counts) else "give the prompt as text, and no embeddings of it"
             raise RecordingError(
                 f"{family.name} attends to {count} tokens of the text of {prompt.text!r}, and its encoders were heard "
-                f"to read {heard}, so its columns cannot be told: give the prompt as text, and no embeddings of it"
+                f"to read {own}, so its columns cannot be told: {why}"
             )
+
+
+def _heard(prompt: Prompt | None) -> int:
+    """How many tokens an encoder read of a prompt."""
+    return 0 if prompt is None else sum(token.special != PADDING for token in prompt.tokens)

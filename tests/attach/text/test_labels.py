@@ -10,11 +10,14 @@ import torch
 
 import probe
 import probe.show
+from probe.attach.model.families import FAMILIES
+from probe.attach.text.gathering import MASKS, check_attended
 from probe.errors import NoMatch, NoSuchWord, ProbeWarning, RecordingError
 from probe.nurse.diagnose import find_cast
 from probe.nurse.diagnosis_signals import Cast
 from probe.readings import content_words
 from probe.trace import Trace
+from probe.words import Prompt, Token
 from tests import pipelines
 from tests.attach.looking import SPECIAL, Checks, checking
 
@@ -322,10 +325,28 @@ def test_sliced_attention_is_missed_not_overlooked():
 
 
 def test_words_that_another_prompts_mask_cuts_off_are_missing_not_misread():
-    trace, _ = record("lumina2", prompt=[CAT, BALLOON], num_images_per_prompt=2)
+    with pytest.warns(ProbeWarning, match="so it does not see: and, a#2, red, balloon"):
+        trace, _ = record("lumina2", prompt=[CAT, BALLOON], num_images_per_prompt=2)
     assert np.isfinite(readings(trace, "cat", image=1)).all()
     assert np.isnan(readings(trace, "balloon", image=2)).all()  # its row has the mask of the shorter prompt
     assert np.isfinite(readings(trace, "balloon", image=3)).all()
+
+
+def test_masks_in_another_order_than_their_texts_are_told_from_texts_that_were_not_heard():
+    """HunyuanImage repeats embeddings prompt by prompt, and their masks all over again."""
+    two = {"prompt": [CAT, BALLOON], "negative_prompt": ["ugly", "blurry"], "num_images_per_prompt": 2}
+    with pytest.raises(
+        RecordingError, match="masks of its texts in another order .* one prompt a call, or one picture"
+    ):
+        record("hunyuan_image", **two)
+    own = Prompt(
+        text="a",
+        words=(),
+        tokens=(Token(encoder="text_encoder", index=0, id=1, text="a", start=0, end=1),),
+        lengths={"text_encoder": 1},
+    )
+    with pytest.raises(RecordingError, match="attends to 2 tokens .* to read 1, .*: give the prompt as text"):
+        check_attended({MASKS[0]: torch.ones(1, 2)}, [own], FAMILIES["HunyuanImageTransformer2DModel"])
 
 
 def test_blanks_that_a_pipeline_joins_or_keeps():
