@@ -10,6 +10,7 @@ from probe.nurse.moved import how_far, moved, with_moved
 from probe.nurse.patching import PatchAttention, PatchModules
 from probe.nurse.presence import AStar, DivideAndBind
 from probe.nurse.prompts import ComposableDiffusion, PromptSchedule
+from probe.nurse.secure import Secure
 from probe.nurse.separate import Separate
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "PromptSchedule",
     "PromptToPrompt",
     "ScaleAttention",
+    "Secure",
     "Separate",
     "StructuredDiffusion",
     "SynGen",
