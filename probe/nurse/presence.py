@@ -8,7 +8,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from torch import Tensor
 
 from probe.errors import BadInput
-from probe.intervention import LatentIntervention, Maps, Score
+from probe.intervention import LatentIntervention, Maps, Score, check_once
 from probe.nurse.maps import distribution, jensen_shannon, overlap, sharp_planes, smooth, total_variation
 from probe.nurse.settings import SomeShare
 
@@ -41,6 +41,8 @@ class DivideAndBind(LatentIntervention):
             raise BadInput(
                 f"attributes names {strange[0]!r}, which is not a subject; there are {', '.join(self.subjects)}"
             )
+        for pair in self.attributes.items():
+            check_once(self.method, "a pair of attributes", pair)
 
     def now(self, step: int, seen: Sequence[Score]) -> Self:
         """The same with the lambda and the number of refinements of this step."""

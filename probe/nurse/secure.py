@@ -1,9 +1,8 @@
 """Secure, our own: subjects are drawn apart while the layout is decided, then whoever is about to be lost is held."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import PositiveInt
 
 from probe.errors import BadInput
 from probe.intervention import LatentIntervention, Score
@@ -22,7 +21,7 @@ class Secure(Adaptive):
     apart: PositiveInt = 5
     watch: PositiveInt = 5
 
-    @cached_property
+    @property
     def separate(self) -> Separate:
         """What moves the first steps."""
         told = {"subjects": self.subjects, "groups": self.groups, "max_steps": self.apart, "strength": self.strength}
@@ -34,6 +33,8 @@ class Secure(Adaptive):
 
     def check(self) -> None:
         """Raises BadInput as Separate and Adaptive do."""
+        if not self.subjects:
+            raise BadInput("Secure has no subjects; name them beside the groups: subjects=['cat', 'dog']")
         super().check()
         self.separate.check()
 
@@ -42,8 +43,8 @@ class Secure(Adaptive):
         last, first = min(steps, self.max_steps), self.apart + self.watch
         if first >= last:
             raise BadInput(
-                f"Secure moves and watches {first} steps, and there are {last} that it may nurse: lower apart or watch, "
-                "or take more steps"
+                f"Secure moves and watches {first} steps, and there are {last} that it may nurse: lower apart or "
+                "watch, or take more steps"
             )
 
     def now(self, step: int, seen: Sequence[Score]) -> LatentIntervention | None:
@@ -52,5 +53,5 @@ class Secure(Adaptive):
 
     def target(self, step: int) -> float | None:
         """The first step that is nursed on demand is refined until what was missing is there."""
-        own: NonNegativeInt = step - self.apart
-        return super().target(own if own == self.watch else step)
+        first = self.apart + self.watch
+        return 1 - self.needed if step == first else LatentIntervention.target(self, step)

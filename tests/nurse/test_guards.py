@@ -217,6 +217,11 @@ BAD = {
     "spelt twice": (EXCITE.model_copy(update={"subjects": ("cat", "Cat#1")}), BadInput, "as 'cat' and 'Cat#1'"),
     "apart from itself": (Conform(groups=(("cat",), ("cat",))), BadInput, "^Conform has one word twice in groups"),
     "in two groups": (Separate(groups=(("cat",), ("balloon", "cat"))), BadInput, "^Separate has .* twice in groups"),
+    "its own attribute": (
+        DivideAndBind(subjects=("cat", "balloon"), attributes={"cat": "cat"}),
+        BadInput,
+        "^DivideAndBind has .* twice in a pair of attributes",
+    ),
     "its own modifier": (SynGen(bindings={"cat": ("cat",)}), BadInput, "^SynGen has .* twice in a phrase of bindings"),
     "bound twice": (SynGen(bindings={"cat": (), "CAT": ()}), BadInput, "twice in the nouns of bindings"),
     "subject of groups": (Conform(groups=(("cat",), ("red",)), subjects=("cat", "cat")), BadInput, "in subjects"),
