@@ -41,6 +41,8 @@ class Inside(Scorer):
     minus unconditional prediction, mean over steps; pull_early: over the first fifth. None where guidance was off.
     """
 
+    reads = ("group",)
+
     def score(self, shot: Shot) -> Values:
         if shot.trace is None:
             return {}

@@ -137,7 +137,8 @@ class Worker:
         with caught, noted() as more:
             shot, values = self._explain(shot)
             for name, scorer in self._scorers:
-                values |= {f"{name}_{what}": _plain(what, value) for what, value in scorer.score(shot).items()}
+                scores = scorer.score(shot.shown(scorer.reads))
+                values |= {f"{name}_{what}": _plain(what, value) for what, value in scores.items()}
         if caught.reason is not None:
             return self.fail(job, caught.reason)
         seconds = shot.seconds + time.monotonic() - began

@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from itertools import combinations
@@ -61,6 +61,13 @@ class Shot:
         """The labels of the prompt's subjects."""
         return self.job.row.subjects or ()
 
+    def shown(self, names: Sequence[str]) -> "Shot":
+        """The same shot, with no further columns of the prompt's row than these."""
+        row = self.job.row
+        told = {name: value for name, value in row.columns.items() if name in names}
+        kept = type(row)(prompt=row.prompt, subjects=row.subjects, attributes=row.attributes, **told)
+        return replace(self, job=replace(self.job, row=kept))
+
     @property
     def attributes(self) -> tuple[str | None, ...]:
         """What describes each subject, or None."""
@@ -71,7 +78,7 @@ class Scorer(BaseModel, ABC):
     """Reads values from what a job made; its fields are its settings, and part of the job's key.
 
     `menagerie`: whether it looks with Menagerie's judge or CLIP, so that their weights are part of the key too;
-    `reads`: the further columns of the prompt's row that it reads, so that they are.
+    `reads`: the further columns of the prompt's row that it reads, so that they are; it is given no others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -49,12 +49,12 @@ class Moody(Scorer):
 
 
 class Target(Scorer):
-    """What the prompt's row says it should be."""
+    """What the prompt's row says it should be, and what it is given of that row."""
 
     reads = ("target",)
 
     def score(self, shot: Shot) -> Values:
-        return {"asked": str(shot.job.row.columns["target"])}
+        return {"asked": str(shot.job.row.columns["target"]), "given": sorted(shot.job.row.columns)}
 
 
 class Odd(Scorer):

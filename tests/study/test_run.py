@@ -147,6 +147,7 @@ def test_what_a_scorer_reads_of_a_row_decides_what_it_says(small: Make):
     assert asked(target=date(2001, 2, 3), other="x") == (1, ["2001-02-03"])
     assert asked(target="y", other="x") == (1, ["y"])
     assert asked(target="y", other="z") == (0, ["y"])
+    assert [list(each) for each in small().table()[f"{HOME}:Target_given"]] == [["target"]]
 
 
 def test_a_trace_that_is_wanted_later_is_made_later(small: Make):
