@@ -88,39 +88,44 @@ def kid(X: np.ndarray, Y: np.ndarray) -> float:
     return float((h.sum() - np.trace(h)) / (n * (n - 1)))
 
 
-def price(table: pd.DataFrame, method: str) -> float:
+def price(every: pd.DataFrame, method: str) -> float:
     """The median over pictures of a method's time, as a multiple of the plain picture's that was made shortly before.
 
     A machine is not the same at another time, so pictures that were made long after the plain ones do not count here.
     """
-    own, plain = (table.loc[table["method"] == name].set_index(CELL).sort_index() for name in (method, PLAIN))
+    both = whole_cells(every, [PLAIN, method])
+    own, plain = (both.loc[both["method"] == name].set_index(CELL).sort_index() for name in (method, PLAIN))
     made = [pd.to_datetime(rows["created"]) for rows in (own, plain)]
     near = (made[0] - made[1]).abs() < TOGETHER
     return float((own["time_picture"] / plain["time_picture"])[near].median())
 
 
-def conclusion(table: pd.DataFrame) -> str:
-    """Whether the aim was reached, and which methods cut neglect more than Adaptive, which chooses whom to nurse."""
-    cuts = {name: neglect_cut(table, name) for name in dict.fromkeys(table["method"]) if name != PLAIN}
-    cheap = {name: cut for name, cut in cuts.items() if price(table, name) <= TIMES}
+def conclusion(table: pd.DataFrame, wide: pd.DataFrame, every: pd.DataFrame) -> str:
+    """Whether the aim was reached, by the methods that were tried on most pictures; and which methods cut neglect more
+    than Adaptive, which chooses whom to nurse.
+    """
+    cuts = {name: neglect_cut(wide, name) for name in dict.fromkeys(wide["method"]) if name != PLAIN}
+    prices = {name: price(every, name) for name in cuts}
+    cheap = {name: cut for name, cut in cuts.items() if prices[name] <= TIMES}
     told = f"The aim is to cut neglect by {CUT:.0%} at no more than {TIMES:g} times the time. "
     if not cheap or all(np.isnan(cut) for cut in cheap.values()):
         return told + "Nothing here tells whether it is reached."
-    best = max(cheap, key=lambda name: (round(cheap[name], 3), -price(table, name)))
+    best = max(cheap, key=lambda name: (round(cheap[name], 3), -prices[name]))
     reached = "reached" if cheap[best] >= CUT else "not reached"
-    told += f"It is {reached}: {best} cuts {cheap[best]:.0%} at {price(table, best):.2f} times."
-    own = cuts.get("Adaptive")
-    ahead = [name for name, cut in cuts.items() if own is not None and cut > own]
+    pictures = len(wide.drop_duplicates(CELL))
+    told += f"It is {reached}: on {pictures} pictures {best} cuts {cheap[best]:.0%} at {prices[best]:.2f} times."
+    each = {name: neglect_cut(table, name) for name in dict.fromkeys(table["method"]) if name != PLAIN}
+    ahead = [name for name, cut in each.items() if "Adaptive" in each and cut > each["Adaptive"]]
     return told + (f" Adaptive, which nurses on demand, is behind {', '.join(ahead)}." if ahead else "")
 
 
-def row(table: pd.DataFrame, method: str) -> str:
-    """One line of the table."""
+def row(table: pd.DataFrame, method: str, every: pd.DataFrame) -> str:
+    """One line of the table; its time by all pictures there are of a method."""
     cells = [str(estimate(table, method, measure)) for measure in MEASURES]
     if method == PLAIN:
         return f"| {method} | {' | '.join(cells)} | | 1 | |"
     pair = [table.loc[table["method"] == name].sort_values(CELL) for name in (method, PLAIN)]
-    cut, times = neglect_cut(table, method), price(table, method)
+    cut, times = neglect_cut(table, method), price(every, method)
     cells += [
         "" if np.isnan(cut) else f"{0.0 - cut:+.0%}",
         "" if np.isnan(times) else f"{times:.2f}",
@@ -173,21 +178,25 @@ def page(table: pd.DataFrame, asked: Asked, every: pd.DataFrame) -> str:
         f"guidance {table['guidance'].iloc[0]:g}, weights {weights.revision()[:12]}; {asked.failed} jobs failed. In "
         "brackets: the difference to plain, and its 95 % interval by a paired bootstrap over prompts."
     )
-    lines = [told, "", HEAD, RULE, *(row(table, name) for name in names), ""]
-    lines += [conclusion(table), "", "All subjects present, by subset:", "", *by_subset(table, names), ""]
-    return "\n".join([*lines, *further(table, every, names), PUBLISHED])
+    wide = widest(table, every, names)
+    lines = [told, "", HEAD, RULE, *(row(table, name, every) for name in names), ""]
+    lines += [conclusion(table, wide, every), "", "All subjects present, by subset:", "", *by_subset(table, names), ""]
+    return "\n".join([*lines, *([] if wide is table else further(wide, every)), PUBLISHED])
 
 
-def further(table: pd.DataFrame, every: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Methods that were tried on more prompts than all were, each beside the plain pictures of the same."""
-    lines = list[str]()
-    for name in (name for name in names if name != PLAIN):
-        own = whole_cells(every, [PLAIN, name])
-        if len(own) // 2 > len(table.drop_duplicates(CELL)):
-            told = Asked.of(own).told(own)
-            lines += [f"{name} was tried on more: {told}.", "", HEAD, RULE, row(own, PLAIN), row(own, name), ""]
-            lines += [*by_subset(own, [PLAIN, name]), ""]
-    return lines
+def widest(table: pd.DataFrame, every: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The cells of plain and of the methods that were tried on more of them than all were; the table if none was."""
+    least = len(table.drop_duplicates(CELL))
+    more = [name for name in names if name != PLAIN and len(whole_cells(every, [PLAIN, name])) > 2 * least]
+    wide = whole_cells(every, [PLAIN, *more])
+    return wide if more and len(wide.drop_duplicates(CELL)) > least else table
+
+
+def further(wide: pd.DataFrame, every: pd.DataFrame) -> list[str]:
+    """The table of the methods that were tried on more."""
+    names = [PLAIN, *(name for name in dict.fromkeys(wide["method"]) if name != PLAIN)]
+    told = f"Tried on more: {Asked.of(wide).told(wide)}."
+    return [told, "", HEAD, RULE, *(row(wide, name, every) for name in names), "", *by_subset(wide, names), ""]
 
 
 def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

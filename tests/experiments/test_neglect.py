@@ -186,22 +186,25 @@ def test_a_method_of_which_nothing_came_of_one_subset_leaves_its_cell_empty():
     assert line.endswith("|  |") and "| 1.000 (" in line
 
 
+def aim(rows: pd.DataFrame) -> str:
+    """What is said of the aim where all methods did the same."""
+    return neglect_page.conclusion(rows, rows, rows)
+
+
 def test_the_page_says_whether_the_aim_is_reached_and_who_is_ahead_of_adaptive():
     base = table()
     plain, nursed = (base.loc[base["method"] == name] for name in ("plain", "AttendAndExcite"))
     plain, good = plain.assign(judge_all_present=False), nursed.assign(judge_all_present=True, method="Conform")
     slow = good.assign(method="Separate", time_picture=3 * good["time_picture"])
-    told = neglect_page.conclusion(
-        pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), good, slow])
-    )
+    told = aim(pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), good, slow]))
     assert told == (
-        "The aim is to cut neglect by 60% at no more than 2 times the time. It is reached: Conform cuts 100% at "
-        "1.50 times. Adaptive, which nurses on demand, is behind Conform, Separate."
+        "The aim is to cut neglect by 60% at no more than 2 times the time. It is reached: on 4 pictures "
+        "Conform cuts 100% at 1.50 times. Adaptive, which nurses on demand, is behind Conform, Separate."
     )
-    assert "It is not reached: Adaptive cuts 0%" in neglect_page.conclusion(
+    assert "It is not reached: on 4 pictures Adaptive cuts 0%" in aim(
         pd.concat([plain, good.assign(method="Adaptive", judge_all_present=False), slow])
     )
-    assert neglect_page.conclusion(plain).endswith("Nothing here tells whether it is reached.")
+    assert aim(plain).endswith("Nothing here tells whether it is reached.")
 
 
 def test_the_pictures_that_a_method_spoiled_most_come_first():
@@ -272,18 +275,17 @@ def test_a_part_says_that_it_is_one():
     assert told.endswith("**a part of the 276 x 8 that were asked for**, namely what every method was done with")
 
 
-def test_a_method_that_was_tried_on_more_is_told_apart():
-    other = table().loc[[1, 3]].assign(method="SynGen")
+def test_methods_that_were_tried_on_more_are_told_apart_and_tell_of_the_aim():
+    other = table().loc[[1, 3]].assign(method="SynGen", key=["s0", "s1"])
     every = pd.concat([table(), other])
-    whole = neglect_rows.whole_cells(every, ["plain", "AttendAndExcite", "SynGen"])
-    told = neglect_page.further(whole, every, ["plain", "AttendAndExcite", "SynGen"])
-    assert told[0] == "AttendAndExcite was tried on more: 4 prompts (4 animal-animal) x 1 seed, 4 pictures a method."
-    assert [line.split(" | ")[0] for line in told if line.startswith(("| plain", "| Att"))][:2] == [
-        "| plain",
-        "| AttendAndExcite",
-    ]
-    assert not any("SynGen" in line for line in told)
-    assert neglect_page.further(table(), table(), ["plain", "AttendAndExcite"]) == []
+    names = ["plain", "AttendAndExcite", "SynGen"]
+    whole = neglect_rows.whole_cells(every, names)
+    told = neglect_page.page(whole, neglect_page.Asked(4, 1), every)
+    assert told.startswith("2 prompts (2 animal-animal)")
+    assert "on 4 pictures AttendAndExcite cuts 100% at 1.50 times" in told
+    more = told[told.index("Tried on more: 4 prompts (4 animal-animal) x 1 seed, 4 pictures a method.") :]
+    assert "| plain | 0.500 |" in more and "| AttendAndExcite | 1.000" in more and "SynGen" not in more
+    assert neglect_page.widest(every, every, names) is every
 
 
 def test_only_whole_cells_are_compared():
