@@ -10,7 +10,6 @@ from probe.nurse.moved import how_far, moved, with_moved
 from probe.nurse.patching import PatchAttention, PatchModules
 from probe.nurse.presence import AStar, DivideAndBind
 from probe.nurse.prompts import ComposableDiffusion, PromptSchedule
-from probe.nurse.secure import Secure
 from probe.nurse.separate import Separate
 
 __all__ = [
@@ -28,7 +27,6 @@ __all__ = [
     "PromptSchedule",
     "PromptToPrompt",
     "ScaleAttention",
-    "Secure",
     "Separate",
     "StructuredDiffusion",
     "SynGen",
