@@ -195,8 +195,20 @@ def widest(table: pd.DataFrame, every: pd.DataFrame, names: Sequence[str]) -> pd
 def further(wide: pd.DataFrame, every: pd.DataFrame) -> list[str]:
     """The table of the methods that were tried on more."""
     names = [PLAIN, *(name for name in dict.fromkeys(wide["method"]) if name != PLAIN)]
-    told = f"Tried on more: {Asked.of(wide).told(wide)}."
+    moved = " ".join(changed(wide, name) for name in names[1:])
+    told = f"Tried on more: {Asked.of(wide).told(wide)}. {moved}"
     return [told, "", HEAD, RULE, *(row(wide, name, every) for name in names), "", *by_subset(wide, names), ""]
+
+
+def changed(table: pd.DataFrame, method: str) -> str:
+    """How many pictures without a subject a method repaired, and how many with all of them it spoiled."""
+    seen = table.pivot_table("judge_all_present", CELL, "method", aggfunc="last").astype(float)
+    before, after = seen[PLAIN] == 1, seen[method] == 1
+    repaired, spoiled = (~before & after).sum(), (before & ~after).sum()
+    return (
+        f"{method} repaired {repaired} of the {(~before).sum()} pictures that lacked a subject, and spoiled {spoiled} of "
+        f"the other {before.sum()}."
+    )
 
 
 def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -283,6 +283,8 @@ def test_methods_that_were_tried_on_more_are_told_apart_and_tell_of_the_aim():
     told = neglect_page.page(whole, neglect_page.Asked(4, 1), every)
     assert told.startswith("2 prompts (2 animal-animal)")
     assert "on 4 pictures AttendAndExcite cuts 100% at 1.50 times" in told
+    repaired = "AttendAndExcite repaired 2 of the 2 pictures that lacked a subject, and spoiled 0 of the other 2."
+    assert repaired in told
     more = told[told.index("Tried on more: 4 prompts (4 animal-animal) x 1 seed, 4 pictures a method.") :]
     assert "| plain | 0.500 |" in more and "| AttendAndExcite | 1.000" in more and "SynGen" not in more
     assert neglect_page.widest(every, every, names) is every
