@@ -206,8 +206,8 @@ def changed(table: pd.DataFrame, method: str) -> str:
     before, after = seen[PLAIN] == 1, seen[method] == 1
     repaired, spoiled = (~before & after).sum(), (before & ~after).sum()
     return (
-        f"{method} repaired {repaired} of the {(~before).sum()} pictures that lacked a subject, and spoiled {spoiled} of "
-        f"the other {before.sum()}."
+        f"{method} repaired {repaired} of the {(~before).sum()} pictures that lacked a subject, and spoiled {spoiled} "
+        f"of the other {before.sum()}."
     )
 
 
