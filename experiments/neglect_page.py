@@ -104,7 +104,7 @@ def conclusion(table: pd.DataFrame, wide: pd.DataFrame, every: pd.DataFrame) -> 
     """Whether the aim was reached, by the methods that were tried on most pictures; and which methods cut neglect more
     than Adaptive, which chooses whom to nurse.
     """
-    cuts = {name: neglect_cut(wide, name) for name in dict.fromkeys(wide["method"]) if name != PLAIN}
+    cuts = cuts_of(wide)
     prices = {name: price(every, name) for name in cuts}
     cheap = {name: cut for name, cut in cuts.items() if prices[name] <= TIMES}
     told = f"The aim is to cut neglect by {CUT:.0%} at no more than {TIMES:g} times the time. "
@@ -114,7 +114,7 @@ def conclusion(table: pd.DataFrame, wide: pd.DataFrame, every: pd.DataFrame) -> 
     reached = "reached" if cheap[best] >= CUT else "not reached"
     pictures = len(wide.drop_duplicates(CELL))
     told += f"It is {reached}: on {pictures} pictures {best} cuts {cheap[best]:.0%} at {prices[best]:.2f} times."
-    each = {name: neglect_cut(table, name) for name in dict.fromkeys(table["method"]) if name != PLAIN}
+    each = cuts_of(table)
     ahead = [name for name, cut in each.items() if "Adaptive" in each and cut > each["Adaptive"]]
     return told + (f" Adaptive, which nurses on demand, is behind {', '.join(ahead)}." if ahead else "")
 
@@ -132,6 +132,16 @@ def row(table: pd.DataFrame, method: str, every: pd.DataFrame) -> str:
         f"{1000 * kid(*map(features, pair)):.1f}",
     ]
     return f"| {method} | {' | '.join(cells)} |"
+
+
+def nursed(table: pd.DataFrame) -> list[str]:
+    """The methods of a table in its order, without plain."""
+    return [name for name in dict.fromkeys(table["method"]) if name != PLAIN]
+
+
+def cuts_of(table: pd.DataFrame) -> dict[str, float]:
+    """`neglect_cut` of every method."""
+    return {name: neglect_cut(table, name) for name in nursed(table)}
 
 
 def neglect_cut(table: pd.DataFrame, method: str) -> float:
@@ -194,8 +204,8 @@ def widest(table: pd.DataFrame, every: pd.DataFrame, names: Sequence[str]) -> pd
 
 def further(wide: pd.DataFrame, every: pd.DataFrame) -> list[str]:
     """The table of the methods that were tried on more."""
-    names = [PLAIN, *(name for name in dict.fromkeys(wide["method"]) if name != PLAIN)]
-    moved = " ".join(changed(wide, name) for name in names[1:])
+    methods = nursed(wide)
+    names, moved = [PLAIN, *methods], " ".join(changed(wide, name) for name in methods)
     told = f"Tried on more: {Asked.of(wide).told(wide)}. {moved}"
     return [told, "", HEAD, RULE, *(row(wide, name, every) for name in names), "", *by_subset(wide, names), ""]
 
@@ -222,7 +232,7 @@ def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
 def panels(table: pd.DataFrame) -> list[tuple[str, list[probe.show.Interval]]]:
     """Each measure's differences to plain, as the figure shows them."""
-    names = [name for name in dict.fromkeys(table["method"]) if name != PLAIN]
+    names = nursed(table)
     found = {measure: [(name, estimate(table, name, measure)) for name in names] for measure in list(MEASURES)[:3]}
     return [
         (f"{MEASURES[m]}, minus plain", [probe.show.Interval(n, e.difference, e.low, e.high) for n, e in rows])

@@ -7,7 +7,7 @@ states that a step sees, or the predictions that are combined), and the output o
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Annotated, Any, ClassVar
 
@@ -218,7 +218,7 @@ class Seen:
     def source_columns(self, word: str) -> tuple[int, ...]:
         """Where a word of the source's prompt is among the source's values."""
         assert self.source_prompt is not None  # there is a source
-        return tuple(self.text + i for i in self.source_prompt.columns(word, self.encoder))
+        return replace(self, prompt=self.source_prompt).columns(word)
 
 
 class AttentionIntervention(Intervention):

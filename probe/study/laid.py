@@ -38,7 +38,7 @@ def laid(result: "Result", job: Job, study: Study) -> "Result":
     """The result with the plan laid over its row; columns that the prompt no longer has are gone."""
     said, heads = told(job, study), prefixes(study)
     found = {name: value for name, value in result.row.items() if name in COLUMNS or name.startswith(heads)}
-    return replace(result, row=said | found | said)
+    return replace(result, row=said | {name: value for name, value in found.items() if name not in said})
 
 
 def prefixes(study: Study) -> tuple[str, ...]:
