@@ -121,7 +121,7 @@ def _shares(call: Call, rows: slice, lse: Tensor | None, wide: torch.dtype) -> T
     """P at chosen rows [b, h, r, m], float32; about 0 is where float32 is fine, so the scores are moved there first."""
     s = scores(call, rows, ALL, wide)
     s -= s.amax(-1, keepdim=True) if lse is None else lse[..., rows, None]
-    return s.float().softmax(-1)
+    return s.softmax(-1, dtype=torch.float32)
 
 
 def chunks(call: Call, rows: slice, size: int | None = None, *, columns: slice = ALL) -> list[slice]:

@@ -1,7 +1,7 @@
 """Reads the attention that each cell gives to each word, from the calls that the waist shows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from math import prod
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from probe.attach.kept.keeping import Kept, Reading
-from probe.attach.kept.passes import Pass, Place, at_rows, groups_of, span
+from probe.attach.kept.passes import Pass, Place, groups_of, span
 from probe.attach.kept.related import RelationReader
 from probe.attach.kept.relations import View
 from probe.attach.kept.remedy import unheard, wordless
+from probe.attach.kept.waiting import At, Waiting
 from probe.attach.model.families import Family, grid_of
 from probe.attach.model.infer import Joins, concluded, foreign, pools, settled, unknown
 from probe.attach.model.layout import Plane
@@ -27,19 +28,6 @@ from probe.errors import UnknownFamily
 from probe.site import Site
 
 Texts = tuple[str, int, int]  # and the length of its text
-WAITING = 1 << 23  # bytes of calls that wait for the end of their pass: read in one go, small ones take a third less
-
-
-@dataclass(frozen=True, slots=True)
-class _At:
-    """Whose rows of a call these are."""
-
-    step: int
-    key: tuple[str, int]
-    images: tuple[int, ...]
-    branch: str
-    prompt: int
-    text: int
 
 
 @dataclass
@@ -56,8 +44,7 @@ class AttentionReader:
     ran: set[tuple[int, str, str]] = field(default_factory=set)  # step, denoiser and branch of all passes
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
-    _waiting: list[tuple[Call, Tensor | None, list[int], _At]] = field(default_factory=list)  # with rows of the batch
-    _bytes: int = 0  # of the calls that wait
+    _waiting: Waiting = field(default_factory=Waiting)
     joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
     _plane: Plane | None = None
     _weights: dict[tuple[str, int, int, bool], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
@@ -90,7 +77,7 @@ class AttentionReader:
         self._plane = current.plane
         self._heard.clear()
         self._taken.clear()
-        self._forget()  # what a pass that broke off has left
+        self._waiting.clear()  # what a pass that broke off has left
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
     def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
@@ -106,9 +93,8 @@ class AttentionReader:
             for whose, rows in groups_of(current, self.branches, offset, call.q.shape[0] // each).items():
                 chosen = [(i - offset) * each + j for i in rows for j in range(each)]
                 images = tuple(current.rows[i].image for i in rows)
-                self._waiting.append((call, lse, chosen, _At(current.step, key, images, *whose)))
-            self._bytes += call.q.nbytes + call.k.nbytes + call.v.nbytes
-        if self._bytes > WAITING or self.joins.running:
+                self._waiting.add(call, lse, chosen, At(current.step, key, images, *whose))
+        if self._waiting.full or self.joins.running:
             self.read_waiting()
 
     def _asked(self, place: Place) -> bool:
@@ -118,26 +104,29 @@ class AttentionReader:
     @own_precision()
     def read_waiting(self) -> None:
         """Take the calls that wait: at the end of a pass, or before."""
-        for call, lse, rows, at in self._waiting:
-            self._take(*at_rows(call, lse, rows), at)
-        self._forget()
-
-    def _forget(self) -> None:
+        for call, lse, ats in self._waiting.each(self._kind):
+            self._take(call, lse, ats)
         self._waiting.clear()
-        self._bytes = 0
 
-    def _take(self, call: Call, lse: Tensor | None, at: "_At") -> None:
-        """Take the rows of one prompt and branch."""
+    def _kind(self, at: At) -> Hashable:
+        """What calls that are read as one have alike beside their shapes; None for those that are read alone."""
+        place = self.places[at.key]
+        site = None if self.relations.asked.kinds else place.site
+        return None if site is None else (site.kind, site.grid, site.frames, place.reads, place.folded)
+
+    def _take(self, call: Call, lse: Tensor | None, ats: Sequence[At]) -> None:
+        """Take the rows of one prompt and branch, of one call or of several that are read as one."""
+        at = ats[0]
         place, lexicon = self.places[at.key], self.lexicons.get((at.branch, at.prompt))
         if place.reads and self.relations.asked.words and lexicon is not None:
             means, heads = self._maps(call, lse, place, (at.branch, at.prompt, at.text))
-            for i, image in enumerate(at.images):
-                reading = Reading(at.prompt, means[i], None if heads is None else heads[i])
-                self.kept.add(at.step, at.key, at.branch, image, reading)
+            for i, (own, image) in enumerate((each, image) for each in ats for image in each.images):
+                reading = Reading(own.prompt, means[i], None if heads is None else heads[i])
+                self.kept.add(own.step, own.key, own.branch, image, reading)
         if self.relations.asked.kinds:
             self.relations.read(call, lse, self._view(call, place, at), lexicon, self.kept)
 
-    def _view(self, call: Call, place: Place, at: "_At") -> View:
+    def _view(self, call: Call, place: Place, at: At) -> View:
         """What lies where in a call, for relations other than cells to words."""
         joint = place.site is not None and place.site.kind == "joint"
         among_text = place.site is None and at.text <= call.rows == call.columns  # all of it, not one encoder's part
