@@ -99,7 +99,7 @@ class AttentionReader:
 
     def _asked(self, place: Place) -> bool:
         """Whether anything is wanted of a place: relations, or words."""
-        return bool(self.relations.asked.kinds) or (place.reads and any(one.labels for one in self.lexicons.values()))
+        return bool(self.relations.asked.kinds) or (place.reads and self.relations.width > 0)
 
     @own_precision()
     def read_waiting(self) -> None:

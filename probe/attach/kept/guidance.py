@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
@@ -99,7 +100,7 @@ class GuidanceReader:
 
     def _row(self, eps: dict[str, Tensor], every: Tensor) -> Row:
         """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches."""
-        norms = every.flatten(2).norm(dim=2)
+        norms = vector_norm(every.flatten(2), dim=2)
         row: Row = {"guided_norm": norms[0]} | {f"{b}_norm": value for b, value in zip(eps, norms[1:], strict=True)}
         if "cond" in eps:
             row["update_norm"] = norm(every[0] - eps["cond"])
@@ -115,7 +116,7 @@ class GuidanceReader:
             return
         delta = eps["cond"] - other
         row["difference_norm"] = norm(delta)
-        row["magnitude"] = delta.norm(dim=1)
+        row["magnitude"] = vector_norm(delta, dim=1)
         previous = next((direction for direction in self.directions[::-1] if direction is not None), None)
         row["cosine_previous"] = torch.full((len(delta),), torch.nan) if previous is None else _cosine(delta, previous)
         self.directions.append(delta.half())
@@ -140,7 +141,7 @@ def _in_step(x: Tensor, sample: Tensor) -> Tensor:
 
 def norm(x: Tensor) -> Tensor:
     """[image]: L2 over all else."""
-    return x.float().flatten(1).norm(dim=1)
+    return vector_norm(x.float().flatten(1), dim=1)
 
 
 def _cosine(x: Tensor, y: Tensor) -> Tensor:

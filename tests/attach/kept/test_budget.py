@@ -192,13 +192,13 @@ def test_groups_of_steps_hold_their_mean():
 
 def test_steps_that_are_not_asked_for_are_not_read(monkeypatch: pytest.MonkeyPatch):
     read = []
-    original = probe.attach.kept.attention.AttentionReader._maps
+    original = probe.attach.kept.attention.AttentionReader._take
     monkeypatch.setattr(
-        "probe.attach.kept.attention.AttentionReader._maps",
-        lambda self, *given: (read.append(1), original(self, *given))[1],
+        "probe.attach.kept.attention.AttentionReader._take",
+        lambda self, call, lse, ats: (read.extend(at.step for at in ats), original(self, call, lse, ats))[1],
     )
     trace = record("sd1", {"num_inference_steps": 4}, steps=slice(1, 4, 2)).trace
-    assert len(read) == 2 * 7
+    assert read == [1] * 7 + [3] * 7
     assert [node["step"].values.tolist() for node in trace.attention_nodes()] == [[1, 3]] * 3
     whole = record("sd1", {"num_inference_steps": 4}).trace
     for few, many in zip(trace.attention_nodes(), whole.attention_nodes(), strict=True):
