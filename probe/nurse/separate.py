@@ -19,7 +19,7 @@ class Separate(Conform):
     23 pictures of two subjects at seeds that no benchmark uses.
     """
 
-    max_steps: NonNegativeInt = 5
+    max_steps: NonNegativeInt = 25
     thresholds: Mapping[NonNegativeInt, float] = {0: 1.0}
     gain: Share = 0.02
 
