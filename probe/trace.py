@@ -22,7 +22,7 @@
                     magnitude    (step, image, y, x): norm over channels of cond - uncond
 /latents            latents      (time, image, channel, y, x) float16: before each step, and after the last
                     predicted    (step, image, channel, y, x) float16: the predicted x0
-                    predicted_cond, predicted_uncond, ...: of each branch, where several ran
+                    predicted_cond, predicted_uncond or predicted_negative, ...: of each branch, where several ran
 /scheduler          alpha, sigma, scale (step): the noise level; output_norm, sample_norm, step_norm (step, image): what
                     the scheduler was given and how far it went, see probe.attach.kept.stepping
 /modules/{name}     outputs of chosen modules; further axes are those of the output: channel, y and x, token, frame

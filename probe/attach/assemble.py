@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from probe.attach.aside import Asides
-from probe.attach.kept.guiders import method
+from probe.attach.kept.guiders import guiders_of, method, scale_of
 from probe.attach.kept.planes import attention_nodes, labels_of
 from probe.attach.kept.related import nodes as relation_sets
 from probe.attach.kept.thumbnails import thumbnails
@@ -103,7 +103,8 @@ def guidance_node(take: Take, pipe: Any) -> dict[str, xr.Dataset]:
         variables[name] = (dims, values.numpy())
     most = max(take.guidance.branches, key=len)
     ran = {branch for _, _, branch in take.attention.ran}
-    said = method(pipe, len(most), len(ran), told=take.guidance.told)
+    guiders = take.guidance.guiders or [type(guider).__name__ for guider in guiders_of(pipe)[:1]]
+    said = method(guiders, len(most), len(ran), told=take.guidance.told)
     attributes = {"method": said, "branches": list(most) or ["cond"]}
     return {"/guidance": _node(take, variables).assign_attrs(attributes)}
 
@@ -144,14 +145,13 @@ def run_of(take: Take, pipe: Any, seconds: float) -> Run:
     _, module = denoiser(pipe)
     weight = next(module.parameters())
     width, height = take.pictures[0].size if take.pictures else _pixels(take, pipe)
-    scale = getattr(pipe, "guidance_scale", None)
     return Run(
         prompts=take.encoded.prompts or ("",),
         images_per_prompt=max(1, take.pictures_asked // max(1, len(take.encoded.prompts))),
         negative_prompts=take.encoded.negatives,
         seed=take.seed,
         steps=take.step,
-        guidance_scale=None if scale is None else float(scale),
+        guidance_scale=scale_of(pipe),
         height=height,
         width=width,
         model=model_of(pipe),

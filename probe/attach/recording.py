@@ -19,7 +19,7 @@ from probe.attach.borrow import ONCE, around, by_name, here, leases
 from probe.attach.change.edit import edit_waist
 from probe.attach.change.modules import Module, changed_modules
 from probe.attach.kept.budget import Estimate, Estimated, run_length
-from probe.attach.kept.guiders import parts_of, predictions
+from probe.attach.kept.guiders import Combined, guiders_of, parts_of, predictions
 from probe.attach.kept.outputs import Chosen, choose
 from probe.attach.kept.remedy import UNHEARD, check_cache
 from probe.attach.kept.states import DepthReader
@@ -139,7 +139,7 @@ class Recording:
             *((part, "encode_prompt", self._encode) for part in parts_of(pipe)),
             *((part, "_encode_prompt", partial(self._encode, whole=False)) for part in (pipe, prior)),
             *((part, "prepare_latents", self._prepare) for part in parts_of(decoder)),
-            (getattr(pipe, "guider", None), "forward", self._guide),
+            *((guider, "forward", partial(self._guide, type(guider).__name__)) for guider in guiders_of(pipe)),
             *((module, "cache_context", self._name_branch) for module in self._modules.values()),
             (pipe.scheduler, "step", self._step),
             (pipe, "maybe_free_model_hooks", self._end),
@@ -276,10 +276,12 @@ class Recording:
             self._latents = result[0] if isinstance(result, tuple) else result.prev_sample
         return result
 
-    def _guide(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _guide(self, guider: str, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = original(*args, **kwargs)
         if self._take is not None:
-            self._take.combines(predictions(original, args, kwargs))
-        return original(*args, **kwargs)
+            whole = result if isinstance(result, Tensor) else result[0]
+            self._take.combines(Combined(guider, predictions(original, args, kwargs), whole))
+        return result
 
     def _show(self, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result = original(*args, **kwargs)

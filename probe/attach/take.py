@@ -1,6 +1,6 @@
 """A take: what one generation has shown so far. It lives while the pipeline runs and becomes a Trace."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from probe.attach.given import (
 )
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.guidance import GuidanceReader
-from probe.attach.kept.guiders import SCALES
+from probe.attach.kept.guiders import SCALES, Combined
 from probe.attach.kept.outputs import OutputReader
 from probe.attach.kept.passes import Pass
 from probe.attach.kept.states import Depths
@@ -249,9 +249,10 @@ class Take:
             self.guidance.saw(row.branch, row.image, prediction)
 
     @own_precision()
-    def combines(self, branches: Mapping[str, Tensor]) -> None:
-        """A guider is about to combine what the branches said."""
-        self.guidance.combines({name: self.planes(value) * self.family.sign for name, value in branches.items()})
+    def combines(self, combined: Combined) -> None:
+        """A guider has combined what the branches said; what it calls unconditional is said of the negative prompt."""
+        named = {self.encoded.other if name == "uncond" else name: x for name, x in combined.branches.items()}
+        self.guidance.combines(replace(combined, branches=named).at(lambda x: self.planes(x).detach()))
 
     @own_precision()
     def stepped(self, given: Arguments) -> None:

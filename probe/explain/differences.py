@@ -14,7 +14,7 @@ from probe.explain.pairing import Both, step_coords
 from probe.readings import UNITS, chosen_sites, resize
 from probe.trace import Trace
 
-NORMS = ("difference_norm", "cond_norm", "uncond_norm", "guided_norm", "update_norm", "update_ratio")
+NORMS = tuple(f"{name}_norm" for name in ("difference", "cond", "uncond", "negative", "guided", "update"))
 FAR = {"latents": ("latents", "time"), "predicted": ("latents", STEP), "thumbnails": ("thumbnails", STEP)}
 KINDS = ("content", "other", *SPECIAL)
 REST = "not recorded"
@@ -71,7 +71,7 @@ def guidance(both: Both) -> xr.Dataset:
     nodes = both.nodes("guidance")
     steps = both.steps(node[STEP].values.tolist() for node in nodes)
     cut = [node.sel({STEP: chosen}) for node, chosen in zip(nodes, steps, strict=True)]
-    names = [name for name in NORMS if all(name in node for node in cut)]
+    names = [name for name in (*NORMS, "update_ratio") if all(name in node for node in cut)]
     arrays: dict[str, Any] = {name: (("trace", STEP), np.stack([node[name].values for node in cut])) for name in names}
     pulls = [_pull(trace, image, chosen) for trace, image, chosen in zip(both.traces, both.images, steps, strict=True)]
     if all(map(len, pulls)) and pulls[0].shape == pulls[1].shape:

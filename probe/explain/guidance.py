@@ -14,7 +14,8 @@ from probe.readings import Steps
 from probe.trace import Trace
 
 UNITS = "norm of the noise prediction"
-CURVES = ("cond_norm", "uncond_norm", "difference_norm", "guided_norm", "cosine_previous", "cosine_final")
+NORMS = ("cond_norm", "uncond_norm", "negative_norm", "difference_norm", "guided_norm")
+CURVES = (*NORMS, "cosine_previous", "cosine_final")
 MAGNITUDE = Found("guidance", "magnitude", "guidance", "[]")
 
 

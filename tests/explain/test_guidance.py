@@ -38,6 +38,14 @@ def test_directions_have_a_step_axis_alone():
     assert set(found.dims) == {"step"} and {"cosine_previous", "cosine_final", "difference_norm"} <= set(found)
 
 
+def test_directions_hold_the_norms_of_a_negative_prompt():
+    trace = make_trace()
+    node = trace.node("guidance")
+    trace.tree["guidance"] = node.assign(negative_norm=node["difference_norm"] + 1)
+    found = directions(trace)
+    np.testing.assert_allclose(found["negative_norm"], found["difference_norm"] + 1)
+
+
 def test_without_a_second_branch_it_says_so():
     trace = make_trace()
     tree = trace.tree.copy()

@@ -29,6 +29,7 @@ from torch import Tensor
 from probe.attach.asked.inquiry import Answer, Inquiry, Scene
 from probe.attach.asked.rerun import Beside, Reader, check_text
 from probe.attach.change.gradient import checkpointed, without_weight_gradients
+from probe.attach.kept.guiders import scale_of
 from probe.attach.model.layout import unpacked
 from probe.attach.model.prediction import level
 from probe.attach.relevance.targets import TARGETS, Box, Seen
@@ -230,7 +231,7 @@ class GradientReader(Reader):
             latents=latents,
             level=level(scheduler, scheduler.timesteps[step]),
             vae=getattr(self.scene.pipe, "vae", None),
-            scale=float(getattr(self.scene.pipe, "guidance_scale", 1.0) or 1.0),
+            scale=scale_of(self.scene.pipe) or 1.0,
             box=self.request.box,
         )
 

@@ -1,12 +1,11 @@
 """Reads the guidance of each step: the branches' predictions, their difference, and what became of it.
 
-All predictions are compared as noise (eps), whatever the denoiser predicts. cond_norm, uncond_norm: |eps| of each
-branch; difference_norm: |eps_cond - eps_uncond|; guided_norm: |eps| after guidance; update_norm: |eps_guided -
-eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|.
+All predictions are compared as noise (eps), whatever the denoiser predicts. cond_norm, uncond_norm (negative_norm with
+a negative prompt): |eps| of each branch; difference_norm: |eps_cond - eps_uncond|; guided_norm: |eps| after guidance;
+update_norm: |eps_guided - eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|.
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.linalg import vector_norm
 
+from probe.attach.kept.guiders import FORMS, Combined, Form
 from probe.attach.model.families import Family
 from probe.attach.model.prediction import Level, level
 from probe.attach.model.schedule import number, numbers
@@ -38,14 +38,19 @@ class GuidanceReader:
     levels: list[Level] = field(default_factory=list)
     planned: Counter[float] = field(default_factory=Counter)  # how often the scheduler has each timestep
     told: bool = False  # whether the denoiser was told the scale
+    combined: Combined | None = None  # what a guider combined in this step
+    guiders: list[str] = field(default_factory=list)  # the classes of those that did
+    form: Form | None = None  # what guiders combine, once there was a result to tell it by
 
     def saw(self, branch: str, image: int, output: Tensor) -> None:
         """One branch's raw output for one picture, in the step that is running."""
         self.outputs.setdefault(branch, {}).setdefault(image, output.detach())
 
-    def combines(self, branches: Mapping[str, Tensor]) -> None:
+    def combines(self, combined: Combined) -> None:
         """A guider names what it combines: that is what the branches said, whatever was seen before."""
-        self.outputs = {name: dict(enumerate(value.detach())) for name, value in branches.items()}
+        self.combined = combined
+        if combined.guider not in self.guiders:
+            self.guiders.append(combined.guider)
 
     def turned(self, family: Family, guided: Tensor) -> Family:
         """A family whose sign makes the branches' predictions agree with what the scheduler is given."""
@@ -72,10 +77,10 @@ class GuidanceReader:
         now = number(timestep, self.scheduler.timesteps)
         self._count(now)
         noise = level(self.scheduler, timestep)
-        channels = sample.shape[1]
-        said = {b: _in_step(_stack(rows, channels), sample) for b, rows in self.outputs.items()}
+        guided = guided[:, : sample.shape[1]].detach()
+        said = self._said(guided, noise, sample)
         said = {b: value for b, value in said.items() if value.shape == sample.shape and noise.kind != "trigflow"}
-        every = torch.stack([guided[:, :channels].detach(), *said.values()])  # [1 + branch, image, ...]
+        every = torch.stack([guided, *said.values()])  # [1 + branch, image, ...]
         eps = noise.epsilon(every, sample)
         x0 = noise.x0(every if len(said) > 1 else every[:1], sample).half()
         self.levels.append(noise)
@@ -84,7 +89,22 @@ class GuidanceReader:
         self.samples.append(sample.detach().half())
         self.predicted.append(x0[0])
         self.timesteps.append(now)
-        self.outputs = {}
+        self.outputs, self.combined = {}, None
+
+    def _said(self, guided: Tensor, noise: Level, sample: Tensor) -> dict[str, Tensor]:
+        """What every branch said, as the scheduler would be given it."""
+        if self.combined is None:
+            return {b: _in_step(_stack(rows, sample.shape[1]), sample) for b, rows in self.outputs.items()}
+        combined = self.combined.at(lambda x: _in_step(x[:, : sample.shape[1]], sample))
+        form = self._form(combined, guided, noise, sample)
+        return {} if form is None else {b: FORMS[form](value, noise, sample) for b, value in combined.branches.items()}
+
+    def _form(self, combined: Combined, guided: Tensor, noise: Level, sample: Tensor) -> Form | None:
+        """What guiders combine. Where all is 0, as in the first step of some, nothing is told of later steps."""
+        form = self.form or combined.form(guided, noise, sample)
+        if self.form is None and bool(combined.result.any()):
+            self.form = form
+        return form
 
     def _count(self, now: float) -> None:
         """Some schedulers have a timestep twice, none steps it more often than it has it."""

@@ -1,12 +1,17 @@
 """Guidance as an object: diffusers' guiders, and the blocks of the modular pipelines that call them."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from probe.attach.borrow import by_name
+from probe.attach.model.prediction import Level
 
+Form = Literal["same", "negative", "clean"]  # what guiders combine: what the scheduler is given, or clean latents
+NEAR = 0.02  # of a norm: half precision may lie between a guider's result and what the scheduler is given
 PREFIX = "pred_"  # diffusers names a guider's inputs pred_cond, pred_uncond, pred_cond_skip, ...
 SCALES = ("guidance", "timestep_cond")  # arguments that tell a denoiser the scale instead of a second branch
 
@@ -30,21 +35,64 @@ def predictions(forward: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     return {name.removeprefix(PREFIX): value for name, value in given.items() if isinstance(value, Tensor)}
 
 
+def guiders_of(pipe: Any) -> list[Any]:
+    """The guiders of a picture or film: some models have another for texts with letters, or for the last steps."""
+    further = (name for name in getattr(pipe, "components", {}) if "guider" in name and not name.startswith("audio"))
+    names = dict.fromkeys(("guider", *further))
+    return [guider for name in names if (guider := getattr(pipe, name, None)) is not None]
+
+
+def scale_of(pipe: Any) -> float | None:
+    """The scale of the guidance, as the pipeline or else its guiders have it; None where they differ."""
+    own = getattr(pipe, "guidance_scale", None)
+    at_work = [guider for guider in guiders_of(pipe) if getattr(guider, "_enabled", True)]
+    scales: set[Any] = {getattr(guider, "guidance_scale", None) for guider in at_work} if own is None else {own}
+    return float(*scales) if len(scales) == 1 and None not in scales else None
+
+
+@dataclass(frozen=True)
+class Combined:
+    """What a guider combined in one step, and to what, as planes; `guider` is its class."""
+
+    guider: str
+    branches: Mapping[str, Tensor]
+    result: Tensor
+
+    def at(self, part: Callable[[Tensor], Tensor]) -> "Combined":
+        """The same of a part of every prediction."""
+        branches = {name: part(value) for name, value in self.branches.items()}
+        return Combined(self.guider, branches, part(self.result))
+
+    def form(self, given: Tensor, noise: Level, sample: Tensor) -> Form | None:
+        """What its predictions are, where the scheduler is `given` this: None, if it is made of them in another way."""
+        own = self.result.float()
+        return next((form for form, turn in FORMS.items() if _near(turn(own, noise, sample), given.float())), None)
+
+
+def _near(x: Tensor, y: Tensor) -> bool:
+    return x.shape == y.shape and bool(torch.dist(x, y) <= NEAR * y.norm())
+
+
+FORMS: dict[Form, Callable[[Tensor, Level, Tensor], Tensor]] = {
+    "same": lambda x, noise, sample: x,
+    "negative": lambda x, noise, sample: -x,
+    "clean": lambda x, noise, sample: noise.output(x, sample),
+}
+
+
 def guided(pipe: Any) -> bool:
     """Whether a second branch runs, as far as the pipeline says so."""
-    guider = getattr(pipe, "guider", None)
-    conditions = getattr(guider, "num_conditions", 1) if guider is not None else 1
+    conditions = max((getattr(guider, "num_conditions", 1) for guider in guiders_of(pipe)), default=1)
     denoising = getattr(pipe, "decoder_pipe", pipe)  # of pipelines that are made of two
     return conditions > 1 or bool(getattr(denoising, "do_classifier_free_guidance", False))
 
 
-def method(pipe: Any, compared: int, ran: int, *, told: bool) -> str:
-    """What guided the steps, in words: the guider, the pipeline itself, or nothing.
+def method(guiders: Sequence[str], compared: int, ran: int, *, told: bool) -> str:
+    """What guided the steps, in words: the guiders that did, the pipeline itself, or nothing.
 
     Of the branches that `ran`, so many could be `compared`.
     """
-    guider = getattr(pipe, "guider", None)
-    named = type(guider).__name__ if guider is not None else "classifier-free guidance"
+    named = " and ".join(guiders) or "classifier-free guidance"
     if compared > 1:
         return named
     if ran > 1:

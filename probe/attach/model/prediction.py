@@ -40,6 +40,16 @@ class Level:
             return self.skip * sample.float() + self.out * y
         return (x - self.sigma * y) / max(self.alpha, 1e-8)
 
+    def output(self, x0: Tensor, sample: Tensor) -> Tensor:
+        """What a denoiser says that predicts these clean latents: `x0` turned round."""
+        x, y = sample.float() / self.scale, x0.float()
+        if self.kind == "sample":
+            return y
+        if self.kind == "edm":
+            return (y - self.skip * sample.float()) / self.out
+        share = {"flow": 1.0, "v_prediction": self.alpha, "trigflow": self.alpha}.get(self.kind)
+        return (x - self.alpha * y if share is None else share * x - y) / max(self.sigma, 1e-8)
+
     def epsilon(self, output: Tensor, sample: Tensor) -> Tensor:
         """The predicted noise."""
         x, y = sample.float() / self.scale, output.float()

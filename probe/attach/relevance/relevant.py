@@ -15,6 +15,7 @@ from probe.attach.asked.inquiry import Answer, Inquiry, Scene
 from probe.attach.change.alter import arguments_of_row
 from probe.attach.change.gradient import without_weight_gradients
 from probe.attach.given import SAMPLES, STATES
+from probe.attach.kept.guiders import scale_of
 from probe.attach.model.layout import Plane, plane, unpacked
 from probe.attach.model.prediction import level, noise_share
 from probe.attach.relevance.denoiser import Seat, relevance
@@ -191,7 +192,7 @@ class RelevancyReader(Answer):
             latents=unpacked(latents, where, family)[:, : output.shape[1]],
             level=level(pipe.scheduler, timestep),
             vae=getattr(pipe, "vae", None),
-            scale=float(getattr(pipe, "guidance_scale", 1.0) or 1.0),
+            scale=scale_of(pipe) or 1.0,
             box=self.request.box,
         )
 

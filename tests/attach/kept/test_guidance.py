@@ -2,16 +2,19 @@
 
 import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import ModularPipeline, StableDiffusionXLAutoBlocks, guiders
+from diffusers import ModularPipeline, StableDiffusionXLAutoBlocks, ZImageAutoBlocks, guiders
 from diffusers.hooks import LayerSkipConfig, SmoothedEnergyGuidanceConfig
 
 import probe
-from probe.attach.model.prediction import level
+from probe.attach.kept.guidance import GuidanceReader
+from probe.attach.kept.guiders import FORMS, Combined
+from probe.attach.model.prediction import Level, level
 from probe.trace import Trace
 from tests import pipelines
 
@@ -57,15 +60,19 @@ def test_a_distilled_model_says_that_there_is_no_second_branch():
 # Guiders
 
 
+def of_blocks(blocks: Any, family: str) -> ModularPipeline:
+    """A small pipeline of blocks, with the parts of the family's own pipeline."""
+    parts, pipe = pipelines.load(family).components, blocks.init_pipeline()
+    shared = {name: part for name, part in parts.items() if name in pipe.components and part is not None}
+    pipe.update_components(**shared)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
 @pytest.fixture(scope="module")
 def modular() -> ModularPipeline:
     """A small Stable Diffusion XL of blocks."""
-    parts = pipelines.load("sdxl").components
-    names = ("unet", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "scheduler")
-    pipe = StableDiffusionXLAutoBlocks().init_pipeline()
-    pipe.update_components(**{name: parts[name] for name in names})
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return of_blocks(StableDiffusionXLAutoBlocks(), "sdxl")
 
 
 MIDDLE = {"fqn": "mid_block.attentions.0.transformer_blocks", "indices": [0]}
@@ -103,13 +110,13 @@ GUIDERS = {
 }
 
 
-def run(pipe: ModularPipeline) -> Any:
+def run(pipe: ModularPipeline, **more: Any) -> Any:
     size = {"height": pipelines.HEIGHT, "width": pipelines.WIDTH}
     generator = torch.Generator().manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of diffusers about its own blocks
         call = {"num_inference_steps": 3, "output": "images", "output_type": "np"}
-        return pipe(prompt=pipelines.PROMPT, generator=generator, **call, **size)
+        return pipe(prompt=pipelines.PROMPT, generator=generator, **call, **size, **more)
 
 
 @pytest.mark.parametrize("name", GUIDERS)
@@ -153,3 +160,75 @@ def test_a_guider_is_recorded_through_its_own_forward(modular: ModularPipeline, 
                 own = node[f"{branch.removeprefix('pred_')}_norm"]
                 assert float(own[i, 0]) == pytest.approx(float(value.norm()), rel=1e-4)
     assert trace.labels == ("cat", "balloon") and len(trace.sites) == 11
+
+
+def guided_as(trace: Trace, other: str, scale: float) -> None:
+    """Every step's guided picture is made of those of its two branches."""
+    node = trace.node("latents")
+    cond, beside, guided = (node[name].astype(float) for name in ("predicted_cond", f"predicted_{other}", "predicted"))
+    np.testing.assert_allclose(guided, beside + scale * (cond - beside), atol=0.01 * float(np.abs(guided).max()))
+    assert float(np.abs(cond - beside).max()) > 1e-3
+
+
+@pytest.mark.parametrize(("more", "other"), [({}, "uncond"), ({"negative_prompt": "a dog"}, "negative")])
+def test_a_guider_is_given_what_its_scheduler_is_given(more: dict[str, str], other: str):
+    """The blocks of Z-Image turn its output round before they guide, and its pipeline does so after that."""
+    pipe = of_blocks(ZImageAutoBlocks(), "z_image")
+    pipe.update_components(guider=guiders.ClassifierFreeGuidance(guidance_scale=4.0))
+    with probe.record(pipe, words=["cat"]) as recording:
+        run(pipe, **more)
+    trace = recording.trace
+    assert trace.node("guidance").attrs["branches"] == ["cond", other]
+    assert trace.run.guidance_scale == 4.0
+    guided_as(trace, other, 4.0)
+
+
+def test_a_guider_that_is_switched_off_has_no_scale_and_moves_nothing():
+    pipe = of_blocks(ZImageAutoBlocks(), "z_image")  # its own guider is off
+    with probe.record(pipe, words=["cat"]) as recording:
+        run(pipe)
+    node = recording.trace.node("guidance")
+    assert node.attrs["method"].startswith("none: only the prompt's own branch ran")
+    np.testing.assert_allclose(node["update_norm"], 0.0, atol=1e-5)
+    assert recording.trace.run.guidance_scale is None
+
+
+def test_the_guider_that_guided_is_named():
+    """HunyuanImage has another one for prompts with letters to be drawn."""
+    pipe = pipelines.load("hunyuan_image")
+    pipe.ocr_guider = guiders.ClassifierFreeGuidance(guidance_scale=2.0)
+    for prompt, guider, scale in (
+        ("a cat", "AdaptiveProjectedMixGuidance", 4.0),
+        ('a "cat"', "ClassifierFreeGuidance", 2.0),
+    ):
+        with probe.record(pipe, words=["cat"]) as recording:
+            pipelines.run(pipe, "hunyuan_image", prompt=prompt, output_type="latent")
+        assert recording.trace.node("guidance").attrs["method"] == guider
+        guided_as(recording.trace, "negative", scale)
+        assert recording.trace.run.guidance_scale is None  # they have two
+
+
+FLOW, SAMPLE = Level("flow", 0.4, 0.6), torch.arange(16.0).reshape(1, 4, 2, 2)
+
+
+@pytest.mark.parametrize("made", [lambda x: x, lambda x: -x, lambda x: SAMPLE - FLOW.sigma * x, lambda x: 3 * x + 1])
+def test_what_a_guider_combines_is_told_by_what_the_scheduler_is_given(made: Callable[[torch.Tensor], torch.Tensor]):
+    """As it is, turned round, or as clean latents, which LTX-2 guides; what is made in another way is not compared."""
+    said = {"cond": torch.ones(1, 4, 2, 2), "uncond": torch.full((1, 4, 2, 2), 0.5)}
+    combined = Combined("Guider", {b: made(x) for b, x in said.items()}, made(2 * said["cond"]))
+    form = combined.form(2 * said["cond"], FLOW, SAMPLE)
+    if form is None:
+        assert torch.equal(made(SAMPLE), 3 * SAMPLE + 1)
+        return
+    for branch, value in said.items():
+        torch.testing.assert_close(FORMS[form](combined.branches[branch], FLOW, SAMPLE), value)
+
+
+def test_of_a_guider_s_zeros_nothing_is_told_of_later_steps():
+    reader = GuidanceReader(scheduler=None)
+    zeros = torch.zeros_like(SAMPLE)
+    for result, form in ((zeros, None), (-SAMPLE, "negative")):
+        reader.combines(Combined("Guider", {}, result))
+        reader._said(-result, FLOW, SAMPLE)
+        assert reader.form == form
+    assert reader.guiders == ["Guider"]

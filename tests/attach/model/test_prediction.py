@@ -26,6 +26,7 @@ def test_both_readings_recover_what_was_mixed(kind):
     sample = (alpha * x0 + sigma * eps) * 3.0
     torch.testing.assert_close(noise.x0(outputs[kind], sample), x0, atol=1e-5, rtol=0)
     torch.testing.assert_close(noise.epsilon(outputs[kind], sample), eps, atol=1e-5, rtol=0)
+    torch.testing.assert_close(noise.output(x0, sample), outputs[kind], atol=1e-5, rtol=0)
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers
