@@ -16,8 +16,31 @@ ONCE = (
     "this recording has been entered before, and one recording is one `with` block (any number of generations run "
     "in it): make another with probe.record(pipe, ...)"
 )
-_leases: "weakref.WeakKeyDictionary[Any, threading.RLock]" = weakref.WeakKeyDictionary()
+_leases: "weakref.WeakKeyDictionary[Any, _Lease]" = weakref.WeakKeyDictionary()
 _guard = threading.Lock()
+
+
+class _Lease:
+    """One thread holds it, as often as it likes. Any may give it back: a generator's steps run in several threads."""
+
+    def __init__(self) -> None:
+        self._free, self._owner, self._depth = threading.Condition(), 0, 0
+
+    def take(self, wait: float) -> bool:
+        """Whether it is held now, after at most so many seconds."""
+        mine = threading.get_ident()
+        with self._free:
+            if not self._free.wait_for(lambda: self._owner in (0, mine), min(wait, threading.TIMEOUT_MAX)):
+                return False
+            self._owner, self._depth = mine, self._depth + 1
+            return True
+
+    def give_back(self) -> None:
+        with self._free:
+            self._depth -= 1
+            if not self._depth:
+                self._owner = 0
+                self._free.notify_all()
 
 
 @contextmanager
@@ -27,8 +50,8 @@ def lease(weights: Any, wait: float = 0.0) -> Iterator[None]:
     Schedulers and hooks are shared by all threads that use a pipeline, so two runs at once would mix their maps.
     """
     with _guard:
-        lock = _leases.setdefault(weights, threading.RLock())
-    if not lock.acquire(timeout=min(wait, threading.TIMEOUT_MAX)) if wait > 0 else not lock.acquire(blocking=False):
+        held = _leases.setdefault(weights, _Lease())
+    if not held.take(wait):
         raise AlreadyRecording(
             "these weights are being recorded in another thread; wait for it (record(..., wait=seconds)), "
             "or load the model once per thread"
@@ -36,7 +59,7 @@ def lease(weights: Any, wait: float = 0.0) -> Iterator[None]:
     try:
         yield
     finally:
-        lock.release()
+        held.give_back()
 
 
 @contextmanager

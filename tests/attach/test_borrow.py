@@ -129,3 +129,16 @@ def test_a_waiting_thread_gets_the_lease_when_it_is_free():
         order.append("second")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_another_thread_may_give_it_back():
+    """Servers run the steps of one generator in several threads."""
+    machine, held = Machine(), ExitStack()
+    thread = threading.Thread(target=lambda: held.enter_context(lease(machine)))
+    thread.start()
+    thread.join()
+    with pytest.raises(AlreadyRecording), lease(machine):
+        pass
+    held.close()
+    with lease(machine):
+        pass

@@ -131,6 +131,15 @@ def test_a_second_thread_is_refused(pipe):
     assert len(problems) == 1
 
 
+def test_a_pipeline_that_runs_in_another_thread_is_not_recorded_and_the_error_says_why(pipe):
+    with probe.record(pipe) as recording:
+        thread = threading.Thread(target=pipelines.run, args=(pipe, "sd1"))
+        thread.start()
+        thread.join()
+    with pytest.raises(NotRecorded, match="in the thread that entered it"):
+        _ = recording.trace
+
+
 def test_every_reading_equals_the_explicit_softmax(pipe, monkeypatch):
     """Recompute each cross-attention map in float64 from the queries and keys of the very call."""
     expected: dict[str, np.ndarray] = {}

@@ -31,8 +31,8 @@ UNHEARD = (
     "or encode it inside the block (embeds = pipe.encode_prompt(...))"
 )
 NOTHING = (
-    "nothing was recorded: call the pipeline inside the block "
-    "(`with probe.record(pipe) as recording: pipe(prompt)`), and read `recording.trace` after it"
+    "nothing was recorded: call the pipeline inside the block (`with probe.record(pipe) as recording: pipe(prompt)`) "
+    "and in the thread that entered it, for what other threads run is not seen; read `recording.trace` after the block"
 )
 DRY = "nothing was recorded: dry_run=True asks for recording.estimate alone; leave it out to record"
 UNENDED = (
