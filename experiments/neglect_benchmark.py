@@ -3,7 +3,8 @@
 Every method that a prompt alone can set up, with its defaults, from the same noises as the plain run; methods that need
 boxes are told where things go, which no prompt says, and are left out. It is a study in --out, so it goes on where it
 was interrupted, and `probe study` can look at it. It goes cell by cell: one prompt with one seed by every method, the
-prompts in turn from the three subsets, so that whatever ends it leaves a balanced part; `--minutes` ends it in time.
+prompts in turn from the three subsets, at seeds that go round, so that whatever ends it leaves a balanced part;
+`--minutes` ends it in time.
 Scored by Menagerie's judge and its CLIP. Intervals are paired bootstraps over prompts: a method minus plain, prompt by
 prompt, over whole cells only. `--write` puts table and figure into docs and the rows into experiments/results, so that
 later runs add to them (`--minutes 0 --write`: the page of the rows that there are). Rows are of weights and settings:

@@ -207,7 +207,8 @@ def further(wide: pd.DataFrame, every: pd.DataFrame) -> list[str]:
     methods = nursed(wide)
     names, moved = [PLAIN, *methods], " ".join(changed(wide, name) for name in methods)
     told = f"Tried on more: {Asked.of(wide).told(wide)}. {moved}"
-    return [told, "", HEAD, RULE, *(row(wide, name, every) for name in names), "", *by_subset(wide, names), ""]
+    lines = [told, "", HEAD, RULE, *(row(wide, name, every) for name in names), "", *by_subset(wide, names), ""]
+    return [*lines, *by_seed(wide, names)]
 
 
 def changed(table: pd.DataFrame, method: str) -> str:
@@ -228,6 +229,18 @@ def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     cells = {n: [str(estimate(part, n, "judge_all_present")) for part in parts.values()] for n in names}
     head = [f"| method | {' | '.join(there)} |", "| --- |" + " --- |" * len(there)]
     return head + [f"| {name} | {' | '.join(found)} |" for name, found in cells.items()]
+
+
+def by_seed(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """Whether every subject is present, for each noise, which all prompts share; nothing of one seed alone."""
+    counts = table.drop_duplicates(CELL)["seed"].value_counts().sort_index()
+    if len(counts) < 2:
+        return []
+    there = table.assign(value=table["judge_all_present"].astype(float))
+    means = there.pivot_table("value", "method", "seed", aggfunc="mean").loc[list(names)]
+    head = [f"| method | {' | '.join(f'seed {seed}' for seed in counts.index)} |", "| --- |" + " --- |" * len(counts)]
+    lines = [f"| {name} | {' | '.join(f'{value:.3f}' for value in own)} |" for name, own in means.iterrows()]
+    return [*head, f"| pictures | {' | '.join(map(str, counts))} |", *lines, ""]
 
 
 def panels(table: pd.DataFrame) -> list[tuple[str, list[probe.show.Interval]]]:

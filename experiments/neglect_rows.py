@@ -58,8 +58,8 @@ class Timed(Executor):
 def in_turns(jobs: Sequence[Job]) -> list[Job]:
     """Each prompt once, at a seed that goes on from prompt to prompt, before any prompt's second.
 
-    What a picture lacks depends on its noise, which all prompts share at one seed: of seventy prompts plain draws
-    another share well at every seed. So a part of the whole should have met all seeds.
+    What a picture lacks depends on its noise, and all prompts share that of a seed: a part of the whole should have met
+    all of them.
     """
     places = [{each: i for i, each in enumerate(dict.fromkeys(some))} for some in zip(*map(_cell, jobs), strict=True)]
 

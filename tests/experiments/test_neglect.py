@@ -288,6 +288,14 @@ def test_methods_that_were_tried_on_more_are_told_apart_and_tell_of_the_aim():
     more = told[told.index("Tried on more: 4 prompts (4 animal-animal) x 1 seed, 4 pictures a method.") :]
     assert "| plain | 0.500 |" in more and "| AttendAndExcite | 1.000" in more and "SynGen" not in more
     assert neglect_page.widest(every, every, names) is every
+    assert not neglect_page.by_seed(every, names)
+
+
+def test_each_noise_is_told_apart():
+    again = table().loc[2:3].assign(seed=5, judge_all_present=[False, True])
+    told = neglect_page.by_seed(pd.concat([table(), again]), ["plain", "AttendAndExcite"])
+    assert told[0] == "| method | seed 0 | seed 5 |" and told[2] == "| pictures | 4 | 1 |"
+    assert told[3:5] == ["| plain | 0.500 | 0.000 |", "| AttendAndExcite | 1.000 | 1.000 |"]
 
 
 def test_only_whole_cells_are_compared():
@@ -319,6 +327,16 @@ def test_a_run_goes_cell_by_cell_and_does_not_do_what_is_kept(small: Make):
     known = [job.key for job in plan(Study.open(asked.path)) if job.seed == 3]
     assert asked.run(executor=neglect_rows.Timed(known=known)).done == 2
     assert set(asked.table()["seed"]) == {1}
+
+
+def test_a_part_has_met_all_seeds():
+    given = benchmark.arguments(["--prompts", "4", "--seeds", "0-2", "--methods", "SynGen"])
+    asked = plan(benchmark.study(["SynGen"], given))
+    jobs = neglect_rows.in_turns(asked)
+    assert sorted(job.key for job in jobs) == sorted(job.key for job in asked)
+    assert [job.seed for job in jobs[::2]] == [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert [job.row.prompt for job in jobs[::2]] == [row.prompt for row in benchmark.study(["SynGen"], given).rows] * 3
+    assert [job.method.name for job in jobs] == ["plain", "SynGen"] * 12
 
 
 def test_time_ends_a_run_after_a_whole_cell(small: Make, monkeypatch: pytest.MonkeyPatch):
