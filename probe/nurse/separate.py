@@ -10,13 +10,13 @@ from probe.nurse.settings import Share
 
 
 class Separate(Conform):
-    """CONFORM's contrast at the beginning alone, and only as long as it still falls.
+    """CONFORM's contrast, refined at the beginning alone, and only as long as it still falls.
 
-    A layout is decided in the first steps, so that is where the latents are moved: at step 0 until one more update
-    lowers the loss by less than the share `gain` of it (at most `max_refinements` times), then once before each of the
-    next steps, `max_steps` in all. A map is a positive pair with itself too: with subjects that nothing describes
-    CONFORM has no pair, and so no gradient, before the second step. `gain` and `max_steps` were chosen on Menagerie, on
-    23 pictures of two subjects at seeds that no benchmark uses.
+    A layout is decided in the first steps, so that is where the latents are refined: at step 0 until one more update
+    lowers the loss by less than the share `gain` of it (at most `max_refinements` times); then they move once before
+    each of the next steps, `max_steps` in all. A map is a positive pair with itself too: with subjects that nothing
+    describes CONFORM has no pair, and so no gradient, before the second step. Chosen on Menagerie, at seeds that no
+    benchmark uses: `gain` on 23 pictures of two subjects, `max_steps` on 109.
     """
 
     max_steps: NonNegativeInt = 25
