@@ -165,7 +165,7 @@ def table(after: float = 1.0) -> pd.DataFrame:
                 "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
                 "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
                 "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}",
-                "status": "done", "created": f"2026-01-01T00:0{i}:00+00:00", "features_parts": np.eye(4, 8)[i] * 1000,
+                "seconds": 2.0, "status": "done", "created": f"2026-01-01T00:0{i}:00+00:00", "features_parts": np.eye(4, 8)[i] * 1000,
             })  # fmt: skip
     return pd.DataFrame(made)
 
@@ -281,7 +281,7 @@ def test_methods_that_were_tried_on_more_are_told_apart_and_tell_of_the_aim():
     names = ["plain", "AttendAndExcite", "SynGen"]
     whole = neglect_rows.whole_cells(every, names)
     told = neglect_page.page(whole, neglect_page.Asked(4, 1), every)
-    assert told.startswith("2 prompts (2 animal-animal)")
+    assert told.startswith("2 prompts (2 animal-animal)") and "by every method took 6 s in the median" in told
     assert "on 4 pictures AttendAndExcite cuts 100% at 1.50 times" in told
     repaired = "AttendAndExcite repaired 2 of the 2 pictures that lacked a subject, and spoiled 0 of the other 2."
     assert repaired in told
