@@ -69,14 +69,30 @@ def check_groups(node: xr.Dataset, wanted: set[Any], path: str) -> None:
 
 def read_words(nodes: Sequence[xr.Dataset], image: int, branch: str | None = None) -> tuple[str, ...]:
     """Labels of which the first of some nodes of attention has readings for a picture, in a branch or in any."""
+    there = _there(nodes, image, branch)
+    if there is None:
+        return ()
+    return tuple(str(label) for label in there[WORD].values[there.any(STEP).values])
+
+
+def _there(nodes: Sequence[xr.Dataset], image: int, branch: str | None) -> xr.DataArray | None:
+    """(step, word): whether the first site has a reading for a picture, in a branch or in any."""
     images: list[Any] = nodes[0][IMAGE].values.tolist() if nodes else []
     if image not in images:
-        return ()
+        return None
     array = nodes[0]["attention"].isel({SITE: 0, IMAGE: images.index(image)})
     if branch is not None:
         array = array.isel({BRANCH: array[BRANCH].values == branch})
-    there = array.notnull().any([axis for axis in array.dims if axis != WORD])
-    return tuple(str(label) for label in array[WORD].values[there.values])
+    return array.notnull().any([axis for axis in array.dims if axis not in (STEP, WORD)])
+
+
+def _steps(nodes: Sequence[xr.Dataset], label: str, image: int, branch: str | None) -> list[int]:
+    """The steps at which the first site has a reading of a word."""
+    there = _there(nodes, image, branch)
+    if there is None:
+        return []
+    read = there.isel({WORD: there[WORD].values == label}).any(WORD)
+    return there[STEP].values[read.values].tolist()
 
 
 def silent(nodes: Iterable[xr.Dataset]) -> list[Any]:
@@ -92,13 +108,18 @@ def silent(nodes: Iterable[xr.Dataset]) -> list[Any]:
 
 
 def silence(nodes: Sequence[xr.Dataset], label: str, image: int, branch: str | None, texts: Mapping[str, str]) -> str:
-    """What to say of a word without readings: where it has none, where else it has, which words there are.
+    """What to say of a word without readings: where it has none, where else it has, which words there are; or that the
+    branch which reads it did not run at the steps that were asked for.
 
     `texts` say what each branch reads for this picture.
     """
     where = f"picture {image}" if branch is None else f"picture {image}, branch {branch!r}"
+    steps = _steps(nodes, label, image, branch)
+    if steps:
+        listed = ", ".join(map(str, steps))
+        return f"{label!r} was not read for {where} at these steps, where no branch ran that has it: choose of {listed}"
     others = [other for other in texts if branch is not None and label in read_words(nodes, image, other)]
     elsewhere = f"it is a word of the {texts[others[0]]}, which branch {others[0]!r} reads; " if others else ""
-    there = ", ".join(read_words(nodes, image, branch)) or "none"
+    words = ", ".join(read_words(nodes, image, branch)) or "none"
     said = f"{label!r} has no readings for {where}, of the {texts[branch or 'cond']}"
-    return f"{said}; {elsewhere}the words of {where} are: {there}"
+    return f"{said}; {elsewhere}the words of {where} are: {words}"

@@ -202,7 +202,7 @@ class Trace:
         Numbers and slices count as in a list: from 0, from the end when negative, without the stop. `site` is a pattern
         as in `probe.select`. The latents keep the states before and after each step, and of readings that are means of
         several steps (`steps`) those stay that begin with one of them. Run, words and tokens stay whole. Nothing is
-        read from disk, but to see whether the words have readings for the pictures or branches that are asked for.
+        read from disk, but to see whether the words have readings for the steps, pictures or branches asked for.
         Raises NoSuchWord or NoMatch, listing what there is, when something asked for is not in the trace.
         """
         wanted: dict[str, set[Any]] = {}
@@ -219,7 +219,7 @@ class Trace:
         sites = tuple(s for s in self.sites if paths is None or s.path in paths)
         pictures = self.pictures if images is None else tuple(p for i in sorted(images) for p in self.shown(i))
         part = replace(self, sites=sites, tree=narrow(self.tree, wanted), pictures=pictures)
-        if WORD in wanted and (BRANCH in wanted or IMAGE in wanted) and (lost := silent(part.attention_nodes())):
+        if WORD in wanted and {STEP, BRANCH, IMAGE} & wanted.keys() and (lost := silent(part.attention_nodes())):
             first = part.along(BRANCH)[0] if BRANCH in wanted else None
             raise NoMatch(self.silence(lost[0], min(part.along(IMAGE)), first))
         return part

@@ -10,6 +10,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import probe
 from probe.errors import NoMatch, NoSuchWord, NotRecorded
 from probe.trace import Trace
 from tests.factories import make_film, make_trace
@@ -128,6 +129,25 @@ def test_sel_of_parts_that_never_meet() -> None:
     coarse = [site.path for site in TRACE.sites if site.grid == (8, 8)]
     with pytest.raises(NoMatch, match=r"no node of this trace holds site .* with all else that was asked for"):
         trace.sel(site=coarse, step=5)
+
+
+def test_sel_says_where_the_branch_of_a_word_rested() -> None:
+    tree = TRACE.tree.copy()
+    for path in tree["attention"].children:
+        node = tree["attention"][path].to_dataset()
+        ran = (node["branch"] != "uncond") | (node["step"] < 2)
+        tree[f"attention/{path}"] = xr.DataTree(node.assign(attention=node["attention"].where(ran)))
+    trace = replace(TRACE, tree=tree)
+    assert trace.sel(branch="uncond", word="cat", step=[1, 2]).along("step") == (1, 2)
+    later: list[dict[str, Any]] = [{"step": 3}, {"step": slice(2, None), "image": 1}]
+    for asked in later:
+        with pytest.raises(NoMatch, match="'cat' was not read for picture .* 'uncond' at these steps.*choose of 0, 1$"):
+            trace.sel(branch="uncond", word="cat", **asked)
+    alone = trace.sel(branch="uncond")
+    with pytest.raises(NoMatch, match="at these steps, where no branch ran that has it: choose of 0, 1"):
+        alone.sel(word="cat", step=-1)
+    with pytest.raises(NoSuchWord, match="branch 'uncond' at these steps.*choose of 0, 1"):
+        probe.attention(trace, "cat", branch="uncond", steps=[3])
 
 
 def test_sel_on_nodes_without_labels() -> None:

@@ -172,7 +172,8 @@ class Recording:
             return original(*args, **kwargs)
         given, take, listener = told(original, args, kwargs), self._ready(), self._listener
         if self._request.words and not take.prompts and "negative" not in self._request.reads:
-            check_words(self._request.words, spoken(given, "prompt"))  # bad words stop it before any work
+            said = (spoken(given, name) for name in ("prompt", "negative_prompt"))
+            check_words(self._request.words, *said)  # bad words stop it before any work
         self._depths.take()  # whatever else ran an encoder in between
         result = listener.during(original, args, kwargs)
         take.encoded.hear(listener.given)

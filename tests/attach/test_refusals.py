@@ -60,6 +60,18 @@ WORDLESS: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
         r"'cat' is no word of branches=\['negative'\], which read 'a dog'; it is one of cond",
     ),
     (
+        "sd1",
+        {"negative_prompt": "a cat"},
+        {"words": ["cat"], "branches": ["uncond"]},
+        r"for which no encoder read a text; it is one of cond, negative: branches=\['cond', 'negative'\]$",
+    ),
+    (
+        "sd1",
+        {"negative_prompt": "a dog"},
+        {"words": ["dog"]},
+        r"'dog' is not in the prompt; .*word of the negative prompt 'a dog': branches=\['cond', 'negative'\]$",
+    ),
+    (
         "sdxl",
         {},
         {"words": ["cat"], "branches": ["uncond"]},

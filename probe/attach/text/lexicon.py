@@ -158,24 +158,29 @@ def unread(word: str, prompt: Prompt, family: Family) -> NoSuchWord:
     )
 
 
-def check_words(words: Sequence[str], prompts: Sequence[str]) -> None:
-    """Every word must be in one of the prompts, before any work is done. Raises NoSuchWord."""
-    read = [read_negative(text, {}) for text in prompts]
+def check_words(words: Sequence[str], prompts: Sequence[str], negatives: Sequence[str] = ()) -> None:
+    """Every word must be in one of the prompts, before any work is done. Raises NoSuchWord, which says whether it is
+    one of the negative prompts.
+    """
+    read, further = ([read_negative(text, {}) for text in texts] for texts in (prompts, negatives))
     for word in words:
         name, _ = parted(word)
         if name in (*SPECIAL, IMAGE, EVERY) or not read:
             continue
-        _find_in_any(name, read)
+        absent = [_absent(name, prompt) for prompt in read]
+        if all(absent):
+            holds = next((prompt.text for prompt in further if not _absent(name, prompt)), None)
+            more = f". It is a word of the negative prompt {holds!r}: branches=['cond', 'negative']" if holds else ""
+            raise NoSuchWord(f"{absent[-1]}{more}")
 
 
-def _find_in_any(name: str, read: Sequence[Prompt]) -> None:
-    for rank, prompt in enumerate(read):
-        try:
-            find_word(prompt.text, prompt.words, name)
-            return
-        except NoSuchWord:
-            if rank == len(read) - 1:
-                raise
+def _absent(name: str, prompt: Prompt) -> NoSuchWord | None:
+    """Why a name is no word of a prompt; None where it is one."""
+    try:
+        find_word(prompt.text, prompt.words, name)
+    except NoSuchWord as error:
+        return error
+    return None
 
 
 def wanted_labels(prompt: Prompt, words: Sequence[str] | None, family: Family) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ class Texts:
         others = sorted({branch for branch, i in self.read if (branch, i) not in wanted and self._reads(branch, name)})
         if others or not wanted or word == EVERY:
             read = f"which read {', '.join(map(repr, said))}" if wanted else "for which no encoder read a text"
-            more = f"; it is one of {', '.join(others)}: branches={[*others, *branches]}" if others else ""
+            both = [*others, *(branch for branch in branches if any(branch == own for own, _ in self.read))]
+            more = f"; it is one of {', '.join(others)}: branches={both}" if others else ""
             return NoSuchWord(f"{word!r} is no word of branches={branches}, {read}{more}")
         prompt = next((prompt for prompt in wanted.values() if _holds(prompt, name)), next(iter(wanted.values())))
         prompt.find(name)
