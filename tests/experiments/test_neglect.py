@@ -165,7 +165,8 @@ def table(after: float = 1.0) -> pd.DataFrame:
                 "method": method, "prompt": f"p{i}", "seed": 0, "steps": 50, "guidance": 5.0, "subset": "animal-animal",
                 "judge_all_present": shown, "judge_all_right": None, "judge_fused": False, "clip_full": 0.3,
                 "clip_least": 0.2, "time_picture": 1.0 if method == "plain" else 1.5, "key": f"{method}{i}",
-                "seconds": 2.0, "status": "done", "created": f"2026-01-01T00:0{i}:00+00:00", "features_parts": np.eye(4, 8)[i] * 1000,
+                "seconds": 2.0, "status": "done", "created": f"2026-01-01T00:0{i}:00+00:00",
+                "features_parts": np.eye(4, 8)[i] * 1000,
             })  # fmt: skip
     return pd.DataFrame(made)
 
