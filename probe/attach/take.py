@@ -78,6 +78,7 @@ class Take:
     final: Tensor | None = None
     pictures: list[Image.Image] = field(default_factory=list)
     plane: Plane | None = None
+    seen: tuple[int, ...] = ()  # the shape of the denoiser's first input, as planes [row, channel, ...]
     scheduling: StepReader = field(default_factory=StepReader)
     _labeller: Labeller | None = None
     _idle: bool = False  # whether no pass has begun since the scheduler stepped
@@ -157,6 +158,7 @@ class Take:
             self.attention.joins.start()
         self.guidance.told |= any(given.get(name) is not None for name in SCALES)
         self.plane = plane(given, sample, self.family)
+        self.seen = self.seen or tuple(self.planes(sample).shape)
         rows, texts = self._rows(given, states, len(sample), named)
         self._admit(rows)
         own, more = 0 if states is None else max(len(row) for row in states), further(given, self.family)

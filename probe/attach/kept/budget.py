@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from probe.attach.kept.guiders import guided
+from probe.attach.kept.guiders import conditions
 from probe.attach.kept.keeping import Wish
 from probe.attach.kept.outputs import OutputReader
 from probe.attach.kept.planes import labels_of
 from probe.attach.kept.related import RelationReader
 from probe.attach.kept.remedy import FLOAT, Cost, remedy
 from probe.attach.kept.thumbnails import thumbnail_bytes
-from probe.attach.model.families import denoisers
+from probe.attach.model.families import denoiser, denoisers
 from probe.attach.model.layout import Arguments
 from probe.attach.model.survey import Scouts, known_sites, remember, survey
 from probe.attach.take import Take
@@ -128,7 +128,7 @@ class Budget:
             raise Estimated
 
     def _cost(self, take: Take, sites: Sequence[Site], latents: Tensor | None) -> Cost:
-        shape, labels = latent_shape(take, latents), labels_of(take)
+        shape, labels = self._shape(take, latents), labels_of(take)
         content = {
             label for prompt in take.prompts for label in wanted_labels(prompt, None, take.family) if label in labels
         }
@@ -152,8 +152,7 @@ class Budget:
         """Guidance, latents and thumbnails; `shape` is that of the latents, picture first."""
         steps, images, cells = run_length(self.pipe), shape[0], prod(shape[2:])
         together = {row.branch for row in take.current.rows} if take.current else set()
-        two = guided(self.pipe) or bool(take.encoded.states.get("other"))
-        branches = max(len(together), 1 + two)
+        branches = max(len(together), conditions(self.pipe, steps), 1 + bool(take.encoded.states.get("other")))
         numbers = 8 * steps * images + steps * images * cells if branches > 1 else 4 * steps * images
         latents = ((2 + branches * (branches > 1)) * steps + 1) * images * shape[1] * cells
         axes, small = 8 * (2 * steps + images), thumbnail_bytes(shape, steps)  # steps, timesteps, pictures
@@ -163,6 +162,13 @@ class Budget:
             "latents": 2 * latents + axes + 8 * (steps + 1),
             "thumbnails": small + axes if small else 0,
         }
+
+    def _shape(self, take: Take, latents: Tensor | None) -> tuple[int, ...]:
+        """[image, channel, ...] of the latents: the pipeline's own, or a part of what the denoiser is given."""
+        if latents is not None:
+            return tuple(take.planes(latents).shape)
+        out = getattr(denoiser(self.pipe)[1].config, "out_channels", None) or take.seen[1]
+        return max(1, take.pictures_asked), min(take.seen[1], out), *take.seen[2:]
 
     def _further(self, take: Take) -> dict[str, int]:
         """What was asked for besides words."""
@@ -179,7 +185,7 @@ class Budget:
         heads = [getattr(modules.get(path.partition(".")[2]), "heads", HEADS) for path in paths]
         planes = sum(1 + len(kept.wish.chosen_heads(count)) for count in heads)
         each = len(kept.slots.slots) * len(self._branches(take)) * max(1, take.pictures_asked) * len(labels_of(take))
-        rest = self._rest(take, latent_shape(take, latents)) | self._further(take)
+        rest = self._rest(take, self._shape(take, latents)) | self._further(take)
         return 4 * planes * each * current.plane.cells + sum(rest.values())
 
 
@@ -188,14 +194,10 @@ def _text_bytes(names: Sequence[str]) -> int:
     return FLOAT * len(names) * max(map(len, names), default=0)
 
 
-def latent_shape(take: Take, latents: Tensor | None) -> tuple[int, ...]:
-    """[image, channel, ...] of the pipeline's latents."""
-    return (max(1, take.pictures_asked), 4, 0, 0) if latents is None else tuple(take.planes(latents).shape)
-
-
 def run_length(pipe: Any) -> int:
     """How many steps the pipeline is about to make."""
-    return int(getattr(pipe, "_num_timesteps", None) or len(pipe.scheduler.timesteps))
+    before = getattr(pipe.scheduler, "begin_index", None) or 0  # steps that are left out, as a picture is begun with
+    return int(getattr(pipe, "_num_timesteps", None) or len(pipe.scheduler.timesteps) - before)
 
 
 def check_heads(wish: Wish, sites: Sequence[Site]) -> None:

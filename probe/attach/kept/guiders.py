@@ -1,6 +1,7 @@
 """Guidance as an object: diffusers' guiders, and the blocks of the modular pipelines that call them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,11 +81,17 @@ FORMS: dict[Form, Callable[[Tensor, Level, Tensor], Tensor]] = {
 }
 
 
-def guided(pipe: Any) -> bool:
-    """Whether a second branch runs, as far as the pipeline says so."""
-    conditions = max((getattr(guider, "num_conditions", 1) for guider in guiders_of(pipe)), default=1)
+def conditions(pipe: Any, steps: int) -> int:
+    """How many branches run, as far as the pipeline says so; of guiders, which may rest, the most in one step."""
     denoising = getattr(pipe, "decoder_pipe", pipe)  # of pipelines that are made of two
-    return conditions > 1 or bool(getattr(denoising, "do_classifier_free_guidance", False))
+    own = 1 + bool(getattr(denoising, "do_classifier_free_guidance", False))
+    at_work = [copy(guider) for guider in guiders_of(pipe) if hasattr(guider, "set_state")]
+    return max([own, *(_conditions(guider, step, steps) for guider in at_work for step in range(steps))])
+
+
+def _conditions(guider: Any, step: int, steps: int) -> int:
+    guider.set_state(step, steps, None)
+    return int(guider.num_conditions)
 
 
 def method(guiders: Sequence[str], compared: int, ran: int, *, told: bool) -> str:

@@ -148,13 +148,20 @@ class Encoded:
 def check_speaks(pipe: Any) -> None:
     """Raises UnknownFamily for a pipeline without a method that encodes prompts."""
     parts = [*parts_of(pipe), getattr(pipe, "prior_pipe", None)]
-    if not any(hasattr(part, name) for part in parts for name in ENCODERS):
+    if any(hasattr(part, name) for part in parts for name in ENCODERS):
+        return
+    reads = any("text_encoder" in name and part is not None for name, part in pipe.components.items())
+    if hasattr(pipe, "_blocks") and reads:
         raise UnknownFamily(
-            f"{type(pipe).__name__} has no method encode_prompt: it reads no text, or reads it where no word can be "
-            f"told from another (its parts are {', '.join(sorted(pipe.components))}). Record a pipeline that encodes "
-            "a prompt; if this one reads text, let a subclass encode it in encode_prompt(self, prompt, ...), which "
-            "returns the states"
+            f"the blocks of {type(pipe).__name__} encode the prompt by a function of their module, which is not heard. "
+            "Record the pipeline of the same model that is not made of blocks: it takes these very parts, "
+            "StableDiffusion3Pipeline(**parts) for those of Stable Diffusion 3"
         )
+    raise UnknownFamily(
+        f"{type(pipe).__name__} has no method encode_prompt: it reads no text, or reads it where no word can be told "
+        f"from another (its parts are {', '.join(sorted(pipe.components))}). Record a pipeline that encodes a prompt; "
+        "if this one reads text, let a subclass encode it in encode_prompt(self, prompt, ...), which returns the states"
+    )
 
 
 def told(encode: Any, args: tuple[Any, ...], kwargs: Arguments) -> Arguments:

@@ -8,15 +8,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import ModularPipeline, StableDiffusionXLAutoBlocks, ZImageAutoBlocks, guiders
+from diffusers import (
+    EulerDiscreteScheduler,
+    ModularPipeline,
+    StableDiffusion3AutoBlocks,
+    StableDiffusionXLAutoBlocks,
+    ZImageAutoBlocks,
+    guiders,
+)
 from diffusers.hooks import LayerSkipConfig, SmoothedEnergyGuidanceConfig
 
 import probe
 from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.kept.guiders import FORMS, Combined
 from probe.attach.model.prediction import Level, level
+from probe.errors import UnknownFamily
 from probe.trace import Trace
 from tests import pipelines
+from tests.pipelines.parts import picture
 
 
 def recorded(family: str, **call: Any) -> Trace:
@@ -162,6 +171,32 @@ def test_a_guider_is_recorded_through_its_own_forward(modular: ModularPipeline, 
     assert trace.labels == ("cat", "balloon") and len(trace.sites) == 11
 
 
+def test_the_estimate_counts_the_branches_that_a_guider_has_later(modular: ModularPipeline):
+    guider = GUIDERS["SLG"][0]()  # whose third branch rests in the first step
+    modular.update_components(guider=guider)
+    with probe.record(modular, words=["cat"]) as recording:
+        run(modular)
+    assert (
+        recording.estimate is not None and set(recording.trace.node("guidance").attrs["branches"]) == GUIDERS["SLG"][1]
+    )
+    assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.1)
+
+
+def test_the_estimate_is_right_where_blocks_prepare_latents_unheard(modular: ModularPipeline):
+    before = modular.scheduler
+    modular.update_components(
+        guider=guiders.ClassifierFreeGuidance(guidance_scale=4.0),
+        scheduler=EulerDiscreteScheduler.from_config(before.config),
+    )
+    try:
+        with probe.record(modular, words=["cat"], steps=-1) as recording:
+            run(modular, image=picture(), strength=0.7)
+    finally:
+        modular.update_components(scheduler=before)
+    assert recording.estimate is not None and recording.trace.attention_nodes()[0]["step"].values.tolist() == [1]
+    assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.1)
+
+
 def guided_as(trace: Trace, other: str, scale: float) -> None:
     """Every step's guided picture is made of those of its two branches."""
     node = trace.node("latents")
@@ -181,6 +216,12 @@ def test_a_guider_is_given_what_its_scheduler_is_given(more: dict[str, str], oth
     assert trace.node("guidance").attrs["branches"] == ["cond", other]
     assert trace.run.guidance_scale == 4.0
     guided_as(trace, other, 4.0)
+
+
+def test_blocks_that_encode_a_prompt_unheard_are_refused_with_the_pipeline_to_use():
+    pipe = of_blocks(StableDiffusion3AutoBlocks(), "sd3")
+    with pytest.raises(UnknownFamily, match="blocks of StableDiffusion3ModularPipeline.*not made of blocks"):
+        probe.record(pipe).__enter__()
 
 
 def test_a_guider_that_is_switched_off_has_no_scale_and_moves_nothing():
