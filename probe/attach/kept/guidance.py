@@ -2,7 +2,9 @@
 
 All predictions are compared as noise (eps), whatever the denoiser predicts. cond_norm, uncond_norm (negative_norm with
 a negative prompt): |eps| of each branch; difference_norm: |eps_cond - eps_uncond|; guided_norm: |eps| after guidance;
-update_norm: |eps_guided - eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|.
+update_norm: |eps_guided - eps_cond|, how far guidance moved the step; update_ratio: |eps_guided| / |eps_cond|. In the
+first step of a flow, where all is noise, eps is what the step starts from, whatever is predicted: norms of differences
+are 0 there, and cosines are those of -x0.
 """
 
 from collections import Counter
@@ -84,7 +86,10 @@ class GuidanceReader:
         eps = noise.epsilon(every, sample)
         x0 = noise.x0(every if len(said) > 1 else every[:1], sample).half()
         self.levels.append(noise)
-        self.rows.append(self._row(dict(zip(said, eps[1:], strict=True)), eps))
+        self.rows.append(_row(dict(zip(said, eps[1:], strict=True)), eps))
+        blind = noise.alpha == 0 and noise.kind != "epsilon"  # where all is noise, eps tells nothing of what was said
+        ways = -noise.x0(every, sample) if blind else eps
+        self._turn(self.rows[-1], dict(zip(said, ways[1:], strict=True)))
         self.branches.append(dict(zip(said, x0[1:], strict=True)) if len(said) > 1 else {})
         self.samples.append(sample.detach().half())
         self.predicted.append(x0[0])
@@ -118,28 +123,16 @@ class GuidanceReader:
                 "whole at once"
             )
 
-    def _row(self, eps: dict[str, Tensor], every: Tensor) -> Row:
-        """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches."""
-        norms = vector_norm(every.flatten(2), dim=2)
-        row: Row = {"guided_norm": norms[0]} | {f"{b}_norm": value for b, value in zip(eps, norms[1:], strict=True)}
-        if "cond" in eps:
-            row["update_norm"] = norm(every[0] - eps["cond"])
-            row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
-        self._difference(row, eps)
-        return row
-
-    def _difference(self, row: Row, eps: dict[str, Tensor]) -> None:
-        """delta = eps_cond - eps_uncond, where both branches ran for every picture."""
-        other = eps.get("uncond", eps.get("negative"))
-        if other is None or "cond" not in eps:
+    def _turn(self, row: Row, ways: dict[str, Tensor]) -> None:
+        """The way from uncond to cond beside that of the step before, where both branches ran for every picture."""
+        other = _other(ways)
+        if other is None:
             self.directions.append(None)
             return
-        delta = eps["cond"] - other
-        row["difference_norm"] = norm(delta)
-        row["magnitude"] = vector_norm(delta, dim=1)
+        way = ways["cond"] - other
         previous = next((direction for direction in self.directions[::-1] if direction is not None), None)
-        row["cosine_previous"] = torch.full((len(delta),), torch.nan) if previous is None else _cosine(delta, previous)
-        self.directions.append(delta.half())
+        row["cosine_previous"] = torch.full((len(way),), torch.nan) if previous is None else _cosine(way, previous)
+        self.directions.append(way.half())
 
     def finish(self) -> None:
         """Compare every direction with the last one."""
@@ -147,6 +140,28 @@ class GuidanceReader:
         for row, direction in zip(self.rows, self.directions, strict=True):
             if direction is not None and last is not None:
                 row["cosine_final"] = _cosine(direction, last)
+
+
+def _row(eps: dict[str, Tensor], every: Tensor) -> Row:
+    """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches.
+
+    delta = eps_cond - eps_uncond.
+    """
+    norms, other = vector_norm(every.flatten(2), dim=2), _other(eps)
+    row: Row = {"guided_norm": norms[0]} | {f"{b}_norm": value for b, value in zip(eps, norms[1:], strict=True)}
+    if "cond" in eps:
+        row["update_norm"] = norm(every[0] - eps["cond"])
+        row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
+    if other is not None:
+        delta = eps["cond"] - other
+        row["difference_norm"] = norm(delta)
+        row["magnitude"] = vector_norm(delta, dim=1)
+    return row
+
+
+def _other(said: dict[str, Tensor]) -> Tensor | None:
+    """What the branch beside cond said, where both ran."""
+    return said.get("uncond", said.get("negative")) if "cond" in said else None
 
 
 def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:

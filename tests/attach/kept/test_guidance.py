@@ -56,6 +56,17 @@ def test_norms_follow_from_the_guided_and_the_unguided_prediction(family: str):
     assert f"predicted_{other}" in latents
 
 
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sd3"])
+def test_cosines_are_those_of_what_the_branches_predict_at_every_step(family: str):
+    """Also in the first step of a flow, where all is noise and eps is the same for all branches."""
+    trace = recorded(family, num_inference_steps=3, guidance_scale=2.0)
+    node, latents = trace.node("guidance"), trace.node("latents").astype(float)
+    ways = (latents["predicted_uncond"] - latents["predicted_cond"]).values.reshape(3, -1)
+    ways /= np.linalg.norm(ways, axis=1, keepdims=True)
+    np.testing.assert_allclose(node["cosine_final"][:, 0], ways @ ways[-1], atol=0.05)  # as float16
+    np.testing.assert_allclose(node["cosine_previous"][1:, 0], (ways[1:] * ways[:-1]).sum(1), atol=0.05)
+
+
 def test_a_distilled_model_says_that_there_is_no_second_branch():
     trace = recorded("flux1")
     node = trace.node("guidance")
