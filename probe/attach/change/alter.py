@@ -58,7 +58,9 @@ class Alteration:
         return self.intervention.strength != 0 and early and step != self._done
 
     def alter(self, module: nn.Module, given: Arguments, current: Pass, latents: Tensor) -> Arguments:
-        """The denoiser's arguments with moved latents; `latents` is moved in place. Raises Diverged."""
+        """The denoiser's arguments with moved latents; `latents` is moved in place, and what the denoiser is given of
+        them. Raises Diverged.
+        """
         if not any(row.branch == "cond" for row in current.rows):
             return given
         if self._done < 0:
@@ -82,7 +84,10 @@ class Alteration:
         parts = [
             self._scaled(x[i : i + 1], latents[r.image : r.image + 1], current.step) for i, r in enumerate(current.rows)
         ]
-        return given | {name_of(given, SAMPLES): torch.cat(parts)}
+        whole = torch.cat(parts)
+        if 0 not in x.stride():  # guiders give this very tensor to one branch after another
+            x.copy_(whole)
+        return given | {name_of(given, SAMPLES): whole}
 
     def _scene(self, module: nn.Module, given: Arguments, current: Pass, image: int) -> "_Scene":
         """The picture's own row of the prompt."""

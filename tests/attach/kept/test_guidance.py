@@ -23,6 +23,7 @@ from probe.attach.kept.guidance import GuidanceReader
 from probe.attach.kept.guiders import FORMS, Combined
 from probe.attach.model.prediction import Level, level
 from probe.errors import UnknownFamily
+from probe.nurse import AttendAndExcite
 from probe.trace import Trace
 from tests import pipelines
 from tests.pipelines.parts import picture
@@ -206,6 +207,26 @@ def test_the_estimate_is_right_where_blocks_prepare_latents_unheard(modular: Mod
         modular.update_components(scheduler=before)
     assert recording.estimate is not None and recording.trace.attention_nodes()[0]["step"].values.tolist() == [1]
     assert recording.estimate.total == pytest.approx(recording.trace.nbytes, rel=0.1)
+
+
+def test_latents_that_are_moved_are_moved_for_every_branch_of_a_guider(modular: ModularPipeline):
+    """Each has a call of its own, and all are given one tensor of latents, scaled for this scheduler before them."""
+    before, seen = modular.scheduler, list[torch.Tensor]()
+    euler = EulerDiscreteScheduler.from_config(before.config)
+    modular.update_components(guider=guiders.ClassifierFreeGuidance(guidance_scale=4.0), scheduler=euler)
+    nurse = AttendAndExcite(subjects=["cat", "balloon"], max_refinements=1)
+    try:
+        with probe.record(modular, words=["cat"], interventions=nurse):
+            look = modular.unet.register_forward_pre_hook(  # behind the recording's own
+                lambda module, args, given: seen.append((*args, given.get("sample"))[0].clone()), with_kwargs=True
+            )
+            run(modular)
+    finally:
+        look.remove()
+        modular.update_components(scheduler=before)
+    assert len(seen) == 6
+    for cond, uncond in zip(seen[::2], seen[1::2], strict=True):
+        assert torch.equal(cond, uncond)
 
 
 def guided_as(trace: Trace, other: str, scale: float) -> None:
