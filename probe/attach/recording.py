@@ -257,7 +257,7 @@ class Recording:
             take.attention.read_waiting()
             check_cache(module, take.current, self._waist.ran, self._watched - self._waist.idle)
             take.attention.check(self._waist.ran & self._watched, take.current)
-            self._waist.idle |= take.attention.idle()
+            self._waist.rest(take.attention.idle())
             self._takes.budget.after(take, module, self._latents)
             current, take.current = take.current, None  # nor is what runs after it
             output = self._asides.finish(module, current, output)

@@ -5,7 +5,7 @@ call, switched on only while an attention module of the denoiser runs, sees all 
 LoRA, IP-Adapter, PAG and models not yet released keep their own.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from probe.attach.borrow import here
 from probe.attach.precision import lowered, own_precision
@@ -83,9 +84,15 @@ def _picked(x: Tensor, columns: Columns, axis: int) -> Tensor:
 
 
 @own_precision()
-def scores(call: Call, rows: slice, columns: Columns, dtype: torch.dtype = torch.float32) -> Tensor:
-    """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] of `dtype`."""
-    s = call.q[..., rows, :].to(dtype) @ (call.keys(columns).to(dtype) * call.scale).transpose(-1, -2)
+def scores(
+    call: Call, rows: slice, columns: Columns, dtype: torch.dtype = torch.float32, *, keys_first: bool = False
+) -> Tensor:
+    """S = scale * Q K^T + mask at chosen rows and columns: [b, h, n, t] of `dtype`; if `keys_first`, it lies in memory
+    as [b, h, t, n].
+    """
+    q = call.q[..., rows, :].to(dtype, memory_format=torch.contiguous_format)
+    k = (call.keys(columns).to(dtype) * call.scale).contiguous()
+    s = (k @ q.transpose(-1, -2)).transpose(-1, -2) if keys_first else q @ k.transpose(-1, -2)
     bias = call.bias(rows, columns)
     s = s if bias is None else s + bias
     if call.causal:
@@ -106,7 +113,7 @@ def probabilities(
     """
     wide = widest(call)
     if exact or call.columns <= FEW:
-        each = [_picked(_shares(call, part, lse, wide), columns, -1) for part in chunks(call, rows, CACHED)]
+        each = [_shares(call, part, columns, lse, wide) for part in chunks(call, rows, CACHED)]
         return torch.cat(each, dim=-2) if len(each) > 1 else each[0]
     lse = log_sum_exp(call, rows) if lse is None else lse[..., rows]
     return torch.exp(scores(call, rows, columns, wide) - lse[..., None]).float()
@@ -117,11 +124,15 @@ def widest(call: Call) -> torch.dtype:
     return torch.float64 if call.q.device.type == "cpu" and call.q.dtype == torch.float32 else torch.float32
 
 
-def _shares(call: Call, rows: slice, lse: Tensor | None, wide: torch.dtype) -> Tensor:
-    """P at chosen rows [b, h, r, m], float32; about 0 is where float32 is fine, so the scores are moved there first."""
-    s = scores(call, rows, ALL, wide)
+def _shares(call: Call, rows: slice, columns: Columns, lse: Tensor | None, wide: torch.dtype) -> Tensor:
+    """P at chosen rows and columns [b, h, r, t], float32; about 0 that is fine, so the scores are moved there first.
+
+    With the keys first in memory, product and softmax take a sixth less.
+    """
+    s = scores(call, rows, ALL, wide, keys_first=True)
     s -= s.amax(-1, keepdim=True) if lse is None else lse[..., rows, None]
-    return s.softmax(-1, dtype=torch.float32)
+    p = s.transpose(-1, -2).softmax(-2, dtype=torch.float32)
+    return _picked(p, columns, -2).transpose(-1, -2)
 
 
 def chunks(call: Call, rows: slice, size: int | None = None, *, columns: slice = ALL) -> list[slice]:
@@ -213,6 +224,7 @@ class Waist(TorchFunctionMode):
         self.ranks: dict[str, int] = {}
         self.ran: set[str] = set()
         self.idle: set[str] = set()  # modules that were seen and hold nothing of interest: left alone
+        self.handles: dict[str, list[RemovableHandle]] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is not F.scaled_dot_product_attention or not self.running or not self.wants(self.running[-1]):
@@ -238,31 +250,29 @@ class Waist(TorchFunctionMode):
         query, key, value = lowered(query), lowered(key), lowered(value)
         attn_mask = None if attn_mask is None else lowered(attn_mask)
         call = Call(path, rank, query, key, value, attn_mask, used, is_causal, dropout_p)
-        changed = self.changer(call) if self.changer is not None else None
-        both = None if changed is not None else fused(call)
-        if both is not None:
-            out, lse = both
-        elif changed is not None:
-            out, lse = changed, None
-        else:
-            out, lse = (
-                func(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa),
-                None,
-            )
+        more: dict[str, Any] = {"scale": scale, "enable_gqa": enable_gqa}
+        out, lse = self.changer(call) if self.changer is not None else None, None
+        if out is None:
+            out, lse = fused(call) or (func(query, key, value, attn_mask, dropout_p, is_causal, **more), None)
         self.reader(call, lse)
         return out
 
+    def rest(self, paths: Set[str]) -> None:
+        """From now on these modules, none of which runs, are left alone."""
+        for path in paths - self.idle:
+            for handle in self.handles.pop(path, ()):
+                handle.remove()
+        self.idle |= paths
+
     def enter(self, path: str) -> None:
         """An attention module starts."""
-        if path in self.idle:
-            return
         self.running.append(path)
         self.ran.add(path)
         self.__enter__()
 
-    def leave(self, path: str = "") -> None:
+    def leave(self) -> None:
         """It ends, well or not."""
-        if self.running and path not in self.idle:
+        if self.running:
             self.running.pop()
             self.__exit__(None, None, None)
 
@@ -280,10 +290,11 @@ class Waist(TorchFunctionMode):
             stack.callback(self.begin_pass)
             for path, part in parts.items():
                 for handle in self.hooks(part, path):
+                    self.handles.setdefault(path, []).append(handle)
                     stack.callback(handle.remove)
             yield
 
-    def hooks(self, module: nn.Module, path: str) -> Iterator[torch.utils.hooks.RemovableHandle]:
+    def hooks(self, module: nn.Module, path: str) -> Iterator[RemovableHandle]:
         """Put on the two hooks that say when an attention module runs, one by one, so that no handle gets lost."""
         yield module.register_forward_pre_hook(here(lambda *_: self.enter(path)))
-        yield module.register_forward_hook(here(lambda *_: self.leave(path)), always_call=True)
+        yield module.register_forward_hook(here(lambda *_: self.leave()), always_call=True)

@@ -205,3 +205,16 @@ def test_attention_is_not_watched_outside_of_the_module():
     F.scaled_dot_product_attention(*draw(7))
     remove()
     assert not seen
+
+
+def test_modules_that_rest_bear_no_hooks_and_the_others_keep_theirs():
+    parts, seen = {"a": Attending(), "b": Attending()}, []
+    waist = Waist(lambda call, lse: seen.append(call.path), lambda path: True)
+    with waist.on(parts):
+        for each in (set(), {"a"}, {"a"}):
+            waist.rest(each)
+            for part in parts.values():
+                part(*draw(4))
+        assert not parts["a"]._forward_hooks and not parts["a"]._forward_pre_hooks
+        assert len(parts["b"]._forward_hooks) == len(parts["b"]._forward_pre_hooks) == 1
+    assert seen == ["a", "b", "b", "b"] and not parts["b"]._forward_hooks and not waist.running

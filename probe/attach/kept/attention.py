@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probe.attach.kept.keeping import Kept, Reading
-from probe.attach.kept.passes import Pass, Place, groups_of, span
+from probe.attach.kept.passes import Pass, Place, Shared, Text, shared, span
 from probe.attach.kept.related import RelationReader
 from probe.attach.kept.relations import View
 from probe.attach.kept.remedy import unheard, wordless
@@ -26,8 +26,6 @@ from probe.attach.waist import Call, probabilities
 from probe.axes import Kind
 from probe.errors import UnknownFamily
 from probe.site import Site
-
-Texts = tuple[str, int, int]  # and the length of its text
 
 
 @dataclass
@@ -45,6 +43,7 @@ class AttentionReader:
     _heard: set[str] = field(default_factory=set)
     _taken: Counter[str] = field(default_factory=Counter)
     _waiting: Waiting = field(default_factory=Waiting)
+    _shared: dict[tuple[int, int, int, tuple[int, ...]], list[Shared]] = field(default_factory=dict)  # in this pass
     joins: Joins = field(default_factory=Joins)  # runs in the first passes of a model that is not in the table
     _plane: Plane | None = None
     _weights: dict[tuple[str, int, int, bool], tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
@@ -78,6 +77,7 @@ class AttentionReader:
         self._heard.clear()
         self._taken.clear()
         self._waiting.clear()  # what a pass that broke off has left
+        self._shared.clear()
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
     def read(self, call: Call, lse: Tensor | None, current: Pass) -> None:
@@ -90,10 +90,11 @@ class AttentionReader:
         if key not in self.places:
             self.places[key] = self._place(call, current, each)
         if self.kept.wants(current.step) and self._asked(self.places[key]):
-            for whose, rows in groups_of(current, self.branches, offset, call.q.shape[0] // each).items():
-                chosen = [(i - offset) * each + j for i in rows for j in range(each)]
-                images = tuple(current.rows[i].image for i in rows)
-                self._waiting.add(call, lse, chosen, At(current.step, key, images, *whose))
+            sharing = offset, each, call.q.shape[0] // each, current.texts
+            if sharing not in self._shared:
+                self._shared[sharing] = shared(current, self.branches, *sharing[:3])
+            for whose, images, entries in self._shared[sharing]:
+                self._waiting.add(call, lse, entries, At(current.step, key, images, *whose))
         if self._waiting.full or self.joins.running:
             self.read_waiting()
 
@@ -172,7 +173,7 @@ class AttentionReader:
         self._taken[call.path] += count
         return first, 1
 
-    def _maps(self, call: Call, lse: Tensor | None, place: Place, whose: Texts) -> tuple[Tensor, Tensor | None]:
+    def _maps(self, call: Call, lse: Tensor | None, place: Place, whose: Text) -> tuple[Tensor, Tensor | None]:
         """The probability that each cell gives to each word: the mean over heads [b, w, n], and the heads that are kept
         apart [b, h, w, n]; frame by frame in n.
         """
@@ -187,7 +188,7 @@ class AttentionReader:
         apart = p if len(chosen) == call.heads else p[:, list(chosen)]
         return mean, by_word(apart, weights, offset, place.folded) if chosen else None
 
-    def _columns(self, whose: Texts, device: torch.device, beside: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _columns(self, whose: Text, device: torch.device, beside: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Columns of the text that are read; `beside`: cells ask the picture's keys in the same call."""
         if (*whose, beside) not in self._weights:
             lexicon = self.lexicons[whose[:2]].apart() if beside else self.lexicons[whose[:2]]

@@ -1,6 +1,5 @@
 """A forward pass of a denoiser, and where the calls of its attention modules sit in it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -11,6 +10,9 @@ from probe.attach.model.layout import Plane
 from probe.attach.text.rows import Row
 from probe.attach.waist import Call
 from probe.site import Site
+
+Text = tuple[str, int, int]  # branch, prompt, and the length of its text
+Shared = tuple[Text, tuple[int, ...], list[int]]  # whose, of which pictures, and their entries of the batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,18 @@ def span(call: Call, site: Site, family: Family, text: int) -> tuple[slice, int]
     return slice(picture, picture + cells), first
 
 
-def groups_of(
-    current: Pass, branches: tuple[str, ...], first: int, count: int
-) -> Mapping[tuple[str, int, int], list[int]]:
-    """(branch, prompt, length of text) -> rows of the batch, for the wanted branches, among `count` rows."""
-    groups: dict[tuple[str, int, int], list[int]] = {}
+def shared(current: Pass, branches: tuple[str, ...], first: int, each: int, count: int) -> list[Shared]:
+    """Which entries of a call are whose: `count` rows from `first`, of `each` entries, for the wanted branches."""
+    groups: dict[Text, list[int]] = {}
     for i in range(first, min(first + count, len(current.rows))):
         row = current.rows[i]
         if row.branch in branches:
             groups.setdefault((row.branch, row.prompt, current.texts[i]), []).append(i)
-    return groups
+    found: list[Shared] = []
+    for whose, rows in groups.items():
+        entries = [(i - first) * each + j for i in rows for j in range(each)]
+        found.append((whose, tuple(current.rows[i].image for i in rows), entries))
+    return found
 
 
 def at_rows(call: Call, lse: Tensor | None, rows: list[int]) -> tuple[Call, Tensor | None]:

@@ -76,10 +76,10 @@ def _shape(call: Call, lse: Tensor | None, at: At, kind: Hashable) -> Hashable:
 
 
 def _joined(part: list[Rows]) -> tuple[Call, Tensor | None]:
-    """The calls as one, and its log-sum-exp."""
+    """The calls as one, without values, which no word is read of; and its log-sum-exp."""
     first, sums, _ = part[0]
     if len(part) == 1:
         return first, sums
-    q, k, v = (torch.cat([getattr(call, name) for call, _, _ in part]) for name in "qkv")
+    q, k = torch.cat([call.q for call, _, _ in part]), torch.cat([call.k for call, _, _ in part])
     lse = [own for _, own, _ in part if own is not None]
-    return replace(first, q=q, k=k, v=v), torch.cat(lse) if lse else None
+    return replace(first, q=q, k=k, v=k[..., :0]), torch.cat(lse) if lse else None
