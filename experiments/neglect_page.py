@@ -158,26 +158,23 @@ class Asked:
     seeds: int
     failed: int = 0
 
-    @classmethod
-    def of(cls, table: pd.DataFrame) -> "Asked":
-        """What there is, as if no more had been asked for."""
-        return cls(table["prompt"].nunique(), table["seed"].nunique())
-
     def told(self, table: pd.DataFrame) -> str:
         """What a table of whole cells rests on, and what it lacks."""
-        cells = table.drop_duplicates(CELL)
-        seeds = cells["prompt"].value_counts().tolist()
-        each = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else f"{max(seeds)}"
-        parts = cells.drop_duplicates("prompt")["subset"].value_counts()
-        kinds = ", ".join(f"{parts[subset]} {subset}" for subset in SUBSETS if subset in parts)
-        noun = "seed" if each == "1" else "seeds"
-        told = f"{len(seeds)} prompts ({kinds}) x {each} {noun}, {len(cells)} pictures a method"
-        if len(cells) < self.prompts * self.seeds:
-            told += (
-                f": **a part of the {self.prompts} x {self.seeds} that were asked for**, namely what every method was "
-                "done with"
-            )
-        return told
+        if len(table.drop_duplicates(CELL)) >= self.prompts * self.seeds:
+            return rests(table)
+        part = f"**a part of the {self.prompts} x {self.seeds} that were asked for**"
+        return f"{rests(table)}: {part}, namely what every method was done with"
+
+
+def rests(table: pd.DataFrame) -> str:
+    """What a table of whole cells rests on."""
+    cells = table.drop_duplicates(CELL)
+    seeds = cells["prompt"].value_counts().tolist()
+    each = f"{min(seeds)} to {max(seeds)}" if min(seeds) < max(seeds) else f"{max(seeds)}"
+    parts = cells.drop_duplicates("prompt")["subset"].value_counts()
+    kinds = ", ".join(f"{parts[subset]} {subset}" for subset in SUBSETS if subset in parts)
+    noun = "seed" if each == "1" else "seeds"
+    return f"{len(seeds)} prompts ({kinds}) x {each} {noun}, {len(cells)} pictures a method"
 
 
 def page(table: pd.DataFrame, asked: Asked, every: pd.DataFrame) -> str:
@@ -197,18 +194,19 @@ def page(table: pd.DataFrame, asked: Asked, every: pd.DataFrame) -> str:
 
 
 def widest(table: pd.DataFrame, every: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """The cells of plain and of the methods that were tried on more of them than all were; the table if none was."""
-    least = len(table.drop_duplicates(CELL))
-    more = [name for name in names if name != PLAIN and len(whole_cells(every, [PLAIN, name])) > 2 * least]
-    wide = whole_cells(every, [PLAIN, *more])
-    return wide if more and len(wide.drop_duplicates(CELL)) > least else table
+    """The cells of plain and of the methods that went furthest; the table if none was tried on more than all were."""
+    cells = {name: len(whole_cells(every, [PLAIN, name])) // 2 for name in names if name != PLAIN}
+    most = max(cells.values(), default=0)
+    if most <= len(table.drop_duplicates(CELL)):
+        return table
+    return whole_cells(every, [PLAIN, *(name for name, count in cells.items() if count == most)])
 
 
 def further(wide: pd.DataFrame, every: pd.DataFrame) -> list[str]:
     """The table of the methods that were tried on more."""
     methods = nursed(wide)
     names, moved = [PLAIN, *methods], " ".join(changed(wide, name) for name in methods)
-    told = f"Tried on more: {Asked.of(wide).told(wide)}. {moved}"
+    told = f"Tried on more: {rests(wide)}. {moved}"
     lines = [told, "", HEAD, RULE, *(row(wide, name, every) for name in names), "", *by_subset(wide, names), ""]
     return [*lines, *by_seed(wide, names)]
 
