@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import probe
-from probe.attach.kept import attention
+from probe.attach.kept import attention, waiting
 from probe.attach.kept.attention import AttentionReader
 from probe.attach.kept.passes import Pass
 from probe.attach.waist import Call
@@ -54,7 +54,10 @@ def versions(call: Call) -> dict[int, int]:
 
 @contextmanager
 def checking() -> Iterator[Checks]:
-    """Compare all columns that are read with the explicit softmax of the very same call."""
+    """Compare all columns that are read with the explicit softmax of the very same call.
+
+    Each call is read alone here; that it is the same where several are read as one is shown in kept/test_waiting.py.
+    """
     checks, columns_of, read = Checks(), attention.probabilities, AttentionReader.read
 
     def compared(call: Call, rows: slice, columns: Tensor, lse: Tensor | None = None, *, exact: bool = False) -> Tensor:
@@ -75,6 +78,7 @@ def checking() -> Iterator[Checks]:
         read(reader, call, lse, current)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "TOGETHER", 1)
         patch.setattr(attention, "probabilities", compared)
         patch.setattr(AttentionReader, "read", kept)
         yield checks
