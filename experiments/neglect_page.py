@@ -180,7 +180,7 @@ def rests(table: pd.DataFrame) -> str:
 def page(table: pd.DataFrame, asked: Asked, every: pd.DataFrame) -> str:
     """The tables, each with what it rests on. `every` are all rows, those of cells that are not whole too."""
     names = list(dict.fromkeys(table["method"]))
-    cost = table.groupby(CELL)["seconds"].sum().median()
+    cost = float(table.pivot_table("seconds", CELL, aggfunc="sum")["seconds"].median())
     told = (
         f"{asked.told(table)}; {int(table['steps'].iloc[0])} steps, "
         f"guidance {table['guidance'].iloc[0]:g}, weights {weights.revision()[:12]}; {asked.failed} jobs failed. In "
