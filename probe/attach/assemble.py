@@ -33,6 +33,7 @@ PACKAGES = ("diffusion-probe", "torch", "diffusers", "transformers", "numpy", "x
 @own_precision()
 def assemble(take: Take, asides: Asides, pipe: Any, seconds: float) -> Trace:
     """A Trace of everything that the take holds, and of what ran aside."""
+    take.attention.read_waiting()
     nodes = {**attention_nodes(take), **guidance_node(take, pipe), **latent_node(take), **thumbnail_node(take)}
     nodes |= dict(asides.nodes()) | relation_nodes(take) | scheduler_node(take) | module_nodes(take)
     nodes |= take.depths.nodes(take.encoded)

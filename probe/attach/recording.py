@@ -254,7 +254,7 @@ class Recording:
     def _end_pass(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
         take = self._take
         if take is not None and take.current is not None:
-            take.attention.read_waiting()
+            take.attention.rest(take.current)
             check_cache(module, take.current, self._waist.ran, self._watched - self._waist.idle)
             take.attention.check(self._waist.ran & self._watched, take.current)
             self._waist.rest(take.attention.idle())

@@ -14,7 +14,7 @@ from probe.attach.kept.passes import Pass, Place, Shared, Text, shared, span
 from probe.attach.kept.related import RelationReader
 from probe.attach.kept.relations import View
 from probe.attach.kept.remedy import unheard, wordless
-from probe.attach.kept.waiting import At, Waiting
+from probe.attach.kept.waiting import At, Waiting, keyed
 from probe.attach.model.families import Family, grid_of
 from probe.attach.model.infer import Joins, concluded, foreign, pools, settled, unknown
 from probe.attach.model.layout import Plane
@@ -76,7 +76,7 @@ class AttentionReader:
         self._plane = current.plane
         self._heard.clear()
         self._taken.clear()
-        self._waiting.clear()  # what a pass that broke off has left
+        self._waiting.begin_pass()
         self._shared.clear()
         self.ran.update((current.step, current.denoiser, row.branch) for row in current.rows)
 
@@ -93,8 +93,10 @@ class AttentionReader:
             sharing = offset, each, call.q.shape[0] // each, current.texts
             if sharing not in self._shared:
                 self._shared[sharing] = shared(current, self.branches, *sharing[:3])
-            for whose, images, entries in self._shared[sharing]:
-                self._waiting.add(call, lse, entries, At(current.step, key, images, *whose))
+            own = self._shared[sharing]
+            owners = [(entries, At(current.step, key, images, *whose)) for whose, images, entries in own]
+            if owners:
+                self._waiting.add(call if self.relations.asked.kinds else keyed(call), lse, owners)
         if self._waiting.full or self.joins.running:
             self.read_waiting()
 
@@ -104,7 +106,7 @@ class AttentionReader:
 
     @own_precision()
     def read_waiting(self) -> None:
-        """Take the calls that wait: at the end of a pass, or before."""
+        """Take the calls that wait."""
         for call, lse, ats in self._waiting.each(self._kind):
             self._take(call, lse, ats)
         self._waiting.clear()
@@ -150,6 +152,14 @@ class AttentionReader:
         if self.family.text == "unknown":
             self.family, self._plane = settled(self.family, call.rows, call.columns, current, self.joins)
         return replace(current, plane=self._plane, texts=current.attended if self.family.effective else current.texts)
+
+    def rest(self, current: Pass) -> None:
+        """A pass has run. In the first step all of it is read, so that what is wrong shows at once; then little of it
+        may wait for more.
+        """
+        self._waiting.end_pass()
+        if not current.step or self.relations.asked.kinds:
+            self.read_waiting()
 
     def end_pass(self, current: Pass) -> None:
         """A forward pass has ended. Raises UnknownFamily if the layout is not known, NoMatch if no site has words."""

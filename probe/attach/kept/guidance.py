@@ -86,10 +86,11 @@ class GuidanceReader:
         eps = noise.epsilon(every, sample)
         x0 = noise.x0(every if len(said) > 1 else every[:1], sample).half()
         self.levels.append(noise)
-        self.rows.append(_row(dict(zip(said, eps[1:], strict=True)), eps))
-        blind = noise.alpha == 0 and noise.kind != "epsilon"  # where all is noise, eps tells nothing of what was said
-        ways = -noise.x0(every, sample) if blind else eps
-        self._turn(self.rows[-1], dict(zip(said, ways[1:], strict=True)))
+        delta = _delta(dict(zip(said, eps[1:], strict=True)))
+        self.rows.append(_row(dict(zip(said, eps[1:], strict=True)), eps, delta))
+        if noise.alpha == 0 and noise.kind != "epsilon":  # where all is noise, eps tells nothing of what was said
+            delta = _delta(dict(zip(said, -noise.x0(every[1:], sample), strict=True)))
+        self.directions.append(None if delta is None else delta.half())
         self.branches.append(dict(zip(said, x0[1:], strict=True)) if len(said) > 1 else {})
         self.samples.append(sample.detach().half())
         self.predicted.append(x0[0])
@@ -123,45 +124,35 @@ class GuidanceReader:
                 "whole at once"
             )
 
-    def _turn(self, row: Row, ways: dict[str, Tensor]) -> None:
-        """The way from uncond to cond beside that of the step before, where both branches ran for every picture."""
-        other = _other(ways)
-        if other is None:
-            self.directions.append(None)
-            return
-        way = ways["cond"] - other
-        previous = next((direction for direction in self.directions[::-1] if direction is not None), None)
-        row["cosine_previous"] = torch.full((len(way),), torch.nan) if previous is None else _cosine(way, previous)
-        self.directions.append(way.half())
-
     def finish(self) -> None:
-        """Compare every direction with the last one."""
-        last = next((direction for direction in self.directions[::-1] if direction is not None), None)
-        for row, direction in zip(self.rows, self.directions, strict=True):
-            if direction is not None and last is not None:
-                row["cosine_final"] = _cosine(direction, last)
+        """Compare every direction with the one before and with the last one."""
+        known = [(row, way) for row, way in zip(self.rows, self.directions, strict=True) if way is not None]
+        if not known:
+            return
+        last, before = _unit(known[-1][1]), torch.tensor(torch.nan)
+        for row, direction in known:
+            way = _unit(direction)
+            row["cosine_previous"], row["cosine_final"] = (way * before).sum(1), (way * last).sum(1)
+            before = way
 
 
-def _row(eps: dict[str, Tensor], every: Tensor) -> Row:
-    """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches.
-
-    delta = eps_cond - eps_uncond.
-    """
-    norms, other = vector_norm(every.flatten(2), dim=2), _other(eps)
+def _row(eps: dict[str, Tensor], every: Tensor, delta: Tensor | None) -> Row:
+    """The numbers of one step; `every` [1 + branch, image, ...] is the guided eps and those of the branches."""
+    norms = vector_norm(every.flatten(2), dim=2)
     row: Row = {"guided_norm": norms[0]} | {f"{b}_norm": value for b, value in zip(eps, norms[1:], strict=True)}
     if "cond" in eps:
         row["update_norm"] = norm(every[0] - eps["cond"])
         row["update_ratio"] = row["guided_norm"] / row["cond_norm"].clamp_min(1e-12)
-    if other is not None:
-        delta = eps["cond"] - other
-        row["difference_norm"] = norm(delta)
+    if delta is not None:
         row["magnitude"] = vector_norm(delta, dim=1)
+        row["difference_norm"] = norm(row["magnitude"])
     return row
 
 
-def _other(said: dict[str, Tensor]) -> Tensor | None:
-    """What the branch beside cond said, where both ran."""
-    return said.get("uncond", said.get("negative")) if "cond" in said else None
+def _delta(said: dict[str, Tensor]) -> Tensor | None:
+    """The way from what the branch beside cond said to what cond did, where both ran."""
+    other = said.get("uncond", said.get("negative"))
+    return said["cond"] - other if "cond" in said and other is not None else None
 
 
 def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:
@@ -179,5 +170,6 @@ def norm(x: Tensor) -> Tensor:
     return vector_norm(x.float().flatten(1), dim=1)
 
 
-def _cosine(x: Tensor, y: Tensor) -> Tensor:
-    return F.cosine_similarity(x.float().flatten(1), y.float().flatten(1), dim=1)
+def _unit(x: Tensor) -> Tensor:
+    """[image, all else], of length 1, or 0 where all is 0."""
+    return F.normalize(x.float().flatten(1), dim=1)

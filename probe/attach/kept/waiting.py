@@ -1,6 +1,6 @@
-"""Calls that wait for the end of their pass, where small ones of one shape are read as one."""
+"""Calls that wait, over several passes where they are small: those of one shape are read as one."""
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,20 +25,30 @@ class At:
     text: int
 
 
+Owner = tuple[list[int], At]  # rows of a call's batch, and whose they are
 Rows = tuple[Call, Tensor | None, At]  # a call at chosen rows of the batch, its log-sum-exp, and whose it is
 
 
 @dataclass
 class Waiting:
-    """The calls of a pass that nothing was read of yet."""
+    """The calls that nothing was read of yet."""
 
-    calls: list[tuple[Call, Tensor | None, list[int], At]] = field(default_factory=list)  # with rows of the batch
+    calls: list[tuple[Call, Tensor | None, Sequence[Owner]]] = field(default_factory=list)
     nbytes: int = 0
+    _over: tuple[int, int] = (0, 0)  # calls of passes that are over, and their bytes
 
-    def add(self, call: Call, lse: Tensor | None, rows: list[int], at: At) -> None:
-        """Rows of one more call; what they share with others is counted each time."""
-        self.calls.append((call, lse, rows, at))
+    def add(self, call: Call, lse: Tensor | None, owners: Sequence[Owner]) -> None:
+        """One more call."""
+        self.calls.append((call, lse, owners))
         self.nbytes += call.q.nbytes + call.k.nbytes + call.v.nbytes
+
+    def begin_pass(self) -> None:
+        """What a pass that broke off has left is dropped."""
+        count, self.nbytes = self._over
+        del self.calls[count:]
+
+    def end_pass(self) -> None:
+        self._over = len(self.calls), self.nbytes
 
     @property
     def full(self) -> bool:
@@ -47,19 +57,25 @@ class Waiting:
 
     def clear(self) -> None:
         self.calls.clear()
-        self.nbytes = 0
+        self.nbytes, self._over = 0, (0, 0)
 
     def each(self, kind: Callable[[At], Hashable]) -> Iterator[tuple[Call, Tensor | None, list[At]]]:
         """The calls, those of one shape and `kind` as one call whose batch is theirs one after another."""
         groups: dict[Hashable, list[Rows]] = {}
-        for i, (whole, sums, rows, at) in enumerate(self.calls):
-            call, lse = at_rows(whole, sums, rows)
-            groups.setdefault(_shape(call, lse, at, kind(at)) or i, []).append((call, lse, at))
+        for i, (whole, sums, owners) in enumerate(self.calls):
+            for rows, at in owners:
+                call, lse = at_rows(whole, sums, rows)
+                groups.setdefault(_shape(call, lse, at, kind(at)) or (i, at), []).append((call, lse, at))
         for group in groups.values():
             some = max(1, TOGETHER // _size(group[0][0]))
             for start in range(0, len(group), some):
                 part = group[start : start + some]
                 yield *_joined(part), [at for _, _, at in part]
+
+
+def keyed(call: Call) -> Call:
+    """The call without its values, of which no word is read."""
+    return replace(call, v=call.k[..., :0])
 
 
 def _size(call: Call) -> int:
@@ -71,15 +87,15 @@ def _shape(call: Call, lse: Tensor | None, at: At, kind: Hashable) -> Hashable:
     """What calls that can be read as one have in common; None where a call stays alone."""
     if kind is None or call.mask is not None:
         return None
-    whose = at.step, at.images, at.branch, at.prompt, at.text
+    whose = at.images, at.branch, at.prompt, at.text
     return call.q.shape, call.k.shape, call.q.dtype, call.q.device, call.scale, call.causal, lse is None, whose, kind
 
 
 def _joined(part: list[Rows]) -> tuple[Call, Tensor | None]:
-    """The calls as one, without values, which no word is read of; and its log-sum-exp."""
+    """The calls as one, without values; and its log-sum-exp."""
     first, sums, _ = part[0]
     if len(part) == 1:
         return first, sums
     q, k = torch.cat([call.q for call, _, _ in part]), torch.cat([call.k for call, _, _ in part])
     lse = [own for _, own, _ in part if own is not None]
-    return replace(first, q=q, k=k, v=k[..., :0]), torch.cat(lse) if lse else None
+    return keyed(replace(first, q=q, k=k)), torch.cat(lse) if lse else None

@@ -198,7 +198,7 @@ def test_steps_that_are_not_asked_for_are_not_read(monkeypatch: pytest.MonkeyPat
         lambda self, call, lse, ats: (read.extend(at.step for at in ats), original(self, call, lse, ats))[1],
     )
     trace = record("sd1", {"num_inference_steps": 4}, steps=slice(1, 4, 2)).trace
-    assert read == [1] * 7 + [3] * 7
+    assert sorted(read) == [1] * 7 + [3] * 7
     assert [node["step"].values.tolist() for node in trace.attention_nodes()] == [[1, 3]] * 3
     whole = record("sd1", {"num_inference_steps": 4}).trace
     for few, many in zip(trace.attention_nodes(), whole.attention_nodes(), strict=True):

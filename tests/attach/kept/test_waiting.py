@@ -1,5 +1,6 @@
 """Calls that wait: small ones of one shape are read as one, each keeps its place, and the readings are the same."""
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -28,7 +29,7 @@ def at(path: str, prompt: int = 0) -> At:
 def wait(*calls: Call, rows: int = 1) -> Waiting:
     held = Waiting()
     for one in calls:
-        held.add(one, log_sum_exp(one, slice(None)), [rows], at(one.path))
+        held.add(one, log_sum_exp(one, slice(None)), [([rows], at(one.path))])
     return held
 
 
@@ -54,9 +55,9 @@ def test_other_shapes_scales_masks_and_kinds_are_read_alone():
 
 
 def test_two_prompts_are_never_one():
-    held = wait(call("a", 0))
-    held.add(call("a", 0), None, [0], at("a", prompt=1))
-    assert paths(held) == [["a"], ["a"]]
+    held, one = Waiting(), call("a", 0)
+    held.add(one, None, [([1], at("a")), ([0], at("a", prompt=1))])
+    assert paths(held) == paths(held, lambda at: None) == [["a"], ["a"]]
 
 
 def test_no_more_are_joined_than_stay_in_the_cache(monkeypatch):
@@ -71,6 +72,34 @@ def test_what_waits_is_counted_and_forgotten():
     assert held.nbytes == 4 * (2 * 3 * 6 * 4 + 2 * 2 * 3 * 5 * 4) and not held.full
     held.clear()
     assert not held.calls and not held.nbytes
+
+
+def test_a_pass_that_broke_off_leaves_nothing_and_takes_nothing_of_those_before():
+    held = wait(call("a", 0))
+    held.end_pass()
+    nbytes = held.nbytes
+    held.add(call("b", 1), None, [([1], at("b"))])
+    held.begin_pass()
+    assert paths(held) == [["a"]] and held.nbytes == nbytes
+
+
+def test_steps_are_read_as_one_and_each_goes_where_it_belongs():
+    pipe = pipelines.load("sd1")
+    joined, original = [], waiting._joined
+
+    def maps() -> list[np.ndarray]:
+        with probe.record(pipe, keep="maps") as recording:
+            pipelines.run(pipe, "sd1", num_inference_steps=4)
+        return [node["attention"].values for node in recording.trace.attention_nodes()]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(waiting, "_joined", lambda part: joined.append({at.step for *_, at in part}) or original(part))
+        together = maps()
+        patch.setattr(waiting, "WAITING", 0)
+        steps, alone = joined.copy(), maps()
+    assert max(map(len, steps)) > 1 == max(map(len, joined[len(steps) :]))
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["sd1", "flux1", "animate_diff"])
