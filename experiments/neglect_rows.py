@@ -5,13 +5,14 @@ which names the weights and all settings of its method, so rows of other weights
 """
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import closing
 
 import numpy as np
 import pandas as pd
 
 from probe.study import Executor, Job, Local, Scorer, Shot, Work
+from probe.study.plan import plan
 from probe.study.prompts import PromptRow
 from probe.study.results import Result
 from probe.study.scorers import picture_embedding
@@ -44,7 +45,8 @@ class Timed(Executor):
         return self.end is not None and time.monotonic() >= self.end
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Result]:
-        left = [job for job in in_turns(jobs) if job.key not in self.known]
+        done = self.known | {job.key for job in plan(work.study)} - {job.key for job in jobs}
+        left = [job for job in in_turns(plan(work.study), done) if job.key not in done]
         last = {(job.row.prompt, job.seed): job.key for job in left}
         if not left or self.over:
             return
@@ -55,19 +57,22 @@ class Timed(Executor):
                     return
 
 
-def in_turns(jobs: Sequence[Job]) -> list[Job]:
+def in_turns(jobs: Sequence[Job], known: Collection[str] = ()) -> list[Job]:
     """Each prompt once, at a seed that goes on from prompt to prompt, before any prompt's second.
+
+    Cells of which all jobs are `known` are a prompt's first ones, whatever their seed.
 
     What a picture lacks depends on its noise, and all prompts share that of a seed: a part of the whole should have met
     all of them.
     """
-    places = [{each: i for i, each in enumerate(dict.fromkeys(some))} for some in zip(*map(_cell, jobs), strict=True)]
-
-    def turn(job: Job) -> tuple[int, int]:
-        prompt, seed = (place[each] for place, each in zip(places, _cell(job), strict=True))
-        return (seed - prompt) % len(places[1]), prompt
-
-    return sorted(jobs, key=turn)
+    prompts, seeds = (list(dict.fromkeys(some)) for some in zip(*map(_cell, jobs), strict=True))
+    undone = {_cell(job) for job in jobs if job.key not in known}
+    ranks: dict[tuple[str, int], tuple[int, int]] = {}
+    for i, prompt in enumerate(prompts):
+        cells = [(prompt, seeds[(turn + i) % len(seeds)]) for turn in range(len(seeds))]
+        cells.sort(key=undone.__contains__)  # those that are done first
+        ranks |= {cell: (turn, i) for turn, cell in enumerate(cells)}
+    return sorted(jobs, key=lambda job: ranks[_cell(job)])
 
 
 def _cell(job: Job) -> tuple[str, int]:

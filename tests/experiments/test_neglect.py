@@ -340,6 +340,26 @@ def test_a_part_has_met_all_seeds():
     assert [job.method.name for job in jobs] == ["plain", "SynGen"] * 12
 
 
+def test_prompts_that_no_cell_was_done_of_come_first(small: Make):
+    """Of three prompts the second was done at the seed that the first would begin with: it comes after both others."""
+    asked = small(prompts=["a cat", "a dog", "a car"], seeds=[3, 1], interventions=["plain"], order="seeds")
+    known = [job.key for job in plan(resolve(asked)) if (job.row.prompt, job.seed) == ("a dog", 3)]
+    turns = [(job.row.prompt, job.seed) for job in neglect_rows.in_turns(plan(resolve(asked)), known)]
+    assert turns == [("a cat", 3), ("a dog", 3), ("a car", 3), ("a cat", 1), ("a dog", 1), ("a car", 1)]
+    done = []
+    asked.run(executor=neglect_rows.Timed(known=known), on_job=lambda one: done.append(one.result.row["prompt"]))
+    assert done == ["a cat", "a car", "a cat", "a dog", "a car"]
+
+
+def test_what_lies_in_the_folder_counts_as_done(small: Make):
+    asked = small(prompts=["a cat", "a dog"], seeds=[3, 1], interventions=["plain"], order="seeds")
+    rest = [job.key for job in plan(resolve(asked)) if (job.row.prompt, job.seed) != ("a cat", 1)]
+    asked.run(executor=neglect_rows.Timed(known=rest))
+    done = []
+    asked.run(executor=neglect_rows.Timed(), on_job=lambda one: done.append(one.result.row["prompt"]))
+    assert done == ["a dog", "a cat", "a dog"]
+
+
 def test_time_ends_a_run_after_a_whole_cell(small: Make, monkeypatch: pytest.MonkeyPatch):
     nursed = {"method": "AttendAndExcite", "subjects": "$subjects", "max_steps": 1}
     asked = small(
