@@ -8,7 +8,10 @@ import string
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise, product
+from pathlib import Path
 
+from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
+from sentencepiece import SentencePieceTrainer
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, GemmaTokenizer, LlamaTokenizer, Qwen2Tokenizer, T5Tokenizer
 
@@ -72,6 +75,20 @@ def gemma_tokenizer(*, length: int = 4096) -> GemmaTokenizer:
     specials = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>")
     vocab, merges = _bpe(pre_tokenizers.Metaspace(prepend_scheme="never"), specials, fallback=True)
     return GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True, model_max_length=length)
+
+
+def chatglm_tokenizer(folder: Path) -> ChatGLMTokenizer:
+    """ChatGLM's: BPE of SentencePiece, wrapped in Python, so that no token says where it is; two marks in front."""
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS),
+        model_prefix=str(folder / "tokenizer"),
+        vocab_size=600,
+        model_type="bpe",
+        character_coverage=1.0,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    return ChatGLMTokenizer(str(folder / "tokenizer.model"))
 
 
 def _bpe(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from probe.attach.borrow import here
 from probe.errors import BadPrompt, RecordingError, UnknownFamily
+from probe.words import held
 
 SYMBOLS = ("*", "&", "+", "~", "x", "z", "q")
 ARTICLES = ("a", "an", "the")
@@ -50,7 +51,7 @@ def encoders(pipe: Any) -> tuple[Encoder, ...]:
     for name, module in pipe.components.items():
         tokenizer = pipe.components.get(name.replace("text_encoder", "tokenizer"))
         if "text_encoder" in name and isinstance(module, nn.Module) and tokenizer is not None:
-            found.append(Encoder(name, module, getattr(tokenizer, "tokenizer", tokenizer)))
+            found.append(Encoder(name, module, held(tokenizer)))
     if not found:
         raise UnknownFamily(
             f"{type(pipe).__name__} has no text encoder with a tokenizer; its parts are "

@@ -2,7 +2,7 @@
 
 from probe.words.model import Token, Word
 from probe.words.prompt import Prompt, find_word, label_like
-from probe.words.read import Options, read_negative, read_prompt
+from probe.words.read import Options, held, read_negative, read_prompt
 from probe.words.segment import segment
 from probe.words.table import Encoding, word_table
 
@@ -13,6 +13,7 @@ __all__ = [
     "Token",
     "Word",
     "find_word",
+    "held",
     "label_like",
     "read_negative",
     "read_prompt",

@@ -9,6 +9,7 @@ from probe.errors import BadInput, BadModel
 from probe.words.model import Token, Word
 from probe.words.prompt import Prompt
 from probe.words.segment import Span
+from probe.words.slow import spell
 from probe.words.table import Encoding, check_prompt, check_text, cut, join, lay
 
 
@@ -38,9 +39,9 @@ class _Layout:
 
 
 def read_prompt(prompt: str, tokenizers: Mapping[str, Any], **options: Unpack[Options]) -> Prompt:
-    """The words and tokens of a prompt, read with fast tokenizers (or processors that hold one), by encoder name.
+    """The words and tokens of a prompt, read with tokenizers (or processors that hold one), by encoder name.
 
-    Raises BadPrompt for a prompt that is blank or no text, BadModel for a tokenizer without offset mappings.
+    Raises BadPrompt for a prompt that is blank or no text, BadModel for what is no tokenizer of transformers.
     """
     return read_negative(check_prompt(prompt), tokenizers, **options)
 
@@ -49,13 +50,13 @@ def read_negative(prompt: str, tokenizers: Mapping[str, Any], **options: Unpack[
     """As `read_prompt`, for a prompt that may be blank: it has no words then, but special tokens."""
     text = check_text(prompt)
     layouts = {name: _layout(name, options) for name in tokenizers}
-    fast = {name: _fast(name, tokenizer) for name, tokenizer in tokenizers.items()}
-    whole = {name: _tokens(text, name, fast[name], layouts[name], whole=True) for name in fast}
-    kept = {name: _tokens(text, name, fast[name], layouts[name], whole=False) for name in fast}
+    own = {name: _known(name, tokenizer) for name, tokenizer in tokenizers.items()}
+    whole = {name: _tokens(text, name, own[name], layouts[name], whole=True) for name in own}
+    kept = {name: _tokens(text, name, own[name], layouts[name], whole=False) for name in own}
     spans = cut(text, whole)
     words, tokens = join(text, spans, kept)
     lengths = {name: len(row) for name, row in kept.items()}
-    fallen = {name: _fallen(name, join(text, spans, whole)[0], words) for name in fast}
+    fallen = {name: _fallen(name, join(text, spans, whole)[0], words) for name in own}
     return Prompt(text=text, words=words, tokens=tokens, lengths=lengths, fallen=fallen)
 
 
@@ -72,13 +73,19 @@ def _layout(encoder: str, options: Options) -> _Layout:
     )
 
 
-def _fast(encoder: str, tokenizer: Any) -> Any:
-    """The tokenizer itself, or the one that a processor holds. Raises BadModel if it gives no offsets."""
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
-    if not getattr(inner, "is_fast", False):
+def held(tokenizer: Any) -> Any:
+    """The tokenizer itself, or the one that a processor holds."""
+    own = hasattr(tokenizer, "convert_ids_to_tokens")  # ChatGLM's holds a tokenizer of another kind
+    return tokenizer if own else getattr(tokenizer, "tokenizer", tokenizer)
+
+
+def _known(encoder: str, tokenizer: Any) -> Any:
+    """As `held`. Raises BadModel for what is no tokenizer of transformers."""
+    inner = held(tokenizer)
+    if not hasattr(inner, "convert_ids_to_tokens"):
         raise BadModel(
-            f"the tokenizer of {encoder} is a {type(inner).__name__}, which does not say which characters a token "
-            "covers; load the fast one, AutoTokenizer.from_pretrained(folder, use_fast=True), and give it to the pipe"
+            f"the tokenizer of {encoder} is a {type(inner).__name__}, which is none of transformers, so the characters "
+            "that a token covers are not known; give the pipe one, AutoTokenizer.from_pretrained(folder)"
         )
     return inner
 
@@ -106,10 +113,12 @@ def _encode(tokenizer: Any, text: str, length: int | None, *, padded: bool) -> E
     bounds: dict[str, Any] = {} if length is None else {"max_length": length, "truncation": True}
     if padded and length is not None:
         bounds["padding"] = "max_length"
-    around = not (tokenizer.bos_token and text.startswith(tokenizer.bos_token))
+    bounds["add_special_tokens"] = not (tokenizer.bos_token and text.startswith(tokenizer.bos_token))
+    if not tokenizer.is_fast:
+        encoded = tokenizer(text, return_attention_mask=True, verbose=False, **bounds)
+        return spell(tokenizer, text, encoded.input_ids, encoded.attention_mask)
     with _given_back(tokenizer.backend_tokenizer):
-        encoded = tokenizer(text, add_special_tokens=around, return_attention_mask=True, verbose=False, **bounds)
-        return encoded.encodings[0]
+        return tokenizer(text, return_attention_mask=True, verbose=False, **bounds).encodings[0]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ LONGEST = 20_000  # characters; no encoder reads as many
 
 
 class Encoding(Protocol):
-    """What a fast tokenizer gives for one text, as `tokenizers.Encoding` does; offsets are in characters."""
+    """What a tokenizer gives for one text, as `tokenizers.Encoding` does; offsets are in characters."""
 
     @property
     def ids(self) -> Sequence[int]: ...

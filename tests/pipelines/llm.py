@@ -2,6 +2,9 @@
 
 from typing import Any, TypeVar
 
+import torch
+from diffusers.pipelines.kolors.text_encoder import ChatGLMConfig, ChatGLMModel
+from diffusers.pipelines.kolors.tokenizer import ChatGLMTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     Gemma2Config,
@@ -68,6 +71,17 @@ def glm(tokenizer: PreTrainedTokenizerBase) -> GlmModel:
 def llama(tokenizer: PreTrainedTokenizerBase) -> LlamaModel:
     """HunyuanVideo's."""
     return seeded(LlamaModel, 8, LlamaConfig(**sizes(tokenizer)))
+
+
+def chatglm(tokenizer: ChatGLMTokenizer) -> ChatGLMModel:
+    """Kolors': its states are [t, b, c]. It begins with whatever lies in memory, so all of it is drawn."""
+    heads = {"num_attention_heads": 4, "kv_channels": 8, "multi_query_attention": True, "multi_query_group_num": 2}
+    shape = {"num_layers": 3, "hidden_size": WIDTH, "ffn_hidden_size": WIDTH, "seq_length": 256, "original_rope": True}
+    model = ChatGLMModel(ChatGLMConfig(padded_vocab_size=tokenizer.vocab_size, add_qkv_bias=True, **shape, **heads))
+    drawn = torch.Generator().manual_seed(3)
+    for name, weight in model.named_parameters():
+        weight.data = torch.ones_like(weight) if "norm" in name else 0.2 * torch.randn(weight.shape, generator=drawn)
+    return model.eval()
 
 
 def qwen_vl(tokenizer: PreTrainedTokenizerBase) -> Qwen2_5_VLForConditionalGeneration:

@@ -1,9 +1,12 @@
 """Tiny pipelines whose denoiser is a UNet: Stable Diffusion 1, 2 and XL, from words and from pictures."""
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from diffusers import (
     ControlNetModel,
+    KolorsPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -17,9 +20,10 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from tests.pipelines import parts
+from tests.pipelines import llm, parts
 from tests.pipelines.parts import Maker, options
-from tests.tokenizers import clip_tokenizer
+from tests.room import room
+from tests.tokenizers import chatglm_tokenizer, clip_tokenizer
 
 SD = {
     "sample_size": 16,
@@ -83,6 +87,20 @@ def sdxl_parts(**config: Any) -> dict[str, Any]:
 def sdxl() -> StableDiffusionXLPipeline:
     """Stable Diffusion XL: two encoders side by side in the channels, blocks of two transformer layers."""
     return parts.assembled(StableDiffusionXLPipeline, **sdxl_parts(), add_watermarker=False)
+
+
+def kolors() -> KolorsPipeline:
+    """Kolors: the UNet of Stable Diffusion XL behind a ChatGLM, whose states are [t, b, c], padded on the left."""
+    tokenizer = chatglm_tokenizer(Path(tempfile.mkdtemp(dir=room())))
+    shape = {"encoder_hid_dim": llm.WIDTH, "encoder_hid_dim_type": "text_proj"}
+    return parts.assembled(
+        KolorsPipeline,
+        unet=unet(**XL | shape),
+        scheduler=parts.ddim(),
+        vae=parts.vae(),
+        text_encoder=llm.chatglm(tokenizer),
+        tokenizer=tokenizer,
+    )
 
 
 def sd1_img2img() -> StableDiffusionImg2ImgPipeline:
@@ -149,6 +167,7 @@ FAMILIES = {
     "sd1": Maker(sd1, options(), core=True),
     "sd2": Maker(sd2, options()),
     "sdxl": Maker(sdxl, options(), core=True),
+    "kolors": Maker(kolors, options(max_sequence_length=48)),
     "sd1_img2img": Maker(sd1_img2img, FROM_PICTURE, from_picture),
     "sd1_inpaint": Maker(sd1_inpaint, options(), from_masked_picture),
     "instruct_pix2pix": Maker(instruct_pix2pix, parts.without_size(options(image_guidance_scale=1.5)), from_picture),

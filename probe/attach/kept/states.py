@@ -14,8 +14,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from probe.attach.borrow import here
-from probe.attach.text.hearing import Encoded
+from probe.attach.borrow import by_name, here
+from probe.attach.text.hearing import Encoded, rows_first
 from probe.axes import BRANCH, CHANNEL, LAYER, PROMPT, TOKEN
 from probe.errors import NoMatch, RecordingError
 
@@ -67,7 +67,7 @@ class DepthReader:
                 yield blocks[0].register_forward_pre_hook(here(self._enter(blocks)), with_kwargs=True)
                 for block in blocks:
                     yield block.register_forward_hook(here(self._leave(blocks)))
-            yield encoder.register_forward_hook(here(self._after(name)))
+            yield encoder.register_forward_hook(here(self._after(name)), with_kwargs=True)
 
     def take(self) -> dict[str, list[Depth]]:
         """What was read since the last time, by encoder."""
@@ -87,16 +87,17 @@ class DepthReader:
         return leave
 
     def _after(self, name: str) -> Any:
-        def after(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def after(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if not self._seen:
                 raise RecordingError(
                     f"text_states: no blocks of {name} ({type(module).__name__}) were seen to run; leave it out"
                 )
             deepest = max(self._seen.values(), key=len)
             layers = self._chosen(name, len(deepest))
-            chosen = torch.stack([deepest[i] for i in layers], dim=1)  # [b, layer, t, c]
+            ids = by_name(module.forward, args, kwargs).get("input_ids")
+            chosen = torch.stack([rows_first(deepest[i], ids) for i in layers], dim=1)  # [b, layer, t, c]
             last = getattr(output, "last_hidden_state", None)
-            given = [None] * len(chosen) if last is None else [_narrow(row) for row in last]
+            given = [None] * len(chosen) if last is None else [_narrow(row) for row in rows_first(last, ids)]
             self.rows[name] += [Depth(layers, _narrow(row), own) for row, own in zip(chosen, given, strict=True)]
             self._seen.clear()
 

@@ -108,12 +108,17 @@ def home(module: Any) -> Any:
 
 
 def _fitted(z: Tensor, final: Tensor, pictures: list[Image.Image]) -> np.ndarray:
-    """[step, image, c, h, w] -> colours by a linear map from latents to the finished picture's pixels."""
+    """[step, image, c, h, w] -> colours by a linear map from latents to the finished picture's pixels; cells that are
+    not finite, as of a run in float16 that overflowed, are black and have no part in the fit.
+    """
     h, w = z.shape[-2:]
     small = [np.asarray(p.convert("RGB").resize((w, h), Image.Resampling.BOX), dtype=np.float64) for p in pictures]
     features = _features(final.float().cpu().numpy())
-    fit, *_ = np.linalg.lstsq(features, np.stack(small).reshape(-1, 3), rcond=None)
-    rows = _features(z.flatten(0, 1).float().cpu().numpy()) @ fit
+    finite = np.isfinite(features).all(1)
+    fit, *_ = np.linalg.lstsq(features[finite], np.stack(small).reshape(-1, 3)[finite], rcond=None)
+    cells = _features(z.flatten(0, 1).float().cpu().numpy())
+    cells[~np.isfinite(cells).all(1)] = 0
+    rows = cells @ fit
     return rows.clip(0, 255).round().astype(np.uint8).reshape(*z.shape[:2], h, w, 3)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from probe.attach.model.families import Stream
 from probe.attach.text.hearing import Heard
 from probe.errors import RecordingError
-from probe.words import Prompt, Token, Word, read_negative
+from probe.words import Prompt, Token, Word, held, read_negative
 from probe.words.table import cut, join
 
 LEADS = ("", " ", "\n")  # what may stand right before a prompt inside a template, and change its first token
@@ -100,7 +100,7 @@ def _moved(token: Token, places: Sequence[int]) -> Token:
 
 def _place(row: Heard, body: tuple[Token, ...], front: int, tokenizer: Any) -> Place | None:
     """Where a row holds the tokens; a row that ends inside of them holds the first ones."""
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    inner = held(tokenizer)
     if not body:
         return Place(row, front, (), (), _attended(row, front, front, inner))
     ids, wanted = row.ids, [token.id for token in body]
@@ -156,7 +156,7 @@ def matched(states: Tensor, layers: Sequence[Tensor]) -> list[int] | None:
 
 def tokens(place: Place, columns: Sequence[int], tokenizer: Any) -> tuple[Token, ...]:
     """The tokens of the columns, numbered as columns."""
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    inner = held(tokenizer)
     pieces = inner.convert_ids_to_tokens(list(place.row.ids))
     stop = place.start + len(place.tokens)
     row = []
@@ -219,7 +219,7 @@ def _tokens(word: Word | None) -> dict[str, tuple[int, ...]]:
 def mismatch(text: str, encoder: str, tokenizer: Any, rows: Sequence[Heard]) -> RecordingError:
     """The error for a prompt that no row of an encoder holds: it names the first difference."""
     body, _ = next(_bodies(text, encoder, tokenizer))
-    inner = getattr(tokenizer, "tokenizer", tokenizer)
+    inner = held(tokenizer)
     wanted = [token.id for token in body]
     if not rows:
         return RecordingError(f"{encoder} read nothing, though {text!r} was to be encoded; was it given as embeddings?")

@@ -58,7 +58,7 @@ class Listener:
         """Put the hooks on; yields their handles."""
         for name, module in self.encoders.items():
             yield module.register_forward_pre_hook(here(self._before(name)), with_kwargs=True)
-            yield module.register_forward_hook(here(self._after(name)))
+            yield module.register_forward_hook(here(self._after(name)), with_kwargs=True)
 
     def take(self) -> tuple[list[Heard], list[list[Tensor]]]:
         """What was heard since the last time."""
@@ -78,14 +78,21 @@ class Listener:
         return hear
 
     def _after(self, name: str) -> Any:
-        def hear(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            layers = [value.detach() for value in _tensors(output) if value.ndim == 3]
+        def hear(module: nn.Module, args: tuple[Any, ...], kwargs: Arguments, output: Any) -> None:
+            ids = by_name(module.forward, args, kwargs).get("input_ids")
+            layers = [rows_first(value.detach(), ids) for value in _tensors(output) if value.ndim == 3]
             if layers:
                 self.states.append(list(layers[0]))
                 alike = [x for x in layers if x.shape == layers[0].shape]
                 self.given.setdefault(name, []).extend(zip(*alike, strict=True))
 
         return hear
+
+
+def rows_first(states: Tensor, ids: Any) -> Tensor:
+    """States [b, t, c] of ids [b, t]; ChatGLM's, which Kolors reads, are [t, b, c]."""
+    turned = isinstance(ids, Tensor) and states.shape[:2] != ids.shape and states.shape[:2] == ids.T.shape
+    return states.transpose(0, 1) if turned else states
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

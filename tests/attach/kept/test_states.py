@@ -61,6 +61,23 @@ def test_states_are_those_that_the_encoder_gives_when_it_is_asked(family: str):
                 np.testing.assert_array_equal(ours["output"][: len(given)], given.half())
 
 
+def test_states_that_lie_time_first_are_turned():
+    """Kolors' ChatGLM gives [t, b, c]; two prompts tell it from [b, t, c]."""
+    pipe = pipelines.load("kolors")
+    said = ["a cat", "a red balloon"]
+    with probe.record(pipe, words=[], text_states=True) as recording:
+        pipelines.run(pipe, "kolors", prompt=said)
+    node = recording.trace.node("text/text_encoder")
+    read = pipe.tokenizer(said, padding="max_length", max_length=256, return_tensors="pt")
+    with torch.no_grad():
+        answer = pipe.text_encoder(**read, output_hidden_states=True)
+    for i in range(2):
+        np.testing.assert_array_equal(node["ids"].sel(branch="cond")[i], read["input_ids"][i])
+        for layer, theirs in enumerate(answer.hidden_states[:-1]):
+            ours = node["states"].sel(branch="cond", layer=layer)[i]
+            np.testing.assert_allclose(ours, theirs[:, i].half(), rtol=1e-3, atol=1e-3)
+
+
 def test_branches_and_prompts_have_their_rows():
     pipe = pipelines.pipeline("sd1")
     texts = {"prompt": ["a cat", "a red balloon"], "negative_prompt": ["a dog", "a balloon"]}

@@ -38,6 +38,21 @@ def test_a_picture_that_is_linear_in_the_latents_is_fitted_exactly():
     assert (fitted[1] == 0).all()  # latents of -1 are a black picture
 
 
+def test_cells_that_are_not_finite_are_black_and_fit_nothing():
+    """As of a run in float16 that overflowed; the trace of it is what its user looks into."""
+    rng = np.random.default_rng(0)
+    picture = rng.integers(1, 256, (6, 5, 3), dtype=np.uint8)
+    final = torch.from_numpy(np.moveaxis(picture, -1, 0)[None] / 100.0 - 1.0)
+    final[0, 1, 2, 3] = torch.inf
+    fitted = thumbnails([final, final * torch.nan], final, [Image.fromarray(picture)])
+    assert fitted is not None and (fitted[0, 0, 2, 3] == 0).all() and (fitted[1] == 0).all()
+    np.testing.assert_array_equal(
+        np.delete(fitted[0, 0].values.reshape(-1, 3), 13, 0), np.delete(picture.reshape(-1, 3), 13, 0)
+    )
+    lost = thumbnails([final * torch.nan], final * torch.nan, [Image.fromarray(picture)])
+    assert lost is not None and (lost == 0).all()
+
+
 def test_recording_fits_at_the_latents_resolution(trace: probe.Trace):
     kept = trace.node("thumbnails")["thumbnails"]
     assert kept.shape == (STEPS, 1, 32, 32, 3)

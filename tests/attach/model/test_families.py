@@ -16,7 +16,7 @@ from probe.attach.kept.passes import span
 from tests import pipelines
 from tests.attach.looking import SPECIAL, Seen, checking, seen
 
-UNETS = {"sd1": 7, "sd2": 7, "sdxl": 11}
+UNETS = {"sd1": 7, "sd2": 7, "sdxl": 11, "kolors": 11}
 STARTED = dict.fromkeys(("sd1_img2img", "sd1_inpaint", "instruct_pix2pix", "sd1_controlnet"), 7)
 STARTED |= dict.fromkeys(("sdxl_img2img", "sdxl_inpaint", "sdxl_instruct_pix2pix", "sdxl_controlnet"), 11)
 JOINT = {"sd3": 2, "sd35": 2, "flux1": 5, "flux2": 5, "flux2_klein": 5, "qwen_image": 2, "z_image": 2, "cogview4": 2}
@@ -112,7 +112,8 @@ def pushed(pipe: Any, encoder: str, wanted: list[int]) -> Iterator[None]:
             return tuple(push(part) for part in state)
         if not isinstance(state, Tensor) or state.ndim != 3:
             return state
-        return state + where[-1][..., None] * torch.linspace(0, 8, state.shape[-1])  # which no norm takes back
+        rows = where[-1] if state.shape[:2] == where[-1].shape else where[-1].T  # ChatGLM's states are [t, b, c]
+        return state + rows[..., None] * torch.linspace(0, 8, state.shape[-1])  # which no norm takes back
 
     def after(module: Any, args: Any, output: Any) -> None:
         for name, value in list(output.items()):
