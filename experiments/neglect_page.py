@@ -1,6 +1,6 @@
 """The page of the neglect benchmark: means over prompts, paired intervals, distances, and what they come to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -213,13 +213,18 @@ def further(wide: pd.DataFrame, every: pd.DataFrame) -> list[str]:
 
 def changed(table: pd.DataFrame, method: str) -> str:
     """How many pictures without a subject a method repaired, and how many with all of them it spoiled."""
-    seen = table.pivot_table("judge_all_present", CELL, "method", aggfunc="last").astype(float)
-    before, after = seen[PLAIN] == 1, seen[method] == 1
+    before, after = both(table, method)
     repaired, spoiled = (~before & after).sum(), (before & ~after).sum()
     return (
         f"{method} repaired {repaired} of the {(~before).sum()} pictures that lacked a subject, and spoiled {spoiled} "
         f"of the other {before.sum()}."
     )
+
+
+def both(table: pd.DataFrame, method: str) -> tuple[pd.Series, pd.Series]:
+    """Whether all subjects are present in the plain picture and in the method's, by prompt and seed."""
+    seen = table.pivot_table("judge_all_present", CELL, "method", aggfunc="last").astype(float)
+    return seen[PLAIN] == 1, seen[method] == 1
 
 
 def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
@@ -232,7 +237,8 @@ def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
 
 def by_seed(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """Whether every subject is present, for each noise, which all prompts share; nothing of one seed alone."""
+    """Whether every subject is present, and what was spoiled, for each noise, which all prompts share; nothing of one
+    seed alone. The first name is plain."""
     counts = table.drop_duplicates(CELL)["seed"].value_counts().sort_index()
     if len(counts) < 2:
         return []
@@ -240,7 +246,14 @@ def by_seed(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     means = there.pivot_table("value", "method", "seed", aggfunc="mean").loc[list(names)]
     head = [f"| method | {' | '.join(f'seed {seed}' for seed in counts.index)} |", "| --- |" + " --- |" * len(counts)]
     lines = [f"| {name} | {' | '.join(f'{value:.3f}' for value in own)} |" for name, own in means.iterrows()]
-    return [*head, f"| pictures | {' | '.join(map(str, counts))} |", *lines, ""]
+    spoiled = [f"| {name}, spoiled | {' | '.join(spoilt(table, name, counts.index))} |" for name in names[1:]]
+    return [*head, f"| pictures | {' | '.join(map(str, counts))} |", *lines, *spoiled, ""]
+
+
+def spoilt(table: pd.DataFrame, method: str, seeds: Iterable[int]) -> list[str]:
+    """How many of the pictures that lacked nothing a method spoiled, seed by seed."""
+    parts = (both(table.loc[table["seed"] == seed], method) for seed in seeds)
+    return [f"{(before & ~after).sum()} of {before.sum()}" for before, after in parts]
 
 
 def panels(table: pd.DataFrame) -> list[tuple[str, list[probe.show.Interval]]]:

@@ -297,6 +297,13 @@ def test_each_noise_is_told_apart():
     told = neglect_page.by_seed(pd.concat([table(), again]), ["plain", "AttendAndExcite"])
     assert told[0] == "| method | seed 0 | seed 5 |" and told[2] == "| pictures | 4 | 1 |"
     assert told[3:5] == ["| plain | 0.500 | 0.000 |", "| AttendAndExcite | 1.000 | 1.000 |"]
+    assert told[5] == "| AttendAndExcite, spoiled | 0 of 2 | 0 of 0 |"
+
+
+def test_what_was_spoiled_is_counted_by_noise():
+    spoilt = table().assign(judge_all_present=[True, False] * 4)
+    told = neglect_page.by_seed(pd.concat([spoilt, table().loc[2:3].assign(seed=5)]), ["plain", "AttendAndExcite"])
+    assert told[5].startswith("| AttendAndExcite, spoiled | 4 of 4 |")
 
 
 def test_only_whole_cells_are_compared():
