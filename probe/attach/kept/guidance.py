@@ -23,6 +23,7 @@ from probe.attach.model.schedule import number, numbers
 from probe.errors import RecordingError
 
 Row = dict[str, Tensor]
+APART = 0.05  # of its length, that what the scheduler is given may lie beside all combinations of the branches
 
 
 @dataclass
@@ -43,6 +44,7 @@ class GuidanceReader:
     combined: Combined | None = None  # what a guider combined in this step
     guiders: list[str] = field(default_factory=list)  # the classes of those that did
     form: Form | None = None  # what guiders combine, once there was a result to tell it by
+    apart: tuple[Tensor, Tensor] | None = None  # of the first step: see `_apart`
 
     def saw(self, branch: str, image: int, output: Tensor) -> None:
         """One branch's raw output for one picture, in the step that is running."""
@@ -82,6 +84,8 @@ class GuidanceReader:
         guided = guided[:, : sample.shape[1]].detach()
         said = self._said(guided, noise, sample)
         said = {b: value for b, value in said.items() if value.shape == sample.shape and noise.kind != "trigflow"}
+        if not self.rows and self.combined is None and len(said) > 1:
+            self.apart = _apart(guided, list(said.values()), sample)
         every = torch.stack([guided, *said.values()])  # [1 + branch, image, ...]
         eps = noise.epsilon(every, sample)
         x0 = noise.x0(every if len(said) > 1 else every[:1], sample).half()
@@ -125,7 +129,10 @@ class GuidanceReader:
             )
 
     def finish(self) -> None:
-        """Compare every direction with the one before and with the last one."""
+        """Compare every direction with the one before and with the last one, and leave out what was not said."""
+        if self.apart is not None and _preconditioned(*self.apart):
+            self.rows = [{"guided_norm": row["guided_norm"]} for row in self.rows]
+            self.branches, self.directions = [{} for _ in self.rows], [None] * len(self.rows)
         known = [(row, way) for row, way in zip(self.rows, self.directions, strict=True) if way is not None]
         if not known:
             return
@@ -153,6 +160,33 @@ def _delta(said: dict[str, Tensor]) -> Tensor | None:
     """The way from what the branch beside cond said to what cond did, where both ran."""
     other = said.get("uncond", said.get("negative"))
     return said["cond"] - other if "cond" in said and other is not None else None
+
+
+def _apart(guided: Tensor, said: list[Tensor], sample: Tensor) -> tuple[Tensor, Tensor]:
+    """[image]: how much of what the scheduler is given lies beside all combinations of what the branches said, as a
+    share of its length, and beside those with the latents too.
+    """
+    g, *ways, x = (value.double().flatten(1) for value in (guided, *said, sample))
+    without = _beside(g, ways)
+    return without, _beside(g, [*ways, x])
+
+
+def _beside(x: Tensor, ways: list[Tensor]) -> Tensor:
+    """[image]: the share of rows that no combination of some directions gives, by Gram and Schmidt."""
+    left, units = x, list[Tensor]()
+    for way in ways:
+        for unit in units:
+            way = way - (way * unit).sum(1, keepdim=True) * unit
+        units.append(F.normalize(way))
+        left = left - (left * units[-1]).sum(1, keepdim=True) * units[-1]
+    return vector_norm(left, dim=1) / vector_norm(x, dim=1).clamp_min(1e-12)
+
+
+def _preconditioned(without: Tensor, beside: Tensor) -> bool:
+    """Whether a pipeline mixes the latents into what the denoiser said before it guides, as Cosmos does (Karras et al.
+    2022): then the branches' outputs are not what the scheduler would have been given.
+    """
+    return bool((without > APART).any() and (beside < without / 2).all())
 
 
 def _stack(rows: dict[int, Tensor], channels: int) -> Tensor:

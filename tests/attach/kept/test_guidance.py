@@ -305,3 +305,26 @@ def test_of_a_guider_s_zeros_nothing_is_told_of_later_steps():
         reader._said(-result, FLOW, SAMPLE)
         assert reader.form == form
     assert reader.guiders == ["Guider"]
+
+
+@pytest.mark.parametrize(
+    ("made", "compared"),
+    [
+        (lambda cfg, x: cfg, True),
+        (lambda cfg, x: torch.tensor([0.7, 1.3])[:, None, None, None] * cfg, True),  # rescaled, picture by picture
+        (lambda cfg, x: cfg + 0.1 * x.flip(2), True),  # something of its own, but not of the latents
+        (lambda cfg, x: 0.3 * cfg + 0.4 * x, False),  # Karras' preconditioning, as Cosmos has it
+    ],
+)
+def test_branches_of_a_pipeline_that_mixes_the_latents_in_are_not_compared(made: Any, compared: bool):
+    drawn = torch.Generator().manual_seed(0)
+    cond, uncond, x = (torch.randn(2, 4, 8, 12, generator=drawn) for _ in range(3))
+    reader = GuidanceReader(pipelines.load("sd1").scheduler)
+    reader.scheduler.set_timesteps(2)
+    for branch, rows in (("cond", cond), ("uncond", uncond)):
+        for image, row in enumerate(rows):
+            reader.saw(branch, image, row)
+    reader.stepped(made(uncond + 5 * (cond - uncond), x), reader.scheduler.timesteps[0], x)
+    reader.finish()
+    assert ("cond_norm" in reader.rows[0], bool(reader.branches[0])) == (compared, compared)
+    assert "guided_norm" in reader.rows[0]
