@@ -221,10 +221,10 @@ def changed(table: pd.DataFrame, method: str) -> str:
     )
 
 
-def both(table: pd.DataFrame, method: str) -> tuple[pd.Series, pd.Series]:
+def both(table: pd.DataFrame, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Whether all subjects are present in the plain picture and in the method's, by prompt and seed."""
     seen = table.pivot_table("judge_all_present", CELL, "method", aggfunc="last").astype(float)
-    return seen[PLAIN] == 1, seen[method] == 1
+    return seen[PLAIN].to_numpy() == 1, seen[method].to_numpy() == 1
 
 
 def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.room import room
@@ -23,6 +24,9 @@ LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::")
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ENOUGH:
     # Whoever writes a trace waits for the disk; a process that is killed leaves the same files in memory as on a disk.
     os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no mistake of an example
+hypothesis.settings.load_profile("patient")
 
 room()  # made here, by the process that starts the workers, so that they share it
 

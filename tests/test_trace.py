@@ -47,7 +47,7 @@ def numbers(asked: Any, size: int) -> list[int]:
     return [range(size)[i] for i in asked] if isinstance(asked, list) else list(range(size)[asked])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     part(STEPS),
     part(IMAGES),

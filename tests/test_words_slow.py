@@ -68,7 +68,7 @@ def test_other_forms_of_a_letter_are_found(chatglm: Any):
 
 
 @given(st.text(alphabet="abcdog '-éï猫👍🏽\n", max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bytes_cover_what_utf8_says(text: str):
     """Of ByT5 a token is a byte, so that it is known which letter each is of."""
     tokenizer = ByT5Tokenizer()

@@ -102,7 +102,7 @@ def untouched(family: str = "sd1") -> Before:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=200, derandomize=True, phases=[Phase.generate])
 @given(share=st.floats(0, 1, exclude_max=True), error=st.sampled_from([Fault, KeyboardInterrupt]), late=st.booleans())
 def test_two_hundred_faults_leave_nothing_behind(share: float, error: type[BaseException], late: bool):
     before = untouched()

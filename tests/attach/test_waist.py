@@ -80,7 +80,7 @@ def test_few_columns_are_taken_in_chunks_of_rows(monkeypatch):
     torch.testing.assert_close(probabilities(one, slice(3, 20), torch.tensor([2, 5])), whole)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 30))
 def test_all_columns_sum_to_one(seed, rows, columns):
     q, k, v = draw(seed, rows=rows, columns=columns)

@@ -123,7 +123,7 @@ def survives(folder: Path) -> None:
             node.load()
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_change_of_the_metadata_is_survived(folder: Path, data: st.DataObject) -> None:
     for path in (ARRAY, "arrays.zarr/latents/time/zarr.json", "arrays.zarr/latents/zarr.json"):
@@ -136,7 +136,7 @@ def test_any_change_of_the_metadata_is_survived(folder: Path, data: st.DataObjec
         forge(folder, path, old)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_change_of_the_manifest_is_survived(folder: Path, data: st.DataObject) -> None:
     old = (folder / "manifest.json").read_bytes()

@@ -117,7 +117,7 @@ def test_only_the_jobs_of_a_method_depend_on_its_settings():
     assert len(other & keys()) == len(other) / 2
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.permutations(["a cat", "a dog", "a frog"]), st.permutations([0, 1, 2, 3]), st.data())
 def test_a_study_that_grows_keeps_its_jobs(prompts: list[str], seeds: list[int], data: st.DataObject):
     some = data.draw(st.lists(st.sampled_from(prompts), min_size=1, unique=True))
