@@ -28,7 +28,7 @@ from probe.attach.kept.states import Depths
 from probe.attach.kept.stepping import StepReader
 from probe.attach.model.families import Family
 from probe.attach.model.infer import check_known, oriented, streams_of
-from probe.attach.model.layout import Arguments, Plane, plane, unpacked
+from probe.attach.model.layout import Arguments, Plane, check_plane, plane, unpacked
 from probe.attach.precision import own_precision
 from probe.attach.text.gathering import check_attended, further, lead
 from probe.attach.text.hearing import Encoded, held, state_groups
@@ -265,6 +265,7 @@ class Take:
                 "it cannot be told which call ends a step; record a pipeline of the same model that calls it once each"
             )
         self._idle = True
+        check_plane(given["sample"], self.plane)
         if self.family.inferred and self.step == 0:
             self.attention.family = self.guidance.turned(self.family, self.planes(given["model_output"]))
         output, sample = self.planes(given["model_output"]), self.planes(given["sample"])

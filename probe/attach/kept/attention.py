@@ -165,7 +165,7 @@ class AttentionReader:
         """A forward pass has ended. Raises UnknownFamily if the layout is not known, NoMatch if no site has words."""
         if self.joins.running:
             self.joins.stop()
-            self.family = concluded(self.family, current.text, reads=bool(self.sites()))
+            self.family = concluded(self.family, current.text, reads=any(place.reads for place in self.places.values()))
         if self._heard and self._labelled() and not any(place.reads for place in self.places.values()):
             raise wordless(self.places)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from probe.attach.model.families import Family
 from probe.attach.model.schedule import once
-from probe.errors import UnknownFamily
+from probe.errors import RecordingError, UnknownFamily
 
 Arguments = dict[str, Any]
 
@@ -99,6 +99,16 @@ def _by_ids(ids: Tensor, tokens: int) -> Plane:
     own = ids[ids[:, 0] == ids[0, 0]]
     rows, columns = (int(own[:, i].max() - own[:, i].min()) + 1 for i in (1, 2))
     return Plane(1, rows, columns, tokens)
+
+
+def check_plane(x: Tensor | Sequence[Tensor], where: Plane | None) -> None:
+    """Raises RecordingError where more tokens are stepped than those of the one picture that the maps are of."""
+    if where is not None and isinstance(x, Tensor) and x.ndim == 3 and x.shape[1] > where.cells:
+        raise RecordingError(
+            f"the pipeline steps {x.shape[1]} tokens, and the picture that was found among them has {where.height} x "
+            f"{where.width} cells: it draws several pictures or layers at once, of which one alone would be recorded, "
+            "perhaps one that it throws away. Record a pipeline of the same model that draws one picture"
+        )
 
 
 def unpacked(x: Tensor | Sequence[Tensor], where: Plane, family: Family) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor
 from probe.attach.model.schedule import number, numbers
 from probe.errors import RecordingError
 
+FLOWING = 1.001  # no level of a flow lies above 1
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -65,9 +67,11 @@ class Level:
 
 
 def flows(scheduler: Any) -> bool:
-    """Whether a scheduler follows a flow."""
-    named = "FlowMatch" in type(scheduler).__name__ or scheduler.config.get("prediction_type") == "flow_prediction"
-    return named or bool(scheduler.config.get("use_flow_sigmas"))
+    """Whether a scheduler follows a flow, from noise (1) to a picture (0); that of Cosmos 2 has Karras' levels."""
+    if "FlowMatch" in type(scheduler).__name__:
+        sigmas = getattr(scheduler, "sigmas", None)
+        return not (isinstance(sigmas, Tensor) and max(numbers(sigmas)) > FLOWING)
+    return scheduler.config.get("prediction_type") == "flow_prediction" or bool(scheduler.config.get("use_flow_sigmas"))
 
 
 def preconditions(scheduler: Any) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from probe.attach.borrow import by_name, here
 from probe.attach.kept.guiders import parts_of
 from probe.attach.model.compiled import plain
-from probe.errors import UnknownFamily
+from probe.errors import RecordingError, UnknownFamily
 
 Arguments = dict[str, Any]
 Given = dict[str, list[tuple[Tensor, ...]]]  # what each encoder gave for every row: [t, c], its own and of its layers
@@ -131,6 +131,7 @@ class Encoded:
 
     def note(self, given: Arguments, groups: Sequence[list[Tensor]], heard: Sequence[Heard]) -> None:
         """Take one call. A second one to the same encoder brings the negative prompt."""
+        check_named(given, heard)
         prompts, negatives = texts(given.get("prompt")), texts(given.get("negative_prompt"))
         encoders = tuple(dict.fromkeys(row.encoder for row in heard))
         again = bool(self.prompts) and bool({row.encoder for row in self.heard} & set(encoders))
@@ -150,6 +151,21 @@ class Encoded:
         for encoder in encoders:
             own = texts(given.get(name + encoder.partition("text_encoder")[2]))
             self.texts[side][encoder] = own or texts(given.get(name)) or ("",)
+
+
+def check_named(given: Arguments, heard: Sequence[Heard]) -> None:
+    """Raises RecordingError where texts were read of which none is called the prompt or the negative one: a branch
+    would be named by chance. Where no text is given, or beside states that are, an empty one is read.
+    """
+    named = any(spoken(given, name) for name in ("prompt", "negative_prompt"))
+    listed = ", ".join(f"{name}={value!r:.60}" for name, value in given.items() if isinstance(value, str | tuple))
+    if not heard or not listed or named or any(isinstance(value, Tensor) for value in given.values()):
+        return
+    raise RecordingError(
+        f"text encoders read {len(heard)} rows, and none of their texts is given as prompt or negative_prompt, so it "
+        f"cannot be told which branch reads what: encode_prompt got {listed}. Record a pipeline of the same model "
+        "whose encode_prompt takes `prompt` and `negative_prompt`, e.g. a subclass of this one"
+    )
 
 
 def check_speaks(pipe: Any) -> None:

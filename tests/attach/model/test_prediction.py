@@ -91,6 +91,21 @@ def test_flow_matching_reads_its_own_sigmas():
         assert noise.alpha == pytest.approx(1 - noise.sigma)
 
 
+def test_a_flow_scheduler_with_levels_above_one_steps_noise():
+    """As Cosmos 2's, whose x is x_0 + sigma * eps: what it is given is eps, and a step goes along it."""
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(4, sigmas=[80.0, 20.0, 4.0, 0.5])
+    x0, eps = torch.randn(2, 1, 4, 3, 2, generator=torch.Generator().manual_seed(0))
+    x = x0 + 80 * eps
+    for t, sigma in zip(scheduler.timesteps, (80.0, 20.0, 4.0, 0.5), strict=True):
+        noise = level(scheduler, t)
+        assert noise.sigma / noise.alpha == pytest.approx(sigma)
+        torch.testing.assert_close(noise.epsilon(eps, x), eps)
+        torch.testing.assert_close(noise.x0(eps, x), x0, atol=1e-4, rtol=1e-4)
+        x = scheduler.step(eps, t, x).prev_sample
+    torch.testing.assert_close(x, x0, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers
 @pytest.mark.parametrize("name", ["DDIMScheduler", "EulerDiscreteScheduler"])
 def test_the_share_of_noise_is_the_schedules_own(name):

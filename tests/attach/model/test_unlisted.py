@@ -29,8 +29,9 @@ import probe
 from probe.attach.kept.passes import Pass
 from probe.attach.model.families import FAMILIES, Family, denoisers
 from probe.attach.model.infer import Joins, settled
-from probe.attach.model.layout import Plane
-from probe.errors import UnknownFamily
+from probe.attach.model.layout import Plane, check_plane
+from probe.attach.text.hearing import Encoded, Heard
+from probe.errors import ProbeWarning, RecordingError, UnknownFamily
 from tests.attach.looking import SPECIAL, checking, softmax64
 from tests.attach.model.unprepared import first_steps, run, together_and_alone, untouched
 from tests.fingerprint import hooks, modules_of
@@ -214,3 +215,31 @@ def test_a_pipeline_that_encodes_no_prompt_is_refused_at_once(make: Callable[[],
     with pytest.raises(UnknownFamily, match=f"{type(pipe).__name__} has no method encode_prompt"), probe.record(pipe):
         pass
     assert hooks(*modules_of(pipe)) == 0
+
+
+@pytest.mark.parametrize("words", [[], ["cat"]])
+def test_relations_among_cells_alone(words: list[str]):
+    maker = UNLISTED["cogview3"]
+    pipe: Any = maker.make()
+    with (
+        pytest.warns(ProbeWarning, match="inferred"),
+        probe.record(pipe, words, relations=["image->image"]) as recording,
+    ):
+        run(pipe, maker)
+    assert any(path.startswith("/relations/image_to_image") for path in recording.trace.tree.groups)
+
+
+def test_several_pictures_at_once_are_refused():
+    """Layers of one picture, or a row of examples beside the one that is drawn."""
+    check_plane(torch.zeros(1, 96, 4), Plane(1, 8, 12, 96))
+    with pytest.raises(RecordingError, match=r"steps 288 tokens, .* has 8 x 12 cells: it draws several pictures"):
+        check_plane(torch.zeros(1, 288, 4), Plane(1, 8, 12, 96))
+
+
+def test_texts_under_other_names_are_refused():
+    """As DreamLite's, which gives [negative, prompt] as `prompts`."""
+    heard = [Heard("text_encoder", (1, 2), None)] * 2
+    with pytest.raises(RecordingError, match=r"read 2 rows, .* encode_prompt got prompts=\('', 'a cat'\)\. Record a"):
+        Encoded().note({"prompts": ("", "a cat"), "image": None}, [], heard)
+    for given in ({"prompt": None}, {"mode": "t2i", "prompt_embeds": torch.zeros(1, 2, 3)}):
+        Encoded().note(given, [], heard[:1])
