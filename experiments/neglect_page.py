@@ -238,7 +238,8 @@ def by_subset(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
 
 def by_seed(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     """Whether every subject is present, and what was spoiled, for each noise, which all prompts share; nothing of one
-    seed alone. The first name is plain."""
+    seed alone. The first name is plain.
+    """
     counts = table.drop_duplicates(CELL)["seed"].value_counts().sort_index()
     if len(counts) < 2:
         return []

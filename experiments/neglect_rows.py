@@ -45,8 +45,9 @@ class Timed(Executor):
         return self.end is not None and time.monotonic() >= self.end
 
     def run(self, jobs: Sequence[Job], work: Work) -> Generator[Result]:
-        done = self.known | {job.key for job in plan(work.study)} - {job.key for job in jobs}
-        left = [job for job in in_turns(plan(work.study), done) if job.key not in done]
+        every = plan(work.study)
+        done = self.known | {job.key for job in every} - {job.key for job in jobs}
+        left = [job for job in in_turns(every, done) if job.key not in done]
         last = {(job.row.prompt, job.seed): job.key for job in left}
         if not left or self.over:
             return

@@ -36,13 +36,14 @@ def spell(tokenizer: Any, text: str, ids: Sequence[int], attended: Sequence[int]
 
 def _longest(ids: Sequence[int], own: Sequence[int]) -> tuple[int, int]:
     """Where most of the first of a text's own ids stand, and how many; the row may be cut."""
+    best = max(range(len(ids)), key=lambda start: common(ids[start:], own), default=0)
+    return best, common(ids[best:], own)
 
-    def common(start: int) -> int:
-        pairs = enumerate(zip(ids[start:], own, strict=False))
-        return next((i for i, (a, b) in pairs if a != b), min(len(ids) - start, len(own)))
 
-    best = max(range(len(ids)), key=common, default=0)
-    return best, common(best)
+def common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many items two sequences share from their start."""
+    pairs = zip(first, second, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def offsets(text: str, pieces: Sequence[str], decode: Callable[[list[str]], str]) -> list[tuple[int, int]]:

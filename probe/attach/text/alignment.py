@@ -15,6 +15,7 @@ from probe.attach.model.families import Stream
 from probe.attach.text.hearing import Heard
 from probe.errors import RecordingError
 from probe.words import Prompt, Token, Word, held, read_negative
+from probe.words.slow import common
 from probe.words.table import cut, join
 
 LEADS = ("", " ", "\n")  # what may stand right before a prompt inside a template, and change its first token
@@ -104,17 +105,11 @@ def _place(row: Heard, body: tuple[Token, ...], front: int, tokenizer: Any) -> P
     if not body:
         return Place(row, front, (), (), _attended(row, front, front, inner))
     ids, wanted = row.ids, [token.id for token in body]
-    best = max(range(len(ids)), key=lambda start: _common(ids[start : start + len(wanted)], wanted))
-    count = _common(ids[best : best + len(wanted)], wanted)
+    best = max(range(len(ids)), key=lambda start: common(ids[start : start + len(wanted)], wanted))
+    count = common(ids[best : best + len(wanted)], wanted)
     if count == len(wanted) or (count >= SURE and best + count >= len(ids) - 1):
         return Place(row, best, body[:count], body, _attended(row, best, best + count, inner))
     return None
-
-
-def _common(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many items two sequences share from their start."""
-    pairs = zip(first, second, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))
 
 
 def _attended(row: Heard, start: int, stop: int, tokenizer: Any) -> tuple[bool, ...]:
@@ -224,8 +219,8 @@ def mismatch(text: str, encoder: str, tokenizer: Any, rows: Sequence[Heard]) -> 
     if not rows:
         return RecordingError(f"{encoder} read nothing, though {text!r} was to be encoded; was it given as embeddings?")
     ids = rows[0].ids
-    start = max(range(len(ids)), key=lambda i: _common(ids[i : i + len(wanted)], wanted))
-    place = _common(ids[start : start + len(wanted)], wanted)
+    start = max(range(len(ids)), key=lambda i: common(ids[i : i + len(wanted)], wanted))
+    place = common(ids[start : start + len(wanted)], wanted)
     read, said = ids[start + place : start + place + SHOWN], wanted[place : place + SHOWN]
     return RecordingError(
         f"{encoder} did not read {text!r} as its tokenizer does: {place} of {len(wanted)} tokens agree, then it read "
